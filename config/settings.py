@@ -1,0 +1,227 @@
+"""Everything that can be set, as one frozen tree.
+
+Every key has a default that works, but for a camera's `name` and `folder`, which nobody can guess.
+`config/millwatch.example.toml` says in which case to change which.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+
+from config.values import (
+    AbsolutePath,
+    CameraName,
+    ClassNames,
+    CronSchedule,
+    DatabaseUrl,
+    Extensions,
+    Host,
+    MarkerSuffix,
+    NamePatterns,
+    TimeZone,
+    refuse,
+    shown,
+)
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, strict about types (`true` is no number), closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,  # two keys that contradict each other, one of them at its default
+        protected_namespaces=(),
+    )
+
+
+class Camera(Table):
+    name: CameraName = Field(description="What the camera is called in file names and reports.")
+    folder: AbsolutePath = Field(description="The drop folder: where the camera writes its images.")
+    watch: Literal["auto", "inotify", "polling"] = Field(
+        default="auto", description="How new images are noticed; a share needs polling."
+    )
+
+
+class Intake(Table):
+    quiet_seconds: float = Field(
+        default=2.0,
+        ge=0,
+        description="How long a file's size and time must hold still before it counts as complete.",
+    )
+    give_up_seconds: float = Field(
+        default=60.0,
+        ge=0,
+        description="How long a file that does not decode may still be growing before quarantine.",
+    )
+    rescan_seconds: float = Field(
+        default=10.0, gt=0, description="How often the drop folders are listed, events or not."
+    )
+    extensions: Extensions = Field(
+        default=(".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".tif", ".tiff", ".webp"),
+        description="File name endings that are images, whatever their case.",
+    )
+    ignore: NamePatterns = Field(
+        default=("*.tmp", "*.part", ".*", "Thumbs.db", "desktop.ini", "@eaDir"),
+        description="Patterns of file and folder names that are never images.",
+    )
+    max_pixels: int = Field(
+        default=100_000_000,
+        ge=1,
+        description="Images with more pixels go to quarantine undecoded, to bound memory.",
+    )
+    max_bytes: int = Field(
+        default=500_000_000,
+        ge=1,
+        description="Larger files go to quarantine unread, to bound memory.",
+    )
+    marker_suffix: MarkerSuffix = Field(
+        default="",
+        description="An image is complete when a file with its name and this suffix exists.",
+    )
+    allow_zero_tail: bool = Field(
+        default=False,
+        description="Take uncompressed images that end in a run of zeros, rather than wait for the rest.",
+    )
+
+    @field_validator("give_up_seconds")
+    @classmethod
+    def _waits_longer_than_quiet(cls, give_up: float, info: ValidationInfo) -> float:
+        quiet = info.data.get("quiet_seconds")
+        if quiet is not None and give_up < quiet:
+            raise refuse(
+                f"give_up_seconds ({give_up:g}) is less than quiet_seconds ({quiet:g}): every image"
+                " would go to quarantine before it counts as complete",
+                "Make give_up_seconds at least as long as quiet_seconds.",
+                also="quiet_seconds",
+            )
+        return give_up
+
+    @field_validator("marker_suffix")
+    @classmethod
+    def _marker_is_no_image(cls, suffix: str, info: ValidationInfo) -> str:
+        if suffix.lower().endswith(info.data.get("extensions", ())):
+            raise refuse(
+                f"{shown(suffix)} ends like an image, so every marker would be taken for one",
+                "Choose another marker, or remove that ending from intake.extensions.",
+                also="extensions",
+            )
+        return suffix
+
+
+class Review(Table):
+    folder: AbsolutePath | None = Field(
+        default=None, description="Where people look and label; <state_dir>/review unless set."
+    )
+
+
+class Batching(Table):
+    max_images: int = Field(
+        default=32, ge=1, le=1024, description="The most images judged together, to bound memory."
+    )
+
+
+class Model(Table):
+    runtime: Literal["auto", "torch", "openvino"] = Field(
+        default="auto", description="What runs the network."
+    )
+    folder: AbsolutePath | None = Field(
+        default=None,
+        description="A model folder to use instead of the model shipped with Millwatch.",
+    )
+
+
+class Policy(Table):
+    normal_classes: ClassNames = Field(
+        default=("no_defect",), description="The classes that may pass; with none, nothing passes."
+    )
+    on_pass: Literal["archive", "leave", "delete"] = Field(
+        default="archive", description="What is done with an image that passed."
+    )
+    min_defect_confidence: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Below this confidence a defect is `unsure` rather than `defect`.",
+    )
+    max_missed_defect_rate: float = Field(
+        default=0.005, gt=0, lt=1, description="The share of defects that may pass unseen, at most."
+    )
+
+
+class Retraining(Table):
+    schedule: CronSchedule = Field(
+        default="0 3 * * *", description="When to retrain, as cron writes it, in time_zone."
+    )
+    min_new_labels: int = Field(
+        default=50, ge=1, description="Retraining waits for this many new labels."
+    )
+
+
+class Web(Table):
+    enabled: bool = Field(default=True, description="Whether the review page is served.")
+    host: Host = Field(default="127.0.0.1", description="The address that the page is served on.")
+    port: int = Field(
+        default=8470, ge=1, le=65535, description="The port that the page is served on."
+    )
+
+
+def _entries(value: object) -> object:
+    if isinstance(value, list | tuple):
+        return tuple(value)
+    raise refuse(
+        f"must be a list of cameras, but is {shown(value)}",
+        "Begin each camera with a line [[cameras]], in double square brackets.",
+    )
+
+
+class Settings(Table):
+    """The whole configuration."""
+
+    state_dir: AbsolutePath = Field(
+        default=Path("/var/lib/millwatch"),
+        description="Where Millwatch keeps its database, models, archive and quarantine.",
+    )
+    database_url: DatabaseUrl | None = Field(
+        default=None, description="The database; sqlite:///<state_dir>/millwatch.db unless set."
+    )
+    time_zone: TimeZone = Field(
+        default="UTC",
+        description="The zone of shifts and of times on the page; the database is UTC.",
+    )
+    cameras: Annotated[tuple[Camera, ...], BeforeValidator(_entries)] = Field(
+        default=(), description="The cameras, each with its drop folder."
+    )
+    intake: Intake = Field(default=Intake(), description="When a file is a complete image.")
+    review: Review = Field(default=Review(), description="Where people look and label.")
+    batching: Batching = Field(default=Batching(), description="How images are grouped.")
+    model: Model = Field(default=Model(), description="Which network judges, and on what.")
+    policy: Policy = Field(default=Policy(), description="What may pass, and what then.")
+    retraining: Retraining = Field(default=Retraining(), description="When a new model is made.")
+    web: Web = Field(default=Web(), description="The review page.")
+
+    @property
+    def database_file(self) -> Path:
+        if self.database_url is None:
+            return self.state_dir / "millwatch.db"
+        return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def resolved_database_url(self) -> str:
+        """The SQLAlchemy URL. Prefer `database_file`: a "?" in state_dir is no URL."""
+        return self.database_url or f"sqlite:///{self.database_file}"
+
+    @property
+    def review_folder(self) -> Path:
+        return self.review.folder or self.state_dir / "review"
+
+    @property
+    def archive_folder(self) -> Path:
+        return self.state_dir / "archive"
+
+    @property
+    def quarantine_folder(self) -> Path:
+        return self.state_dir / "quarantine"

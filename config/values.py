@@ -1,0 +1,224 @@
+"""The kinds of value that a key may have, and the plain words that refuse any other."""
+
+import difflib
+import re
+import zoneinfo
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator
+from pydantic_core import PydanticCustomError
+
+from config.text import as_one_line
+
+_CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_CRON_STEP = re.compile(r"(?P<range>\*|(?P<first>\d+)(-(?P<last>\d+))?)(/(?P<step>\d+))?")
+_CRON_FIELDS = (
+    ("minute", 0, 59),
+    ("hour", 0, 23),
+    ("day of the month", 1, 31),
+    ("month", 1, 12),
+    ("day of the week", 0, 7),
+)
+
+
+def refuse(what: str, remedy: str, *, also: str = "") -> PydanticCustomError:
+    """Make the error by which a validator refuses a value.
+
+    `also` names the other key of the same table when two keys contradict each other: if only that one
+    was set, it is the one to blame.
+    """
+    context = {"what": as_one_line(what), "remedy": as_one_line(remedy), "also": also}
+    return PydanticCustomError("refused", "{what}", context)
+
+
+def shown(value: object) -> str:
+    """Return `value` as it would stand in a TOML file, cut short if it is long."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str | Path):
+        text = as_one_line(str(value))
+        return f'"{text if len(text) <= 120 else text[:117] + "..."}"'
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        text = ", ".join(shown(item) for item in value)
+        return f"[{text if len(text) <= 120 else text[:117] + '...'}]"
+    return str(value)
+
+
+def _absolute_path(value: object) -> Path:
+    if not isinstance(value, str | Path):
+        raise refuse(
+            f"must be a path in quotes, but is {shown(value)}",
+            'Write the whole path from the root, such as "/srv/cameras/top-1".',
+        )
+    text = str(value)
+    if text.startswith("~"):
+        raise refuse(
+            f'{shown(text)} begins with "~", which is not expanded: a service has no home folder',
+            "Write the whole path from the root.",
+        )
+    if not text.startswith("/"):
+        raise refuse(
+            f'must be an absolute path (one that begins with "/"), but is {shown(text)}',
+            "Write the whole path from the root: a service has no folder of its own to start from.",
+        )
+    if "\0" in text:
+        raise refuse(f"{shown(text)} holds a zero byte", "Remove it: no file name can have one.")
+    # POSIX lets "//srv" mean something else than "/srv"; nobody who types it means that.
+    return Path("/" + text.lstrip("/"))
+
+
+def _listed(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(value)
+    if isinstance(value, tuple):
+        return value
+    raise refuse(
+        f"must be a list, but is {shown(value)}",
+        f"Put it in square brackets: [{shown(value)}]."
+        if isinstance(value, str)
+        else 'Write a list in square brackets, such as ["one", "two"].',
+    )
+
+
+def _camera_name(name: str) -> str:
+    if not _CAMERA_NAME.fullmatch(name):
+        raise refuse(
+            f"{shown(name)} cannot be a camera name: it must begin with a letter or digit and have only"
+            ' letters, digits, ".", "_" and "-", at most 64 of them',
+            'Choose a short name such as "top-1": it becomes part of file and folder names.',
+        )
+    if "__" in name or name.endswith("_"):
+        raise refuse(
+            f'{shown(name)} cannot be a camera name: "__" separates the parts of a review file\'s name,'
+            ' so a camera name must not have "__" in it nor end in "_"',
+            'Use a single "_", or "-".',
+        )
+    return name
+
+
+def _time_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        close = difflib.get_close_matches(name, zoneinfo.available_timezones(), n=1)
+        raise refuse(
+            f"{shown(name)} is not a time zone that this computer knows",
+            f'Did you mean "{close[0]}"?'
+            if close
+            else 'Write a name such as "Europe/Berlin"; `timedatectl list-timezones` lists them.',
+        ) from None
+    return name
+
+
+def _database_url(url: str) -> str:
+    scheme = url.partition(":")[0]
+    remedy = 'Write "sqlite:////" and the rest of the path, such as "sqlite:////srv/millwatch.db".'
+    if scheme != "sqlite":
+        # Only the scheme is shown: the rest may hold a password.
+        raise refuse(
+            f"names a {shown(scheme)} database, but this version keeps its database in SQLite",
+            f"{remedy} Or leave the key out: the database is then in state_dir.",
+        )
+    if not url.startswith("sqlite:////") or url.endswith("/"):
+        raise refuse(f"{shown(url)} does not name a file by an absolute path", remedy)
+    if "?" in url or "#" in url or "\0" in url:
+        raise refuse(f"{shown(url)} has more than a path", f'{remedy} "?" and "#" cannot be used.')
+    return url
+
+
+def _extension(extension: str) -> str:
+    if not re.fullmatch(r"\.[^./\s\0]+", extension):
+        raise refuse(
+            f"{shown(extension)} is not a file name ending",
+            'Write a "." and the letters after it, such as ".png".',
+        )
+    return extension.lower()
+
+
+def _at_least_one(extensions: tuple[str, ...]) -> tuple[str, ...]:
+    if not extensions:
+        raise refuse("is empty, so no file would ever be an image", 'List endings, such as ".png".')
+    return extensions
+
+
+def _name_pattern(pattern: str) -> str:
+    if not pattern or "/" in pattern:
+        raise refuse(
+            f'{shown(pattern)} can match no name: a pattern is held against one name at a time, without "/"',
+            'Write one name or pattern, such as "*.tmp".',
+        )
+    return pattern
+
+
+def _class_name(name: str) -> str:
+    if not name.strip() or name != name.strip() or name.startswith(".") or "/" in name:
+        raise refuse(
+            f"{shown(name)} cannot be a class: a class is the name of a folder under review/labelled/",
+            'Write the folder\'s name, such as "no_defect".',
+        )
+    return name
+
+
+def _marker_suffix(suffix: str) -> str:
+    if "/" in suffix or suffix != suffix.strip():
+        raise refuse(
+            f"{shown(suffix)} cannot end a file name",
+            'Write what the camera adds to the image\'s name, such as ".done", or "" for no markers.',
+        )
+    return suffix
+
+
+def _host(host: str) -> str:
+    if not host or re.search(r"[\s/]", host):
+        raise refuse(
+            f"{shown(host)} is not an address to listen on",
+            'Write "127.0.0.1" for this computer only, or "0.0.0.0" for every network.',
+        )
+    return host
+
+
+def _cron(schedule: str) -> str:
+    fields = schedule.split()
+    remedy = 'Write minute, hour, day, month and weekday, such as "0 3 * * *" for 03:00 every day.'
+    if len(fields) != len(_CRON_FIELDS):
+        raise refuse(
+            f"{shown(schedule)} has {len(fields)} fields where a schedule has five", remedy
+        )
+    for text, (unit, low, high) in zip(fields, _CRON_FIELDS, strict=True):
+        for part in text.split(","):
+            if not _fits(part, low, high):
+                what = f"{shown(part)} is not a {unit} from {low} to {high}"
+                raise refuse(f"{what} in the schedule {shown(schedule)}", remedy)
+    return schedule
+
+
+def _fits(part: str, low: int, high: int) -> bool:
+    found = _CRON_STEP.fullmatch(part)
+    if found is None or (found["step"] is not None and int(found["step"]) == 0):
+        return False
+    if found["range"] == "*":
+        return True
+    first = int(found["first"])
+    return low <= first <= int(found["last"] or first) <= high
+
+
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute_path)]
+CameraName = Annotated[str, AfterValidator(_camera_name)]
+ClassName = Annotated[str, AfterValidator(_class_name)]
+CronSchedule = Annotated[str, AfterValidator(_cron)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+Extension = Annotated[str, AfterValidator(_extension)]
+Host = Annotated[str, AfterValidator(_host)]
+MarkerSuffix = Annotated[str, AfterValidator(_marker_suffix)]
+NamePattern = Annotated[str, AfterValidator(_name_pattern)]
+TimeZone = Annotated[str, AfterValidator(_time_zone)]
+
+# TOML gives lists; the tree is frozen, so it keeps tuples.
+Extensions = Annotated[
+    tuple[Extension, ...], BeforeValidator(_listed), AfterValidator(_at_least_one)
+]
+NamePatterns = Annotated[tuple[NamePattern, ...], BeforeValidator(_listed)]
+ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_listed)]

@@ -1,0 +1,52 @@
+"""What would keep the daemon from serving, beyond keys and folders: the model and the database."""
+
+from config.problems import Problem
+from config.settings import Settings
+from config.sources import Source
+from config.toml_lines import KeyPath
+from daemon.serving import ServingModelError, load_serving_model
+from daemon.store.upgrading import find_schema_trouble
+from models.taxonomy import KNOWN_DEFECTS
+
+
+def camera_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    if settings.cameras or ("cameras",) in skip:
+        return []
+    what, remedy = "no camera", "Add a table [[cameras]] with a name and a folder for each camera."
+    return [source.problem(("cameras",), what, remedy)]
+
+
+def policy_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    key = ("policy", "normal_classes")
+    defects = [name for name in settings.policy.normal_classes if name in KNOWN_DEFECTS]
+    if not defects or key in skip:
+        return []
+    what = f"{', '.join(defects)} is a known defect, and would pass unseen"
+    return [source.problem(key, what, "Name only classes that are not defects.")]
+
+
+def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    if skip & {("model", "folder"), ("model", "runtime")}:
+        return []
+    try:
+        load_serving_model(settings)
+    except ServingModelError as error:
+        key = "runtime" if settings.model.runtime == "openvino" else "folder"
+        remedy = "Mend the model as the message says, or remove the key to use the shipped model."
+        return [source.problem(("model", key), str(error), remedy)]
+    return []
+
+
+def database_problems(
+    settings: Settings, source: Source, skip: frozenset[KeyPath]
+) -> list[Problem]:
+    if skip & {("database_url",), ("state_dir",)}:
+        return []
+    trouble = find_schema_trouble(settings.database_file)
+    if trouble is None:
+        return []
+    remedy = f"Put back a backup from {settings.state_dir / 'backups'}, or name another file."
+    return [source.problem(("database_url",), trouble, remedy)]
+
+
+CHECKS = (camera_problems, policy_problems, model_problems, database_problems)

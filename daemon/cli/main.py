@@ -1,0 +1,39 @@
+"""`millwatch`: the commands, and what they exit with."""
+
+import sys
+
+import typer
+
+from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
+from daemon.cli import demo, judging, learning, reporting, running
+from daemon.cli.options import CommandError
+from daemon.service import AlreadyRunningError, ThreadDiedError
+from daemon.serving import ServingModelError
+from daemon.store.database import StoreError
+from daemon.store.upgrading import DatabaseRefusedError
+
+app = typer.Typer(
+    name="millwatch",
+    help="Watches camera folders beside a steel line, judges every image, and loses none.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (running, judging, learning, reporting, demo):
+    module.register(app)
+
+# What only an edit or a repair helps with: systemd must not start the service again.
+_NEEDS_A_PERSON = (ConfigurationError, ServingModelError, DatabaseRefusedError)
+_FAILED = (CommandError, AlreadyRunningError, ThreadDiedError, StoreError)
+
+
+def main() -> None:
+    """Exit with 0 done, 1 failed, 2 usage, 78 configuration."""
+    try:
+        app()
+    except _NEEDS_A_PERSON as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(CONFIGURATION_EXIT_STATUS)
+    except _FAILED as error:
+        sys.stderr.write(f"millwatch: {error}\n")
+        sys.exit(1)

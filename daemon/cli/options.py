@@ -1,0 +1,37 @@
+"""Options that several commands share, and what they turn into."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config.loading import load_settings
+from config.settings import Settings
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        metavar="FILE",
+        help="The configuration; else the file that MILLWATCH_CONFIG names, else the defaults.",
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+
+class CommandError(Exception):
+    """A command could not do what it was asked; the message says why and what to do next."""
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Raises ConfigurationError."""
+    return load_settings(config, os.environ)
+
+
+def print_json(document: dict[str, Any] | list[Any]) -> None:
+    """One JSON document on one line. Names with undecodable bytes are escaped by who made it."""
+    sys.stdout.write(json.dumps(document) + "\n")
+    sys.stdout.flush()

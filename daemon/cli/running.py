@@ -1,0 +1,112 @@
+"""`run`, `check` and `status`."""
+
+import os
+import sys
+from typing import Any
+
+import structlog
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from config.loading import check_settings
+from config.logging import configure_logging
+from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
+from config.settings import Settings
+from daemon.checking import CHECKS, camera_problems, policy_problems
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.control import NoDaemonError, ask
+from daemon.service import serve
+from daemon.store.images import count_by_verdict, count_pending
+from daemon.store.upgrading import find_schema_trouble, open_existing
+
+log = structlog.get_logger(__name__)
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(run)
+    app.command()(check)
+    app.command()(status)
+
+
+def run(config: ConfigOption = None) -> None:
+    """Watch the cameras' folders until stopped (SIGTERM or Ctrl-C)."""
+    # Without checking the model and the database: they are about to be opened.
+    settings, problems = check_settings(
+        config, os.environ, further=(camera_problems, policy_problems)
+    )
+    lasting = [problem for problem in problems if not problem.again_helps]
+    if lasting or settings is None:
+        raise ConfigurationError(problems)
+    configure_logging()
+    for problem in problems:  # a share that is not mounted yet: the service waits for it
+        log.warning("not there yet", problem=str(problem))
+    serve(settings)
+
+
+def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Report everything that is wrong with the configuration, its folders, model and database."""
+    settings, problems = check_settings(config, os.environ, further=CHECKS)
+    if as_json:
+        fields = ("source", "line", "key", "what", "remedy")
+        print_json([{name: getattr(each, name) for name in fields} for each in problems])
+    else:
+        for problem in problems:
+            sys.stdout.write(f"{problem}\n")
+        if settings is not None and not problems:
+            names = ", ".join(camera.name for camera in settings.cameras)
+            sys.stdout.write(f"The configuration is good. Cameras: {names}.\n")
+    if problems:
+        count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+        sys.stderr.write(f"{count} in the configuration\n")
+        raise typer.Exit(CONFIGURATION_EXIT_STATUS)
+
+
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show what the daemon is doing: cameras, backlog, verdicts, troubles."""
+    settings = settings_of(config)
+    try:
+        answer = ask(settings.state_dir, "status")
+    except NoDaemonError:
+        answer = _stopped(settings)
+    if as_json:
+        print_json(answer)
+    else:
+        _print_status(answer)
+
+
+def _stopped(settings: Settings) -> dict[str, Any]:
+    """What the database alone can say."""
+    path = settings.database_file
+    if trouble := find_schema_trouble(path):
+        raise CommandError(f"no daemon is running, and {trouble}")
+    if not path.exists():
+        return {"state": "stopped", "in_database": {}, "pending_moves": 0, "troubles": {}}
+    with open_existing(path) as database:
+        return {
+            "state": "stopped",
+            "in_database": count_by_verdict(database),
+            "pending_moves": count_pending(database),
+            "troubles": {},
+        }
+
+
+def _print_status(answer: dict[str, Any]) -> None:
+    console = Console()
+    console.print(f"Millwatch is [bold]{answer['state']}[/bold]")
+    for name in ("since", "model_version", "runtime", "pending_moves"):
+        if name in answer:
+            console.print(f"  {name.replace('_', ' ')}: {answer[name]}", highlight=False)
+    counts = answer.get("recorded", answer.get("in_database", {}))
+    told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "none"
+    where = "recorded since the start" if "recorded" in answer else "in the database"
+    console.print(f"  images {where}: {told}", highlight=False)
+    if answer.get("commissioning"):
+        console.print("  commissioning: no normal class is learned yet, so nothing passes")
+    if cameras := answer.get("cameras"):
+        table = Table("camera", "folder", "watching", "waiting")
+        for camera in cameras:
+            table.add_row(*(str(camera[key]) for key in ("name", "folder", "watching", "waiting")))
+        console.print(table)
+    for name, what in answer["troubles"].items():
+        console.print(f"[red]{name}[/red]: {what}", highlight=False)

@@ -1,0 +1,17 @@
+"""Times as the database holds them: UTC, to the second."""
+
+from datetime import UTC, datetime
+from typing import Final
+
+_LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+
+
+def timestamp(moment: datetime) -> str:
+    """`YYYY-MM-DDTHH:MM:SSZ` of an aware moment."""
+    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def timestamp_of_ns(nanoseconds: int) -> str:
+    """The same for a file's time, which may be anything; held to the years 1970 to 9999."""
+    seconds = min(max(nanoseconds // 1_000_000_000, 0), int(_LATEST))
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -1,0 +1,54 @@
+"""Whether a camera has finished writing a file. Small and pure: no clock, no file system."""
+
+from dataclasses import dataclass
+from os import stat_result
+from typing import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What one look at a file saw."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: stat_result) -> Self:
+        return cls(inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+class StillnessTracker:
+    """One file, watched until it has held still for as long as it must.
+
+    Times are seconds of a monotonic clock: wall clocks jump.
+    """
+
+    def __init__(self, *, now: float) -> None:
+        self._look: Look | None = None
+        self._still_since = now
+        self._closed = False
+        self._failed: Look | None = None
+        self._failing_since = now
+
+    def closed(self) -> None:
+        """The writer closed the file, or it was renamed into place: it need not hold still."""
+        self._closed = True
+
+    def failed(self, look: Look, *, now: float) -> None:
+        """What this look saw does not decode: unless it changes, it is given up in time."""
+        if self._failed != look:
+            self._failed, self._failing_since = look, now
+        self._closed = False
+
+    def is_complete(self, look: Look, *, now: float, quiet_seconds: float) -> bool:
+        """Whether the file as this look sees it may be judged."""
+        if look != self._look:
+            self._look, self._still_since = look, now
+        if look == self._failed:
+            return False
+        return self._closed or now - self._still_since >= quiet_seconds
+
+    def is_hopeless(self, look: Look, *, now: float, give_up_seconds: float) -> bool:
+        """Whether what failed to decode has held still so long that it is judged all the same."""
+        return look == self._failed and now - self._failing_since >= give_up_seconds

@@ -1,0 +1,30 @@
+"""Which names in a drop folder are images to judge."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import PurePath
+
+
+@dataclass(frozen=True, kw_only=True)
+class NameRule:
+    """What `[intake]` says of names.
+
+    Attributes:
+        extensions: in lower case, each with its dot.
+        ignore: shell patterns; a name, or a folder on the way to it, that matches one is passed over.
+    """
+
+    extensions: tuple[str, ...]
+    ignore: Sequence[str]
+
+    def ignores(self, component: str) -> bool:
+        """Whether one file or folder name is to be passed over."""
+        return any(fnmatch(component, pattern) for pattern in self.ignore)
+
+    def is_image(self, filename: str) -> bool:
+        """Whether a path inside a drop folder names an image."""
+        path = PurePath(filename)
+        if path.suffix.lower() not in self.extensions:
+            return False
+        return not any(self.ignores(component) for component in path.parts)

@@ -1,0 +1,83 @@
+"""inotify on one drop folder, as hints: which file to look at, and whether its writer is done."""
+
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from watchdog.events import (
+    DirCreatedEvent,
+    DirMovedEvent,
+    FileClosedEvent,
+    FileCreatedEvent,
+    FileMovedEvent,
+    FileSystemEvent,
+    FileSystemEventHandler,
+)
+from watchdog.observers.inotify import InotifyObserver
+
+Hint = Callable[[str, bool], None]
+"""Called with a path inside the drop folder and whether its writer is done with it."""
+
+_REMEDIES = {
+    errno.ENOSPC: "raise fs.inotify.max_user_watches (sysctl)",
+    errno.EMFILE: "raise fs.inotify.max_user_instances (sysctl)",
+}
+_EVENTS: list[type[FileSystemEvent]] = [
+    FileClosedEvent,
+    FileMovedEvent,
+    FileCreatedEvent,
+    DirCreatedEvent,
+    DirMovedEvent,
+]
+
+
+class WatchError(Exception):
+    """A folder cannot be watched by inotify; the message says what to set."""
+
+
+class FolderWatch:
+    """A recursive watch on the folder that lies at a path now, whatever comes there later."""
+
+    def __init__(self, folder: Path, hint: Hint) -> None:
+        """Raises WatchError when inotify cannot watch the folder."""
+        status = folder.stat()
+        self.identity = (status.st_dev, status.st_ino)
+        handler = _Handler(folder, hint)
+        try:
+            self._observer = InotifyObserver(generate_full_events=True)
+            self._observer.schedule(handler, str(folder), recursive=True, event_filter=_EVENTS)
+            self._observer.start()
+        except OSError as error:
+            remedy = _REMEDIES.get(error.errno or 0, 'set watch = "polling" for this camera')
+            raise WatchError(f"inotify cannot watch {folder}: {error}; {remedy}") from error
+
+    def is_alive(self) -> bool:
+        return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
+
+    def stop(self) -> None:
+        self._observer.stop()
+        self._observer.join(timeout=5.0)
+
+
+class _Handler(FileSystemEventHandler):
+    def __init__(self, folder: Path, hint: Hint) -> None:
+        self._root = os.fspath(folder)
+        self._hint = hint
+
+    def on_created(self, event: FileSystemEvent) -> None:
+        # A file that is being written, or a hard link: its writer is not known to be done.
+        if not event.is_directory:
+            self._say(event.src_path, done=False)
+
+    def on_closed(self, event: FileSystemEvent) -> None:
+        self._say(event.src_path, done=True)
+
+    def on_moved(self, event: FileSystemEvent) -> None:
+        # Out of the folder has no destination. A folder moved in is walked by the observer, which
+        # reports its files as created.
+        if not event.is_directory and event.dest_path:
+            self._say(event.dest_path, done=True)
+
+    def _say(self, path: bytes | str, *, done: bool) -> None:
+        self._hint(os.path.relpath(os.fsdecode(path), self._root), done)

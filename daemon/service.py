@@ -1,0 +1,239 @@
+"""The service: composed, started, run and stopped."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+import structlog
+from filelock import FileLock, Timeout
+
+from config.settings import Camera, Settings
+from daemon.clock import timestamp
+from daemon.control import ControlServer
+from daemon.health import Health
+from daemon.intake.camera import CameraMinder
+from daemon.intake.names import NameRule
+from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.moving import make_folder
+from daemon.names import to_text
+from daemon.pipeline import Pipeline
+from daemon.serving import load_serving_model
+from daemon.store import images
+from daemon.store.database import Database
+from daemon.store.models import remember_current
+from daemon.store.upgrading import prepare_database
+from models.registry import Model
+
+log = structlog.get_logger(__name__)
+
+_IDLE_SECONDS: Final = 1.0
+_STOP_SECONDS: Final = 10.0
+_LOCK: Final = "millwatch.lock"
+
+
+class AlreadyRunningError(Exception):
+    """Another Millwatch holds this state folder."""
+
+
+class ThreadDiedError(Exception):
+    """A thread that the service cannot do without has ended."""
+
+
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
+class Service:
+    """One daemon on one state folder: composed by `serve`, which holds what it needs."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        model: Model,
+        stopping: threading.Event,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._model = model
+        self._stopping = stopping
+        self._started_at = clock()
+        self._health = Health()
+        self._room = WaitingRoom(
+            {camera.name: camera.folder for camera in settings.cameras},
+            Patience(
+                quiet_seconds=settings.intake.quiet_seconds,
+                give_up_seconds=settings.intake.give_up_seconds,
+                marker_suffix=settings.intake.marker_suffix,
+            ),
+        )
+        self._pipeline = Pipeline(
+            settings,
+            database=database,
+            model=model,
+            room=self._room,
+            health=self._health,
+            clock=clock,
+        )
+        self._minders = [self._minder(settings, camera) for camera in settings.cameras]
+        self._control = ControlServer(settings.state_dir, {"status": self.status})
+
+    def run(self) -> None:
+        """Start, run until told to stop, stop.
+
+        Raises:
+            ThreadDiedError: something unforeseen; whoever started the service starts it again.
+        """
+        remaining = self._pipeline.finish_what_was_begun()
+        threads = [
+            threading.Thread(target=minder.run, name=f"camera {minder.name}", daemon=True)
+            for minder in self._minders
+        ]
+        threads.append(self._control.thread)
+        for thread in threads:
+            thread.start()
+        log.info(
+            "ready",
+            model=self._model.version,
+            runtime=self._model.runtime.name,
+            cameras=len(self._minders),
+            pending_moves=remaining,
+        )
+        try:
+            while not self._stopping.is_set():
+                _check(threads)
+                self.step()
+        finally:
+            self._stopping.set()
+            self._control.stop()
+            deadline = time.monotonic() + _STOP_SECONDS
+            for thread in threads:
+                thread.join(timeout=max(0.0, deadline - time.monotonic()))
+            log.info("stopped", recorded=self._pipeline.verdicts.total())
+
+    def step(self) -> None:
+        """Judge a batch, or wait a little for one."""
+        self._pipeline.retry_if_due()
+        if not self._pipeline.step():
+            self._room.wait(_IDLE_SECONDS, now=time.monotonic())
+
+    def status(self) -> dict[str, Any]:
+        """What the daemon is doing, as JSON values."""
+        backlog = self._room.backlog()
+        latencies = sorted(self._pipeline.latency_seconds)
+        return {
+            "state": "running",
+            "since": timestamp(self._started_at),
+            "model_version": self._model.version,
+            "runtime": self._model.runtime.name,
+            "commissioning": not bool(self._model.decider.normal.any()),
+            "cameras": [
+                {
+                    "name": minder.name,
+                    "folder": to_text(minder.folder),
+                    "watching": minder.watching,
+                    "waiting": backlog[minder.name],
+                }
+                for minder in self._minders
+            ],
+            "recorded": dict(self._pipeline.verdicts),
+            "pending_moves": images.count_pending(self._database),
+            "latency_ms": {
+                "images": len(latencies),
+                "median": _percentile_ms(latencies, 50),
+                "p99": _percentile_ms(latencies, 99),
+            },
+            "troubles": self._health.troubles(),
+        }
+
+    def _minder(self, settings: Settings, camera: Camera) -> CameraMinder:
+        return CameraMinder(
+            camera,
+            room=self._room,
+            rule=NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore),
+            known=lambda deliveries: images.known(self._database, deliveries),
+            health=self._health,
+            rescan_seconds=settings.intake.rescan_seconds,
+            stopping=self._stopping,
+        )
+
+
+def serve(
+    settings: Settings,
+    *,
+    stopping: threading.Event | None = None,
+    clock: Callable[[], datetime] = now_utc,
+) -> None:
+    """Run a daemon until `stopping` is set, or a signal is caught when it is not given.
+
+    Raises:
+        AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
+        ThreadDiedError: something unforeseen.
+    """
+    if stopping is None:
+        stopping = threading.Event()
+        _stop_on_signals(stopping)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(_instance_lock(settings.state_dir))
+        model = load_serving_model(settings)
+        database = prepare_database(
+            settings.database_file, backups=settings.state_dir / "backups", now=clock()
+        )
+        held.callback(database.close)
+        remember_current(database, model.metadata, clock())
+        for folder in (
+            settings.review_folder / "to_check",
+            settings.archive_folder,
+            settings.quarantine_folder,
+        ):
+            make_folder(folder)
+        Service(settings, database=database, model=model, stopping=stopping, clock=clock).run()
+
+
+@contextmanager
+def _instance_lock(state_dir: Path) -> Iterator[None]:
+    lock = FileLock(state_dir / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise AlreadyRunningError(
+            f"another Millwatch is running on {state_dir}; stop it first, or give this one a "
+            "state_dir of its own"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _stop_on_signals(stopping: threading.Event) -> None:
+    """A first SIGTERM or SIGINT stops in good order; a second ends the process at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
+
+
+def _check(threads: list[threading.Thread]) -> None:
+    for thread in threads:
+        if not thread.is_alive():
+            raise ThreadDiedError(f"the thread '{thread.name}' has ended; see its error above")
+
+
+def _percentile_ms(ordered: list[float], percent: int) -> float | None:
+    """The nearest-rank percentile of sorted seconds, in milliseconds."""
+    if not ordered:
+        return None
+    rank = max(0, -(-len(ordered) * percent // 100) - 1)
+    return round(ordered[rank] * 1000, 1)

@@ -1,0 +1,338 @@
+"""Images: recorded before they are moved, and followed to where they end."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+from daemon.clock import timestamp, timestamp_of_ns
+from daemon.names import from_text, to_text
+from daemon.store.database import Database
+from daemon.store.schema import image, tally
+from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
+from models.taxonomy import Verdict
+
+_CHUNK: Final = 200
+_STILL_THERE: Final = image.c.progress.in_([Progress.PENDING.value, Progress.LEFT.value])
+_RECORDED: Final = image.c.progress.in_(
+    [Progress.PENDING.value, Progress.LEFT.value, Progress.GONE.value]
+)
+_IDENTITY: Final = (
+    image.c.camera,
+    image.c.filename,
+    image.c.inode,
+    image.c.size,
+    image.c.mtime_ns,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recorded:
+    """What recording a batch came to.
+
+    Attributes:
+        findings: those that were new.
+        intents: what is to be done now, by id.
+    """
+
+    findings: list[Finding]
+    intents: list[Intent]
+
+
+Planner = Callable[[int, Finding, Callable[[Path], bool]], Plan]
+"""From an image's id, what was found and whether a target is promised already, to where it goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settled:
+    """How an intent ended."""
+
+    intent: Intent
+    progress: Progress
+    path: Path | None
+
+
+def known(database: Database, deliveries: Sequence[Delivery]) -> set[Delivery]:
+    """Those that have a record and whose file may still lie where it was delivered."""
+    found: set[Delivery] = set()
+    by_identity = {_identity(delivery): delivery for delivery in deliveries}
+    identities = list(by_identity)
+    with database.reading() as connection:
+        for start in range(0, len(identities), _CHUNK):
+            chunk = identities[start : start + _CHUNK]
+            rows = connection.execute(
+                select(*_IDENTITY).where(_STILL_THERE, tuple_(*_IDENTITY).in_(chunk))
+            )
+            found.update(by_identity[tuple(row)] for row in rows)
+    return found
+
+
+def record(
+    database: Database, findings: Sequence[Finding], plan: Planner, now: datetime
+) -> Recorded:
+    """Record a batch in one transaction, with what will be done with each file.
+
+    A finding whose delivery is recorded already is passed over: nothing is counted twice. Where
+    that file was given up as gone (its share was away, say), its intent is taken up again.
+
+    Args:
+        plan: called with the id that the image was given; two images never get one target.
+
+    Raises:
+        StoreError: nothing was recorded.
+    """
+    with database.writing() as connection:
+        fresh, returned = _sort_out(connection, findings)
+        if not fresh:
+            return Recorded(findings=[], intents=returned)
+        # Intents are settled in the order of their ids, which is the order of delivery.
+        ids = connection.scalars(
+            insert(image).returning(image.c.id, sort_by_parameter_order=True),
+            [_row(finding, now) for finding in fresh],
+        ).all()
+        promised = _Promised(connection)
+        intents = [
+            _intent(image_id, finding, promised.remember(plan(image_id, finding, promised)))
+            for image_id, finding in zip(ids, fresh, strict=True)
+        ]
+        connection.execute(
+            update(image)
+            .where(image.c.id == bindparam("b_id"))
+            .values(
+                action=bindparam("b_action"),
+                progress=bindparam("b_progress"),
+                target=bindparam("b_target"),
+            ),
+            [_planned(intent) for intent in intents],
+        )
+        _count(connection, fresh, 1)
+    moving = [intent for intent in intents if intent.plan.action is not Action.LEAVE]
+    return Recorded(findings=fresh, intents=returned + moving)
+
+
+def pending(database: Database, *, after: int = 0, limit: int = _CHUNK) -> list[Intent]:
+    """Recorded plans that are not yet known to be done, by id."""
+    query = (
+        select(image)
+        .where(image.c.progress == Progress.PENDING.value, image.c.id > after)
+        .order_by(image.c.id)
+        .limit(limit)
+    )
+    with database.reading() as connection:
+        return [_intent_of(row) for row in connection.execute(query)]
+
+
+def count_pending(database: Database) -> int:
+    query = select(func.count()).where(image.c.progress == Progress.PENDING.value)
+    with database.reading() as connection:
+        return int(connection.scalar(query) or 0)
+
+
+def count_by_verdict(database: Database) -> dict[str, int]:
+    """Images ever recorded, by verdict, from the kept aggregates."""
+    query = select(tally.c.verdict, func.sum(tally.c.images)).group_by(tally.c.verdict)
+    with database.reading() as connection:
+        return {verdict: int(images) for verdict, images in connection.execute(query) if images}
+
+
+def replan(database: Database, intent: Intent, target: Path) -> None:
+    """Record another target, because a stranger's file lies at the first.
+
+    Raises:
+        StoreError: the first target stands.
+    """
+    with database.writing() as connection:
+        connection.execute(
+            update(image).where(image.c.id == intent.image_id).values(target=to_text(target))
+        )
+
+
+def settle(database: Database, settled: Iterable[Settled]) -> None:
+    """Record in one transaction that plans are done.
+
+    Raises:
+        StoreError: they stay pending; doing them again changes nothing.
+    """
+    rows = [
+        {
+            "b_id": one.intent.image_id,
+            "b_progress": one.progress.value,
+            "b_path": None if one.path is None else to_text(one.path),
+        }
+        for one in settled
+    ]
+    if not rows:
+        return
+    with database.writing() as connection:
+        connection.execute(
+            update(image)
+            .where(image.c.id == bindparam("b_id"))
+            .values(progress=bindparam("b_progress"), path=bindparam("b_path")),
+            rows,
+        )
+
+
+def withdraw(database: Database, intents: Sequence[Intent]) -> None:
+    """Take back records of files that the camera went on writing: they will be judged again.
+
+    Raises:
+        StoreError: the records stand.
+    """
+    if not intents:
+        return
+    with database.writing() as connection:
+        ids = [intent.image_id for intent in intents]
+        rows = connection.execute(select(image).where(image.c.id.in_(ids))).all()
+        findings = [_finding_of(row) for row in rows]
+        connection.execute(delete(image).where(image.c.id.in_(ids)))
+        _count(connection, findings, -1)
+
+
+class _Promised:
+    """Whether a target is promised to another image, in this transaction or before it."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._here: set[Path | None] = set()
+
+    def __call__(self, target: Path) -> bool:
+        query = select(image.c.id).where(image.c.target == to_text(target))
+        return target in self._here or self._connection.execute(query).first() is not None
+
+    def remember(self, plan: Plan) -> Plan:
+        self._here.add(plan.target)
+        return plan
+
+
+def _sort_out(
+    connection: Connection, findings: Sequence[Finding]
+) -> tuple[list[Finding], list[Intent]]:
+    """The findings that have no record yet, and the intents of those that had been given up."""
+    by_identity = {_identity(finding.delivery): finding for finding in findings}
+    places = (*_IDENTITY, image.c.id, image.c.progress)
+    query = select(*places).where(
+        _RECORDED, tuple_(*_IDENTITY).in_([list(identity) for identity in by_identity])
+    )
+    back = {}
+    for *identity, image_id, progress in connection.execute(query).all():
+        finding = by_identity.pop(tuple(identity))
+        if progress == Progress.GONE.value:
+            back[image_id] = to_text(finding.delivery.path)
+    for image_id, path in back.items():
+        again = update(image).where(image.c.id == image_id)
+        connection.execute(again.values(progress=Progress.PENDING.value, path=path))
+    rows = connection.execute(select(image).where(image.c.id.in_(back)).order_by(image.c.id))
+    return list(by_identity.values()), [_intent_of(row) for row in rows]
+
+
+def _count(connection: Connection, findings: Iterable[Finding], step: int) -> None:
+    """Keep the aggregates that reports read: in the same transaction, so they cannot disagree."""
+    counts = Counter(
+        (
+            finding.delivery.camera,
+            timestamp_of_ns(finding.delivery.mtime_ns)[:13] + ":00:00Z",
+            finding.verdict.value,
+            finding.predicted_class or "",
+        )
+        for finding in findings
+    )
+    rows = [
+        dict(zip(("camera", "hour", "verdict", "predicted_class"), key, strict=True))
+        | {"images": step * count}
+        for key, count in counts.items()
+    ]
+    dialect_insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
+    statement = dialect_insert(tally)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=list(tally.primary_key),
+            set_={"images": tally.c.images + statement.excluded.images},
+        ),
+        rows,
+    )
+
+
+def _identity(delivery: Delivery) -> tuple[object, ...]:
+    name = to_text(delivery.filename)
+    return (delivery.camera, name, delivery.inode, delivery.size, delivery.mtime_ns)
+
+
+def _row(finding: Finding, now: datetime) -> dict[str, Any]:
+    delivery = finding.delivery
+    return {
+        "camera": delivery.camera,
+        "filename": to_text(delivery.filename),
+        "inode": delivery.inode,
+        "size": delivery.size,
+        "mtime_ns": delivery.mtime_ns,
+        "sha256": finding.sha256,
+        "captured_at": timestamp_of_ns(delivery.mtime_ns),
+        "recorded_at": timestamp(now),
+        "verdict": finding.verdict.value,
+        "reason": finding.reason,
+        "predicted_class": finding.predicted_class,
+        "confidence": finding.confidence,
+        "novelty": finding.novelty,
+        "model_version": finding.model_version,
+        "notes": _notes(finding),
+        "action": Action.LEAVE.value,
+        "progress": Progress.LEFT.value,
+        "path": to_text(delivery.path),
+    }
+
+
+def _notes(finding: Finding) -> str | None:
+    return "; ".join(finding.notes) or None
+
+
+def _planned(intent: Intent) -> Mapping[str, Any]:
+    leave = intent.plan.action is Action.LEAVE
+    target = intent.plan.target
+    return {
+        "b_id": intent.image_id,
+        "b_action": intent.plan.action.value,
+        "b_progress": (Progress.LEFT if leave else Progress.PENDING).value,
+        "b_target": None if target is None else to_text(target),
+    }
+
+
+def _intent(image_id: int, finding: Finding, plan: Plan) -> Intent:
+    return Intent(
+        image_id=image_id,
+        delivery=finding.delivery,
+        sha256=finding.sha256,
+        plan=plan,
+        verdict=finding.verdict,
+        reason=finding.reason,
+        notes=_notes(finding),
+    )
+
+
+def _intent_of(row: Row[Any]) -> Intent:
+    target = None if row.target is None else Path(from_text(row.target))
+    return _intent(row.id, _finding_of(row), Plan(action=Action(row.action), target=target))
+
+
+def _finding_of(row: Row[Any]) -> Finding:
+    delivery = Delivery(
+        camera=row.camera,
+        filename=from_text(row.filename),
+        path=Path(from_text(row.path)),
+        inode=row.inode,
+        size=row.size,
+        mtime_ns=row.mtime_ns,
+    )
+    return Finding(
+        delivery=delivery,
+        sha256=row.sha256,
+        verdict=Verdict(row.verdict),
+        reason=row.reason,
+        predicted_class=row.predicted_class,
+        notes=(row.notes,) if row.notes else (),
+    )

@@ -1,0 +1,110 @@
+"""The tables, as the code sees them. The views that reports rest on are made by the migrations."""
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
+
+metadata: Final = MetaData()
+
+# SQLite gives an id by itself only to a column of the type INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+
+image: Final = Table(
+    "image",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("camera", Text, nullable=False),
+    Column("filename", Text, nullable=False),
+    Column("inode", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("mtime_ns", BigInteger, nullable=False),
+    Column("sha256", Text, nullable=False),
+    Column("captured_at", Text, nullable=False),
+    Column("recorded_at", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("predicted_class", Text),
+    Column("confidence", Float),
+    Column("novelty", Float),
+    Column("model_version", Text),
+    Column("notes", Text),
+    Column("action", Text, nullable=False),
+    Column("progress", Text, nullable=False),
+    Column("target", Text),
+    Column("path", Text),
+    sqlite_autoincrement=True,  # an id stands in file names: it is never given twice
+)
+_STILL_THERE = text("progress IN ('pending', 'left', 'gone')")
+# Once a file has left the drop folder its inode may be used again, by a file with the same name,
+# size and restored time: the identity is unique among the files that may still lie there. A `gone`
+# file may: on a share that was away.
+Index(
+    "image_delivery",
+    image.c.camera,
+    image.c.filename,
+    image.c.inode,
+    image.c.size,
+    image.c.mtime_ns,
+    unique=True,
+    sqlite_where=_STILL_THERE,
+    postgresql_where=_STILL_THERE,
+)
+Index("image_target", image.c.target, unique=True)
+_PENDING = text("progress = 'pending'")
+Index("image_pending", image.c.id, sqlite_where=_PENDING, postgresql_where=_PENDING)
+Index("image_captured_at", image.c.captured_at)
+
+tally: Final = Table(
+    "tally",
+    metadata,
+    Column("camera", Text, nullable=False),
+    Column("hour", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("predicted_class", Text, nullable=False),  # '' where there is none: it is in the key
+    Column("images", BigInteger, nullable=False),
+    PrimaryKeyConstraint("hour", "camera", "verdict", "predicted_class"),
+)
+
+label: Final = Table(
+    "label",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("image_id", BigInteger, ForeignKey("image.id"), nullable=False),
+    Column("label", Text, nullable=False),
+    Column("labelled_by", Text, nullable=False),
+    Column("labelled_at", Text, nullable=False),
+    Column("undone_at", Text),
+    sqlite_autoincrement=True,
+)
+_IN_FORCE = text("undone_at IS NULL")
+Index(
+    "label_in_force",
+    label.c.image_id,
+    unique=True,
+    sqlite_where=_IN_FORCE,
+    postgresql_where=_IN_FORCE,
+)
+
+model: Final = Table(
+    "model",
+    metadata,
+    Column("version", Text, primary_key=True),
+    Column("status", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("promoted_at", Text),
+    Column("trained_on", Text, nullable=False),
+    Column("metrics", Text, nullable=False),
+    Column("reason", Text),
+)

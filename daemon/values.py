@@ -1,0 +1,88 @@
+"""The frozen values that the steps of an image's journey hand to each other."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from models.taxonomy import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One delivery of a file by a camera. The five fields without `path` are its identity.
+
+    Attributes:
+        filename: path inside the camera's folder, undecodable bytes as surrogates (PEP 383).
+        path: where it was delivered.
+    """
+
+    camera: str
+    filename: str
+    path: Path
+    inode: int
+    size: int
+    mtime_ns: int
+
+
+class Action(StrEnum):
+    """What the record says will be done with the file."""
+
+    MOVE = "move"
+    LEAVE = "leave"
+    DELETE = "delete"
+
+
+class Progress(StrEnum):
+    """How far that has got. `pending` and `left` files still lie where they were delivered."""
+
+    PENDING = "pending"
+    LEFT = "left"
+    MOVED = "moved"
+    DELETED = "deleted"
+    GONE = "gone"
+    """Somebody else took or replaced the file between its record and its move."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What is to be recorded of one image.
+
+    Attributes:
+        reason: a `models.taxonomy.Reason`, or why the image is unreadable.
+        notes: what was converted on the way to the network.
+    """
+
+    delivery: Delivery
+    sha256: str
+    verdict: Verdict
+    reason: str
+    predicted_class: str | None = None
+    confidence: float | None = None
+    novelty: float | None = None
+    model_version: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Where an image will go.
+
+    Attributes:
+        target: for `Action.MOVE`; None otherwise.
+    """
+
+    action: Action
+    target: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intent:
+    """A recorded plan that is not yet known to be done."""
+
+    image_id: int
+    delivery: Delivery
+    sha256: str
+    plan: Plan
+    verdict: Verdict
+    reason: str
+    notes: str | None = None

@@ -1,0 +1,153 @@
+"""A model on disk: a folder with weights as safetensors and everything else as JSON. Never pickle."""
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from models.preprocessing import PREPROCESSING_VERSION
+
+FORMAT: Final = 1
+WEIGHTS: Final = "model.safetensors"
+METADATA: Final = "model.json"
+EVIDENCE: Final = "evidence.safetensors"
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class CheckpointError(Exception):
+    """A model folder cannot be served as it is; the message says which, why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What is known of a model besides its weights.
+
+    Attributes:
+        version: name that the database records with every prediction.
+        classes: in the order of the logits.
+        input_size: side of the square the network is served at, in pixels.
+        preprocessing: `PREPROCESSING_VERSION` it was trained with.
+        manifest_sha256: of the manifest of its training run.
+        weights_sha256: of the weights file.
+        metrics: figures of its training run, from the test part unless named otherwise.
+        recipe: the settings of its training run, seed included.
+    """
+
+    version: str
+    classes: tuple[str, ...]
+    input_size: int
+    created_at: str
+    manifest_sha256: str
+    weights_sha256: str = ""
+    preprocessing: int = PREPROCESSING_VERSION
+    architecture: str = "resnet18"
+    format: int = FORMAT
+    metrics: dict[str, Any] = field(default_factory=dict)
+    recipe: dict[str, Any] = field(default_factory=dict)
+
+
+def save(
+    folder: Path,
+    weights: Arrays,
+    metadata: Metadata,
+    evidence: Arrays,
+) -> Metadata:
+    """Write a model folder whole or not at all, and return its metadata with the weights' hash.
+
+    Args:
+        folder: must not exist.
+        weights: from `models.network.stored_weights`.
+        metadata: `weights_sha256` is filled in.
+        evidence: arrays from held-out images that decisions are derived from (`models.decision`).
+
+    Raises:
+        CheckpointError: if the folder exists.
+    """
+    if folder.exists():
+        raise CheckpointError(f"{folder} exists; a model is never overwritten, name another folder")
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    save_file(weights, partial / WEIGHTS)
+    save_file(evidence, partial / EVIDENCE)
+    digest = hashlib.sha256((partial / WEIGHTS).read_bytes()).hexdigest()
+    complete = Metadata(**{**asdict(metadata), "weights_sha256": digest})
+    (partial / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
+    for path in (*partial.iterdir(), partial):
+        _fsync(path)
+    partial.rename(folder)
+    _fsync(folder.parent)
+    return complete
+
+
+def load_metadata(folder: Path) -> Metadata:
+    """Raises CheckpointError when the folder is not a model that this version can serve."""
+    path = folder / METADATA
+    try:
+        fields = json.loads(path.read_text())
+        metadata = Metadata(**{**fields, "classes": tuple(fields["classes"])})
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{folder} is not a model folder: {METADATA} is missing; name a folder that "
+            "`millwatch train` wrote"
+        ) from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
+    if metadata.format != FORMAT or metadata.preprocessing != PREPROCESSING_VERSION:
+        raise CheckpointError(
+            f"{folder} was made for format {metadata.format}, preprocessing "
+            f"{metadata.preprocessing}; this version serves {FORMAT} and {PREPROCESSING_VERSION}: "
+            "retrain, or run the version of Millwatch that made it"
+        )
+    return metadata
+
+
+def load_weights(folder: Path, metadata: Metadata) -> Arrays:
+    """The stored weights, checked against their hash.
+
+    Raises:
+        CheckpointError: if they are missing, altered or cannot be read.
+    """
+    path = folder / WEIGHTS
+    try:
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
+    if digest != metadata.weights_sha256:
+        raise CheckpointError(
+            f"{path} is not the file that {METADATA} describes (its SHA-256 differs); "
+            "restore the folder from a backup or retrain"
+        )
+    return _load_arrays(path)
+
+
+def load_evidence(folder: Path) -> Arrays:
+    """The held-out arrays that `save` was given.
+
+    Raises:
+        CheckpointError: if they cannot be read.
+    """
+    return _load_arrays(folder / EVIDENCE)
+
+
+def _load_arrays(path: Path) -> Arrays:
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,125 @@
+"""ResNet18 on uint8 grey pictures, with normalisation inside the network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
+
+FEATURES = 512
+_MIN_CONTRAST = 8.0
+"""Grey levels. Below this standard deviation a picture is scaled as if it had it, so that the
+sensor noise of a blank surface is not blown up into a texture."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activations:
+    """What one pass through the network gives.
+
+    Attributes:
+        logits: float `(N, classes)`.
+        features: float `(N, 512)`, the globally pooled last feature map.
+        maps: float `(N, 512, h, w)`, the last feature map itself.
+    """
+
+    logits: Tensor
+    features: Tensor
+    maps: Tensor
+
+
+class SurfaceNetwork(nn.Module):
+    """torchvision's ResNet18 with one input channel (He et al. 2016, arXiv:1512.03385).
+
+    Each picture is brought to zero mean and unit variance by itself, so that the exposure of the
+    camera and the gain of its sensor do not matter; only what lies within the picture does.
+    """
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.backbone = resnet18(num_classes=classes)
+        self.backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits `(N, classes)` for grey pictures `(N, H, W)`, uint8 or float in 0..255."""
+        return self.activations(images).logits
+
+    def activations(self, images: Tensor) -> Activations:
+        """The same pass, with the features and the last feature map kept."""
+        net = self.backbone
+        x = net.maxpool(net.relu(net.bn1(net.conv1(normalise(images)))))
+        maps = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        features = torch.flatten(net.avgpool(maps), 1)
+        return Activations(logits=net.fc(features), features=features, maps=maps)
+
+    def take_imagenet_weights(self, weights: Path) -> None:
+        """Start from ResNet18 weights for three-channel pictures, the head left as it is.
+
+        The first convolution's kernels are summed over colour: the answer to a grey picture
+        copied into three channels is the same.
+
+        Raises:
+            ValueError: if the file does not hold torchvision's ResNet18.
+        """
+        state = torch.load(weights, map_location="cpu", weights_only=True)
+        try:
+            state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
+            head = {key: value for key, value in self.backbone.state_dict().items() if "fc." in key}
+            self.backbone.load_state_dict({**state, **head})
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise ValueError(
+                f"{weights} does not hold torchvision's ResNet18 weights ({error}); "
+                "pass the file that torchvision.models.ResNet18_Weights.DEFAULT downloads"
+            ) from error
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Grey `(N, H, W)` in 0..255 to float `(N, 1, H, W)` of zero mean and unit variance each."""
+    x = images.to(torch.float32).unsqueeze(1)
+    mean = x.mean(dim=(2, 3), keepdim=True)
+    variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
+    return (x - mean) / torch.clamp(variance.sqrt(), min=_MIN_CONTRAST)
+
+
+def half_precision(network: SurfaceNetwork) -> None:
+    """Round convolution and linear weights to fp16 in place, as the file will hold them.
+
+    Batch-norm statistics stay float32: they are small, and may lie outside the range of fp16.
+    """
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.dim() > 1:
+                parameter.copy_(parameter.half().float())
+
+
+def stored_weights(network: SurfaceNetwork) -> dict[str, NDArray[Any]]:
+    """The weights as a checkpoint holds them: fp16, but for vectors and counters."""
+    return {
+        key: np.ascontiguousarray((value.half() if value.dim() > 1 else value).cpu().numpy())
+        for key, value in network.state_dict().items()
+    }
+
+
+def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
+    """The network of a model folder, in float32 and evaluation mode.
+
+    Raises:
+        CheckpointError: if anything is missing, altered or of other shapes.
+    """
+    metadata = load_metadata(folder)
+    weights = load_weights(folder, metadata)
+    network = SurfaceNetwork(len(metadata.classes))
+    try:
+        network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit a ResNet18 of {len(metadata.classes)} classes "
+            f"({error}); restore the folder or retrain"
+        ) from error
+    return network.eval(), metadata

@@ -1,0 +1,241 @@
+"""From the bytes of a picture file to the uint8 grey square that the network sees.
+
+Training, evaluation and the daemon all come through `decode`; there is no second path. Whatever
+changes a pixel here changes `PREPROCESSING_VERSION`, and a checkpoint of another version is refused.
+"""
+
+import io
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+PREPROCESSING_VERSION: Final = 1
+FORMATS: Final = ("BMP", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""Pillow's names. A JPEG with previews in it (MPO) is opened by its JPEG plugin."""
+DEFAULT_MAX_PIXELS: Final = 100_000_000
+
+# Pillow's own limit only warns between one and two times its value, and is one global for the
+# process. `decode` reads the size from the header and refuses before anything is unpacked.
+Image.MAX_IMAGE_PIXELS = None
+
+_UNPADDED_FORMATS: Final = ("BMP", "PPM", "TIFF")
+_EXIF_ORIENTATION: Final = 0x0112
+_TRANSPOSE_FOR_ORIENTATION: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableReason(StrEnum):
+    EMPTY = "empty"
+    NOT_AN_IMAGE = "not_an_image"
+    TRUNCATED = "truncated"
+    ZERO_TAIL = "zero_tail"
+    TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_BYTES = "too_many_bytes"
+    SEVERAL_PAGES = "several_pages"
+    UNSUPPORTED = "unsupported"
+
+
+class UnreadableError(Exception):
+    """These bytes are not a whole picture that `decode` has a rule for."""
+
+    def __init__(self, reason: UnreadableReason, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+    @property
+    def may_be_unfinished(self) -> bool:
+        """Whether more bytes from the camera could still make this a picture."""
+        return self.reason in {
+            UnreadableReason.EMPTY,
+            UnreadableReason.NOT_AN_IMAGE,
+            UnreadableReason.TRUNCATED,
+            UnreadableReason.ZERO_TAIL,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """One picture as the network sees it.
+
+    Attributes:
+        pixels: uint8 grey, `(size, size)`, or `(height, width)` when no size was asked for.
+        width: of the picture as stored, in pixels, before orientation.
+        height: likewise.
+        notes: what was converted on the way, for the record ("12-bit samples scaled to 8").
+    """
+
+    pixels: NDArray[np.uint8]
+    width: int
+    height: int
+    notes: tuple[str, ...] = ()
+
+
+def decode(
+    data: bytes,
+    *,
+    size: int | None = None,
+    max_pixels: int = DEFAULT_MAX_PIXELS,
+    allow_zero_tail: bool = False,
+) -> Decoded:
+    """Decode a picture file to uint8 grey, upright, resized to `(size, size)` when asked.
+
+    The rules, one for each kind of picture: JPEG gives its luma channel, decoded at a reduced
+    scale where the picture is at least twice the size asked for; RGB is weighted by ITU-R 601;
+    a palette is applied; alpha is dropped, the colours under it kept; CMYK goes through RGB;
+    16-bit samples are scaled from the smallest of 8, 10, 12, 14 and 16 bits that holds the
+    brightest; EXIF orientation is applied. A picture is squeezed to the square, not cropped.
+
+    Raises:
+        UnreadableError: for anything else, and for a picture that is not whole.
+    """
+    if not data:
+        raise UnreadableError(UnreadableReason.EMPTY, "the file has no bytes")
+    try:
+        return _decode(data, size, max_pixels, allow_zero_tail=allow_zero_tail)
+    except UnreadableError:
+        raise
+    except Exception as error:
+        # Decoders raise OSError, SyntaxError, ValueError, struct.error, zlib.error, MemoryError and
+        # more on hostile bytes. One bad image harms only itself, so every one of them means this.
+        detail = f"{type(error).__name__}: {error}"
+        raise UnreadableError(UnreadableReason.TRUNCATED, detail) from error
+
+
+def _decode(data: bytes, size: int | None, max_pixels: int, *, allow_zero_tail: bool) -> Decoded:
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Exception as error:  # as above: PNG alone raises SyntaxError here
+        message = f"none of {', '.join(FORMATS)} could open it ({type(error).__name__})"
+        raise UnreadableError(UnreadableReason.NOT_AN_IMAGE, message) from error
+    with image:
+        width, height = image.size
+        _refuse_oversized_or_paged(image, max_pixels)
+        _refuse_unfinished(image, data, allow_zero_tail=allow_zero_tail)
+        notes: list[str] = []
+        transpose = _transpose_of(image, notes)
+        if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB", "YCbCr"):
+            target = (size, size) if size else image.size
+            image.draft("L", target)
+        image.load()
+        grey = _to_grey(image, notes)
+    if size:
+        grey = grey.resize((size, size), Image.Resampling.BICUBIC)
+    if transpose is not None:
+        grey = grey.transpose(transpose)
+    return Decoded(
+        pixels=np.asarray(grey, dtype=np.uint8), width=width, height=height, notes=tuple(notes)
+    )
+
+
+def _refuse_oversized_or_paged(image: Image.Image, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise UnreadableError(
+            UnreadableReason.TOO_MANY_PIXELS,
+            f"{width}x{height} is {width * height} pixels, the limit is {max_pixels}",
+        )
+    pages = getattr(image, "n_frames", 1)
+    if pages > 1 and image.format != "MPO":  # an MPO is a photograph with its own previews
+        raise UnreadableError(
+            UnreadableReason.SEVERAL_PAGES, f"{pages} pages in one file; deliver one file a picture"
+        )
+
+
+def _refuse_unfinished(image: Image.Image, data: bytes, *, allow_zero_tail: bool) -> None:
+    """A camera that allocates the whole file first leaves zeros where it has not written yet.
+
+    JPEG and the formats without compression decode such a file without an error.
+    """
+    if image.format in ("JPEG", "MPO"):
+        if not _has_end_of_image(data):
+            raise UnreadableError(UnreadableReason.TRUNCATED, "no end-of-image marker")
+    elif image.format in _UNPADDED_FORMATS and not allow_zero_tail:
+        zeros = len(data) - len(data.rstrip(b"\0"))
+        row_bytes = image.width * len(image.getbands())
+        if zeros >= max(512, 2 * row_bytes):
+            raise UnreadableError(
+                UnreadableReason.ZERO_TAIL,
+                f"the last {zeros} bytes are zero, as in a file allocated but not fully written; "
+                "if this camera's pictures end in black, set intake.allow_zero_tail = true",
+            )
+
+
+def _has_end_of_image(jpeg: bytes) -> bool:
+    """Whether an EOI marker follows the picture's own first scan (ITU-T T.81, annex B).
+
+    The segments before the scan are stepped over by their lengths: an EXIF thumbnail holds an EOI
+    of its own. Inside a scan, 0xFF is always followed by 0x00 or a restart marker.
+    """
+    position = 2
+    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
+        marker = jpeg[position + 1]
+        if marker == 0xDA:  # start of scan
+            return jpeg.find(b"\xff\xd9", position) != -1
+        if marker == 0xFF:  # fill byte
+            position += 1
+        else:
+            position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+    return False
+
+
+def _transpose_of(image: Image.Image, notes: list[str]) -> Image.Transpose | None:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 -- a broken EXIF block must not cost the picture
+        notes.append("EXIF unreadable, orientation not applied")
+        return None
+    transpose = _TRANSPOSE_FOR_ORIENTATION.get(orientation)
+    if transpose is not None:
+        notes.append(f"EXIF orientation {orientation} applied")
+    return transpose
+
+
+def _to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
+    match image.mode:
+        case "L":
+            return image
+        case "1" | "RGB" | "YCbCr":
+            grey = image.convert("L")
+        case "LA" | "La":
+            notes.append("alpha dropped")
+            grey = image.getchannel(0)
+        case "RGBA" | "RGBa" | "RGBX":
+            notes.append("alpha dropped")
+            grey = Image.merge("RGB", image.split()[:3]).convert("L")
+        case "P" | "PA":
+            notes.append("palette applied")
+            grey = image.convert("RGB").convert("L")
+        case "CMYK":
+            notes.append("CMYK converted")
+            grey = image.convert("RGB").convert("L")
+        case "I" | "I;16" | "I;16B" | "I;16L" | "I;16N":
+            grey = _scale_deep_samples(np.asarray(image), notes)
+        case mode:
+            detail = f"no rule for pictures of mode {mode}"
+            raise UnreadableError(UnreadableReason.UNSUPPORTED, detail)
+    return grey
+
+
+def _scale_deep_samples(samples: NDArray[np.generic], notes: list[str]) -> Image.Image:
+    values = samples.astype(np.int64)
+    brightest = int(values.max(initial=0))
+    if int(values.min(initial=0)) < 0 or brightest > 65535:
+        raise UnreadableError(
+            UnreadableReason.UNSUPPORTED, "samples outside 0..65535; deliver at most 16 bits"
+        )
+    bits = next(bits for bits in (8, 10, 12, 14, 16) if brightest < 1 << bits)
+    notes.append(f"{bits}-bit samples scaled to 8")
+    scaled = (values * 255 + (1 << (bits - 1))) // ((1 << bits) - 1)
+    return Image.fromarray(np.minimum(scaled, 255).astype(np.uint8))

@@ -1,0 +1,71 @@
+"""Models that can be served: found, loaded, and put together with their decisions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import CheckpointError, Metadata, load_evidence, load_metadata
+from models.decision import Decider, Decision, Evidence, Policy
+from models.heatmap import heatmap
+from models.runtimes.protocol import Runtime, RuntimeUnavailableError
+
+PRETRAINED: Final = Path(__file__).with_name("pretrained")
+"""The model that ships with Millwatch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network that is loaded, with what is needed to decide on its outputs."""
+
+    metadata: Metadata
+    runtime: Runtime
+    decider: Decider
+
+    @property
+    def version(self) -> str:
+        return self.metadata.version
+
+    @property
+    def input_size(self) -> int:
+        return self.metadata.input_size
+
+    def judge(self, pixels: NDArray[np.uint8]) -> list[Decision]:
+        """One decision for each uint8 grey picture `(N, input_size, input_size)`."""
+        outputs = self.runtime.infer(pixels)
+        return self.decider.decide(outputs.logits, outputs.features)
+
+    def explain(self, pixels: NDArray[np.uint8]) -> tuple[Decision, NDArray[np.float32]]:
+        """The decision for one picture `(input_size, input_size)` and the heatmap of its class."""
+        outputs = self.runtime.infer(pixels[None], with_maps=True)
+        if outputs.maps is None:
+            raise RuntimeError(f"{self.runtime.name} gave no feature map when asked for one")
+        (decision,) = self.decider.decide(outputs.logits, outputs.features)
+        chosen = self.metadata.classes.index(decision.predicted_class)
+        return decision, heatmap(outputs.maps[0], self.runtime.head[chosen])
+
+
+def load_model(folder: Path, *, policy: Policy, runtime: str = "auto") -> Model:
+    """Load a model folder ready to serve. `runtime` is `auto` or `torch`.
+
+    Raises:
+        CheckpointError: if the folder is not whole.
+        RuntimeUnavailableError: if the runtime cannot run here.
+    """
+    from models.runtimes.torch_runtime import load  # noqa: PLC0415 -- torch takes seconds to import
+
+    if runtime not in ("auto", "torch"):
+        raise RuntimeUnavailableError(
+            f'this version has no runtime "{runtime}"; set model.runtime to "auto" or "torch"'
+        )
+    metadata = load_metadata(folder)
+    try:
+        evidence = Evidence.from_arrays(load_evidence(folder))
+    except KeyError as error:
+        raise CheckpointError(
+            f"the evidence in {folder} lacks {error}; restore the folder or retrain"
+        ) from error
+    decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
+    return Model(metadata=metadata, runtime=load(folder), decider=decider)

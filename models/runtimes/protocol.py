@@ -1,0 +1,44 @@
+"""What every runtime does: pictures in, numbers out."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RuntimeUnavailableError(Exception):
+    """The machine cannot run the runtime that was asked for; the message says what to set."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What the network says of a batch.
+
+    Attributes:
+        logits: float32 `(N, classes)`, not calibrated.
+        features: float32 `(N, 512)`, the pooled last feature map.
+        maps: float32 `(N, 512, h, w)`, the last feature map; None unless asked for.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+    maps: NDArray[np.float32] | None = None
+
+
+class Runtime(Protocol):
+    """A network, loaded and ready on one device."""
+
+    @property
+    def name(self) -> str:
+        """For people: the runtime and where it runs, "torch on cpu"."""
+        ...
+
+    @property
+    def head(self) -> NDArray[np.float32]:
+        """Weights of the last linear layer, float32 `(classes, 512)`: what a heatmap needs."""
+        ...
+
+    def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
+        """Run uint8 grey pictures `(N, H, W)` through the network; N may be any positive number."""
+        ...

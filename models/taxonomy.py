@@ -1,0 +1,42 @@
+"""The classes that Millwatch knows by name, and the words for what it decides."""
+
+from enum import StrEnum
+from typing import Final
+
+KNOWN_DEFECTS: Final[tuple[str, ...]] = (
+    "crazing",
+    "inclusion",
+    "patches",
+    "pitted_surface",
+    "rolled-in_scale",
+    "scratches",
+)
+"""The six defects of NEU-DET, in the order of the shipped network's outputs."""
+
+NO_DEFECT: Final = "no_defect"
+"""The normal class that every plant is offered from its first day."""
+
+UNKNOWN: Final = "unknown"
+"""Where an image goes that is unlike anything in training. Never a class of a network."""
+
+
+class Verdict(StrEnum):
+    """What happens to an image. Closed: reports and the database count on these four."""
+
+    PASS = "pass"  # noqa: S105 -- a verdict, not a password
+    DEFECT = "defect"
+    UNSURE = "unsure"
+    UNREADABLE = "unreadable"
+
+
+class Reason(StrEnum):
+    """Why a readable image got its verdict."""
+
+    CONFIDENT = "confident"
+    """Sure enough of its class for the verdict `defect` or `pass`."""
+    LOW_CONFIDENCE = "low_confidence"
+    """Below the threshold of its class."""
+    UNKNOWN = "unknown"
+    """Unlike anything that the network was trained on."""
+    COMMISSIONING = "commissioning"
+    """Not sure, and the network has not yet learned what a clean surface of this plant is."""

@@ -1,0 +1,53 @@
+"""The images of a manifest, in memory."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.preprocessing import UnreadableError, decode
+from training.manifest import LabelledImage, Manifest, ManifestError, Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """One part of a manifest.
+
+    Attributes:
+        pixels: uint8 grey `(N, side, side)`.
+        labels: index into the manifest's classes, int64 `(N,)`.
+    """
+
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def load_part(manifest: Manifest, part: Part, *, side: int) -> Dataset:
+    """Decode every image of a part to a square of `side` pixels.
+
+    Raises:
+        ManifestError: if the part has no image, or one is missing or has changed since `prepare`.
+    """
+    images = manifest.of_part(part)
+    if not images:
+        raise ManifestError(
+            f"the manifest has no image in its part {part.value!r}; prepare it with more images "
+            "or another split"
+        )
+    pixels = np.empty((len(images), side, side), dtype=np.uint8)
+    for index, image in enumerate(images):
+        pixels[index] = _decode(manifest, image, side)
+    number = {name: index for index, name in enumerate(manifest.classes)}
+    labels = np.array([number[image.label] for image in images], dtype=np.int64)
+    return Dataset(pixels=pixels, labels=labels)
+
+
+def _decode(manifest: Manifest, image: LabelledImage, side: int) -> NDArray[np.uint8]:
+    path = manifest.root / image.path
+    try:
+        return decode(path.read_bytes(), size=side).pixels
+    except (OSError, UnreadableError) as error:
+        raise ManifestError(f"{path} cannot be read ({error}); prepare the data again") from error

@@ -1,0 +1,96 @@
+"""How good a model is, as it would serve."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.binomial import interval
+from models.decision import softmax
+from models.runtimes.protocol import Outputs, Runtime
+from training.dataset import Dataset
+
+_BINS = 15
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """Precision is 0 for a class never predicted; recall is 0 for a class without images."""
+
+    precision: float
+    recall: float
+    images: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Figures over one part of a manifest.
+
+    Attributes:
+        accuracy_interval: 95 %, exact binomial.
+        confusion: rows are the true class, columns the predicted one.
+        expected_calibration_error: over 15 equal bins of confidence (Guo et al. 2017).
+        mistakes: index of each image whose first choice was wrong.
+    """
+
+    images: int
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    classes: dict[str, ClassFigures]
+    confusion: list[list[int]]
+    cross_entropy: float
+    expected_calibration_error: float
+    mistakes: list[int]
+
+
+def run(runtime: Runtime, part: Dataset, *, batch: int = 32) -> Outputs:
+    """The outputs for every image of a part, in order."""
+    chunks = [runtime.infer(part.pixels[i : i + batch]) for i in range(0, len(part), batch)]
+    return Outputs(
+        logits=np.concatenate([chunk.logits for chunk in chunks]),
+        features=np.concatenate([chunk.features for chunk in chunks]),
+    )
+
+
+def evaluate(
+    logits: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    classes: tuple[str, ...],
+    *,
+    temperature: float = 1.0,
+) -> Evaluation:
+    """Figures from logits `(N, classes)` and true labels `(N,)`; N at least 1."""
+    probabilities = softmax(logits / temperature)
+    choices = probabilities.argmax(axis=1)
+    correct = choices == labels
+    size = len(classes)
+    confusion = np.bincount(labels * size + choices, minlength=size * size).reshape(size, size)
+    likelihood = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return Evaluation(
+        images=len(labels),
+        accuracy=float(correct.mean()),
+        accuracy_interval=interval(int(correct.sum()), len(labels)),
+        classes={
+            name: ClassFigures(
+                precision=float(confusion[i, i] / max(1, confusion[:, i].sum())),
+                recall=float(confusion[i, i] / max(1, confusion[i].sum())),
+                images=int(confusion[i].sum()),
+            )
+            for i, name in enumerate(classes)
+        },
+        confusion=confusion.tolist(),
+        cross_entropy=float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
+        expected_calibration_error=_calibration_error(probabilities.max(axis=1), correct),
+        mistakes=np.flatnonzero(~correct).tolist(),
+    )
+
+
+def _calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
+    """The mean gap between confidence and accuracy over bins, weighted by their images."""
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = [
+        abs(float(confidence[bins == b].mean()) - float(correct[bins == b].mean()))
+        * float((bins == b).mean())
+        for b in np.unique(bins)
+    ]
+    return sum(gaps)

@@ -1,0 +1,121 @@
+"""The exact images, labels and parts of a training run, as one JSON file."""
+
+import hashlib
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from models.preprocessing import decode
+
+FORMAT: Final = 1
+
+
+class ManifestError(Exception):
+    """A manifest, or an image that it names, cannot be used; the message says what to do."""
+
+
+class Part(StrEnum):
+    FIT = "fit"
+    """Weights are learned from it."""
+    SELECT = "select"
+    """Chooses the epoch, fits calibration and thresholds."""
+    TEST = "test"
+    """Reported figures come from here alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelledImage:
+    """One image of a manifest.
+
+    Attributes:
+        path: relative to the manifest's `root`.
+        sha256: of the file's bytes.
+        pixels: `pixel_hash` of the decoded picture.
+    """
+
+    path: str
+    label: str
+    sha256: str
+    pixels: str
+    part: Part
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    root: Path
+    classes: tuple[str, ...]
+    images: tuple[LabelledImage, ...]
+
+    def of_part(self, part: Part) -> tuple[LabelledImage, ...]:
+        return tuple(image for image in self.images if image.part is part)
+
+    def counts(self) -> dict[Part, Counter[str]]:
+        """Images of each class in each part."""
+        return {part: Counter(image.label for image in self.of_part(part)) for part in Part}
+
+    @property
+    def sha256(self) -> str:
+        """Of contents, labels and parts; the same wherever the folder lies."""
+        rows = sorted((image.sha256, image.label, image.part.value) for image in self.images)
+        return hashlib.sha256(json.dumps([self.classes, rows]).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        document = {
+            "format": FORMAT,
+            "root": str(self.root),
+            "classes": self.classes,
+            "sha256": self.sha256,
+            "images": [asdict(image) for image in self.images],
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.part")
+        partial.write_text(json.dumps(document, indent=1) + "\n")
+        partial.rename(path)
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Raises ManifestError when the file is not a whole manifest of this format."""
+    try:
+        document = json.loads(path.read_text())
+        if document["format"] != FORMAT:
+            raise ManifestError(
+                f"{path} has format {document['format']}, this version reads {FORMAT}; "
+                "prepare it again"
+            )
+        images = tuple(
+            LabelledImage(**{**image, "part": Part(image["part"])}) for image in document["images"]
+        )
+        manifest = Manifest(
+            root=Path(document["root"]), classes=tuple(document["classes"]), images=images
+        )
+    except FileNotFoundError as error:
+        raise ManifestError(f"{path} does not exist; write it with `millwatch prepare`") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ManifestError(f"{path} is not a manifest ({error}); prepare it again") from error
+    if manifest.sha256 != document["sha256"]:
+        raise ManifestError(f"{path} was edited by hand (its SHA-256 differs); prepare it again")
+    return manifest
+
+
+def pixel_hash(data: bytes) -> str:
+    """SHA-256 of the decoded grey picture and its shape: equal for the same picture stored twice.
+
+    Raises:
+        models.preprocessing.UnreadableError: if the bytes are not a whole picture.
+    """
+    pixels = decode(data).pixels
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def part_of(pixels: str, *, select_percent: int, test_percent: int) -> Part:
+    """The part that a picture belongs to for good: it follows from its pixel hash alone.
+
+    Every copy of one picture falls on the same side, and adding images moves none.
+    """
+    bucket = int(pixels[:8], 16) % 100
+    if bucket < test_percent:
+        return Part.TEST
+    return Part.SELECT if bucket < test_percent + select_percent else Part.FIT
