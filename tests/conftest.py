@@ -1,0 +1,21 @@
+from pathlib import Path
+
+import pytest
+from builders import ALL_CLASSES, Station, write_model
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model of the six defects: nothing passes."""
+    return write_model(tmp_path_factory.mktemp("models") / "six")
+
+
+@pytest.fixture(scope="session")
+def commissioned_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small model that has learned `no_defect` as well."""
+    return write_model(tmp_path_factory.mktemp("models") / "seven", ALL_CLASSES)
+
+
+@pytest.fixture
+def station(tmp_path: Path, model: Path) -> Station:
+    return Station(root=tmp_path, model=model)
