@@ -1,0 +1,53 @@
+# Every target sets up what it needs. TORCH_BACKEND=cpu installs PyTorch without CUDA (0.3 GB
+# instead of 5): versions are then those of the lock, hashes are not checked for PyTorch's own index.
+VENV := .venv
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+TORCH_BACKEND ?=
+CONFIG ?=
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
+
+.PHONY: demo run test lint bench lock clean
+
+demo: $(READY)
+	$(BIN)/millwatch demo
+
+run: $(READY)
+	$(BIN)/millwatch run $(if $(CONFIG),--config $(CONFIG))
+
+test: $(READY)
+	$(BIN)/pytest $(PYTEST_ARGS)
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY)
+	$(BIN)/pytest -m benchmark -s tests/benchmarks
+
+# After a change of the dependencies in pyproject.toml.
+lock: $(READY)
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \
+		--no-header --output-file requirements.lock pyproject.toml
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Millwatch needs Python 3.11 or later; name one with PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python has no venv; on Debian: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+ifeq ($(TORCH_BACKEND),)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+else
+	grep -oE '^[A-Za-z0-9._-]+==[^ ;\\]+' requirements.lock > $(VENV)/constraints.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH_BACKEND) \
+		--constraints $(VENV)/constraints.txt ".[dev]"
+endif
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	touch $@

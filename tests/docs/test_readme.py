@@ -1,0 +1,91 @@
+"""The README's commands, run as they stand."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from builders import Station, clean_environment
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"(<!-- [^\n]+ -->\n)?```sh\n(.*?)```", README, flags=re.DOTALL)
+RUN = "<!-- run -->\n"
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Station:
+    """A station that has judged a few images, laid out as the README's commands expect."""
+    station = Station(root=tmp_path_factory.mktemp("readme"), model=model)
+    station.drop_surfaces(6)
+    with station.running():
+        station.wait_for_images(6)
+    shutil.copytree(ROOT / "docs/examples", station.root / "docs/examples")
+    return station
+
+
+def commands() -> list[str]:
+    return [
+        command.strip()
+        for marker, block in BLOCKS
+        if marker == RUN
+        for command in block.strip().splitlines()
+    ]
+
+
+def test_every_block_of_commands_is_run_or_says_why_not() -> None:
+    silent = [block for marker, block in BLOCKS if marker != RUN and "not run:" not in marker]
+    assert silent == ["make demo\n"]  # run by tests/acceptance
+    assert len(commands()) >= 5
+
+
+@pytest.mark.parametrize("command", commands())
+def test_command_of_the_readme_works(command: str, line: Station) -> None:
+    if command.startswith("sqlite3") and shutil.which("sqlite3") is None:
+        pytest.skip("the sqlite3 program is not installed (Debian: apt install sqlite3)")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command],
+        cwd=line.root,
+        env={**clean_environment(), "PATH": path},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+def test_every_link_leads_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_anchor_is_a_heading() -> None:
+    headings = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.+)$", README, flags=re.MULTILINE)
+    }
+    anchors = set(re.findall(r"\]\(#([^)]+)\)", README))
+    assert anchors <= headings
+
+
+def test_every_source_file_has_its_line() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files", "--", "config", "models", "training", "daemon", "migrations"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if listed.returncode != 0:
+        pytest.skip("not a git checkout: there is no list of the project's own files")
+    sources = [name for name in listed.stdout.split() if name.endswith(".py")]
+    named = set(re.findall(r"`([\w./-]+\.py)`", README))
+    assert [s for s in sources if s not in named and not s.endswith("__init__.py")] == []
+    assert sorted(named - set(sources)) == []
