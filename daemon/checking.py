@@ -26,7 +26,10 @@ def policy_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]
 
 
 def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    folder = settings.model.folder
     if skip & {("model", "folder"), ("model", "runtime")}:
+        return []
+    if folder is not None and not folder.is_dir():  # `config.folders` says so
         return []
     try:
         load_serving_model(settings)
@@ -45,8 +48,12 @@ def database_problems(
     trouble = find_schema_trouble(settings.database_file)
     if trouble is None:
         return []
-    remedy = f"Put back a backup from {settings.state_dir / 'backups'}, or name another file."
-    return [source.problem(("database_url",), trouble, remedy)]
+    key = "state_dir" if settings.database_url is None else "database_url"
+    remedy = (
+        f"Put back a backup from {settings.state_dir / 'backups'}, or set database_url to another "
+        "file."
+    )
+    return [source.problem((key,), trouble, remedy)]
 
 
 CHECKS = (camera_problems, policy_problems, model_problems, database_problems)

@@ -8,10 +8,11 @@ _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 def timestamp(moment: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ` of an aware moment."""
-    return f"{moment.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+    # Not strftime: it writes the year 900 with three digits, which no longer sorts as text.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def timestamp_of_ns(nanoseconds: int) -> str:
     """The same for a file's time, which may be anything; held to the years 1970 to 9999."""
     seconds = min(max(nanoseconds // 1_000_000_000, 0), int(_LATEST))
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return timestamp(datetime.fromtimestamp(seconds, UTC))

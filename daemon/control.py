@@ -28,11 +28,16 @@ class NoDaemonError(Exception):
     """No daemon answers on this state folder."""
 
 
+class NoAnswerError(NoDaemonError):
+    """There is a socket on this state folder, but what was asked was not answered."""
+
+
 class ControlServer:
-    """Answers one request after the other, in a thread of its own."""
+    """Answers each request in a thread of its own: one who asks slowly keeps nobody waiting."""
 
     def __init__(self, state_dir: Path, handlers: Handlers) -> None:
         self._handlers = handlers
+        self._stopping = threading.Event()
         with _short_path(state_dir) as path:
             # Only the holder of the instance lock comes here: a socket that lies there is dead.
             Path(path).unlink(missing_ok=True)
@@ -47,56 +52,69 @@ class ControlServer:
         self.thread.start()
 
     def stop(self) -> None:
+        self._stopping.set()
         self._path.unlink(missing_ok=True)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
 
     def _serve(self) -> None:
-        while True:
+        while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
-            except OSError:  # closed by `stop`
-                return
-            with connection:
-                connection.settimeout(_TIMEOUT_SECONDS)
-                with suppress(OSError):  # whoever asked has gone
-                    connection.sendall(json.dumps(self._answer(connection)).encode() + b"\n")
+            except OSError as error:  # closed by `stop`, or no file descriptor is left for now
+                if not self._stopping.wait(1.0):
+                    log.warning("a request could not be taken", error=str(error))
+                continue
+            answering = threading.Thread(target=self._converse, args=(connection,), daemon=True)
+            answering.start()
 
-    def _answer(self, connection: socket.socket) -> Answer:
+    def _converse(self, connection: socket.socket) -> None:
+        with connection, suppress(OSError):  # whoever asked has gone, or says nothing
+            connection.settimeout(_TIMEOUT_SECONDS)
+            with connection.makefile("rb") as lines:
+                request = lines.readline(_MAX_REQUEST)
+            connection.sendall(json.dumps(self._answer(request)).encode() + b"\n")
+
+    def _answer(self, request: bytes) -> Answer:
         try:
-            request = json.loads(_line(connection))
-            handler = self._handlers[request["command"]]
-        except (ValueError, KeyError, TypeError) as error:
+            handler = self._handlers[json.loads(request)["command"]]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             return {"error": f"not understood: {error}; this daemon knows {sorted(self._handlers)}"}
-        return handler()
+        try:
+            return handler()
+        except Exception as error:
+            # A question that cannot be answered now must not end the watch on a line.
+            log.exception("request failed")
+            return {"error": f"{type(error).__name__}: {error}"}
 
 
 def ask(state_dir: Path, command: str) -> Answer:
     """Ask the daemon that runs on a state folder.
 
     Raises:
-        NoDaemonError: when none answers.
+        NoDaemonError: when none runs there.
+        NoAnswerError: when one may, but may not be asked, is stuck, or could not answer.
     """
     try:
         with _short_path(state_dir) as path, socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(_TIMEOUT_SECONDS)
             connection.connect(path)
             connection.sendall(json.dumps({"command": command}).encode() + b"\n")
-            answer: Answer = json.loads(_line(connection))
+            with connection.makefile("rb") as lines:
+                answer: Answer = json.loads(lines.readline())
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
+        raise NoDaemonError(f"no daemon runs on {state_dir}") from error
     except (OSError, ValueError) as error:
-        raise NoDaemonError(f"no daemon answers in {state_dir}: {error}") from error
+        raise NoAnswerError(
+            f"the daemon on {state_dir} gave no answer to {command!r}: {error}; see its log, and "
+            "whether this user may write to that folder"
+        ) from error
+    if "error" in answer:
+        raise NoAnswerError(
+            f"the daemon on {state_dir} could not answer {command!r}: {answer['error']}"
+        )
     return answer
-
-
-def _line(connection: socket.socket) -> bytes:
-    data = b""
-    while not data.endswith(b"\n") and len(data) < _MAX_REQUEST:
-        chunk = connection.recv(4096)
-        if not chunk:
-            break
-        data += chunk
-    return data
 
 
 @contextmanager

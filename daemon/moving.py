@@ -11,12 +11,14 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Final
 
 from daemon.values import Delivery
 
 _CHUNK: Final = 1 << 20
+_FSYNC_UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 _LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
@@ -63,60 +65,114 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
         TargetTakenError, ChangedError, GoneError: nothing was changed.
         OSError: the target's folder cannot be written to; trying again may help.
     """
-    with suppress(FileNotFoundError):
-        if _is_delivery(target, delivery, sha256):
-            return
-        _refuse_unless_ours(target, delivery)
+    partial = _partial(target, delivery, sha256)
+    _recover_aside(delivery)
+    if is_there(delivery, sha256, target):
+        partial.unlink(missing_ok=True)  # the second name that a kill left
+        return
     with _source(delivery, held) as source:
         if not same_file(os.fstat(source), delivery):
             raise ChangedError(str(delivery.path))
-        os.fsync(source)
-        _link_or_copy(source, delivery, sha256, target)
+        _link_or_copy(source, delivery, sha256, target, partial)
         if not same_file(os.fstat(source), delivery):
             target.unlink()
             raise ChangedError(str(delivery.path))
 
 
-def release(delivery: Delivery) -> bool:
-    """Remove the delivered file from the drop folder, unless another lies there by now.
+def is_there(delivery: Delivery, sha256: str, target: Path) -> bool:
+    """Whether the delivered file lies at the target already.
 
-    Returns:
-        Whether it was there.
+    Raises:
+        TargetTakenError: another file lies there.
+        ChangedError: it lay there, but was written to since; now it is back in the drop folder.
     """
     try:
-        if not same_file(delivery.path.lstat(), delivery):
-            return False
-        delivery.path.unlink()
+        status = target.lstat()
     except FileNotFoundError:
         return False
-    return True
+    if _holds(target, status, delivery, sha256):
+        return True
+    if _is_same_inode(status, delivery):
+        _give_back(target, delivery)
+        raise ChangedError(str(delivery.path))
+    raise TargetTakenError(str(target))
+
+
+class Release(Enum):
+    """What became of the delivered file in the drop folder."""
+
+    REMOVED = "removed"
+    ABSENT = "absent"
+    """It was not there: removed before, or another file has its name."""
+    WRITTEN = "written"
+    """The camera has written to it since; it stays."""
+
+
+def release(delivery: Delivery, marker_suffix: str = "") -> Release:
+    """Remove the delivered file, and its marker, from the drop folder.
+
+    To look and then to unlink would unlink what the camera renamed to the same name in between. So
+    the name is moved aside first, where no camera touches it, and looked at there. (A rename within
+    the watched folder is reported in a pair and delays no other event: 0.2 ms either way.)
+
+    Raises:
+        OSError: it cannot be removed now; trying again may help.
+    """
+    _recover_aside(delivery)
+    aside = _aside(delivery)
+    try:
+        if not os.path.lexists(aside):
+            status = delivery.path.lstat()
+            if not same_file(status, delivery):
+                return _not_removed(status, delivery)
+            if marker_suffix:
+                # Before the image: a marker that stays would call the next file of this name whole.
+                Path(f"{delivery.path}{marker_suffix}").unlink(missing_ok=True)
+            delivery.path.rename(aside)
+    except (FileNotFoundError, NotADirectoryError):
+        return Release.ABSENT
+    status = aside.lstat()
+    if same_file(status, delivery):
+        aside.unlink()
+        return Release.REMOVED
+    _put_back(aside, delivery.path)
+    return _not_removed(status, delivery)
+
+
+def _not_removed(status: os.stat_result, delivery: Delivery) -> Release:
+    return Release.WRITTEN if status.st_ino == delivery.inode else Release.ABSENT
 
 
 def take_back_if_written(delivery: Delivery, target: Path | None, held: int | None) -> bool:
-    """Put a moved file back where it was delivered, if the camera wrote to it during the move.
+    """Take back the move of a file that the camera wrote to meanwhile.
 
-    Returns:
-        Whether it was put back, to be judged again.
+    What is lost then is only the record: the file lies where it was delivered, to be judged again.
+    A copy at the target holds what was judged, whatever was written since, and stays.
     """
-    if target is None or held is None or same_file(os.fstat(held), delivery):
+    if target is None or held is None:
         return False
-    try:
-        os.link(target, delivery.path)
-    except (
-        OSError
-    ):  # the camera has put another file there: this one stays where it was judged to go
+    status = os.fstat(held)
+    if same_file(status, delivery) or not os.path.samestat(status, target.lstat()):
         return False
-    target.unlink()
+    _give_back(target, delivery)
     return True
 
 
 def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
+    """Make the names in a folder durable, where its filesystem can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        _fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _fsync(descriptor: int) -> None:
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some shares know no fsync of a folder, or of a file open for reading
+        if error.errno not in _FSYNC_UNKNOWN:
+            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -139,24 +195,33 @@ def write_durably(path: Path, text: str) -> None:
     fsync_folder(path.parent)
 
 
-def _is_delivery(target: Path, delivery: Delivery, sha256: str) -> bool:
-    """Whether the file at the target is the delivery. Raises FileNotFoundError when none is there."""
-    status = target.lstat()
-    if not stat.S_ISREG(status.st_mode):
+def _holds(target: Path, status: os.stat_result, delivery: Delivery, sha256: str) -> bool:
+    if not stat.S_ISREG(status.st_mode) or status.st_size != delivery.size:
         return False
-    if status.st_size != delivery.size:
+    try:
+        with target.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+    except PermissionError:  # nothing that was put there by this daemon
         return False
-    with target.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def _refuse_unless_ours(target: Path, delivery: Delivery) -> None:
-    """Remove a target that is a second name of the delivered file, written to since; else refuse."""
-    with suppress(FileNotFoundError):
-        if target.samefile(delivery.path):
-            target.unlink()
-            raise ChangedError(str(delivery.path))
-    raise TargetTakenError(str(target))
+def _is_same_inode(status: os.stat_result, delivery: Delivery) -> bool:
+    """Whether a target is a second name of the delivered file, not a copy and not a stranger."""
+    try:
+        return (status.st_ino, status.st_dev) == (
+            delivery.inode,
+            delivery.path.parent.stat().st_dev,
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _give_back(target: Path, delivery: Delivery) -> None:
+    """Let a file that was written to after it was judged lie in the drop folder only."""
+    if os.path.lexists(delivery.path) and target.samefile(delivery.path):
+        target.unlink()
+    else:
+        _put_back(target, delivery.path)
 
 
 @contextmanager
@@ -165,21 +230,53 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
     if held is not None:
         yield held
         return
-    try:
-        descriptor = os.open(delivery.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError as error:
-        raise GoneError(str(delivery.path)) from error
-    try:
-        if os.fstat(descriptor).st_ino != delivery.inode:
-            raise GoneError(str(delivery.path))
-        yield descriptor
-    finally:
-        os.close(descriptor)
+    for path in (delivery.path, _aside(delivery)):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        try:
+            if os.fstat(descriptor).st_ino == delivery.inode:
+                yield descriptor
+                return
+        finally:
+            os.close(descriptor)
+    raise GoneError(str(delivery.path))
 
 
-def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) -> None:
+def _aside(delivery: Delivery) -> Path:
+    """A name in the drop folder that is no image's, and that the same delivery always gets."""
+    return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}.leaving")
+
+
+def _recover_aside(delivery: Delivery) -> None:
+    """After a kill, give a file that was moved aside but is not the judged one its name back."""
+    aside = _aside(delivery)
+    with suppress(FileNotFoundError, NotADirectoryError):
+        if not same_file(aside.lstat(), delivery):
+            _put_back(aside, delivery.path)
+
+
+def _put_back(aside: Path, path: Path) -> None:
+    """Under its own name, or, where the camera has used that once more, under one of its own."""
+    status = aside.lstat()
+    for name in (path, path.with_name(f"{status.st_ino}-{status.st_mtime_ns}{path.suffix}")):
+        try:
+            _rename_without_overwriting(aside, name)
+        except TargetTakenError:
+            if not os.path.samestat(status, name.lstat()):  # else a kill interrupted this
+                continue
+        aside.unlink(missing_ok=True)
+        return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+
+
+def _link_or_copy(
+    source: int, delivery: Delivery, sha256: str, target: Path, partial: Path
+) -> None:
     """Put the open file at the target under a name that did not exist."""
     try:
+        _fsync(source)
         # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
         # must be given for Python to follow the link in /proc; the absolute path makes it unused.
         os.link(f"/proc/self/fd/{source}", target, src_dir_fd=source, follow_symlinks=True)
@@ -190,7 +287,6 @@ def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) ->
             raise
     else:
         return
-    partial = target.with_name(f".{sha256[:16]}-{delivery.inode}.part")
     try:
         _copy(source, partial, sha256, delivery)
         _rename_without_overwriting(partial, target)
@@ -198,17 +294,23 @@ def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) ->
         partial.unlink(missing_ok=True)
 
 
+def _partial(target: Path, delivery: Delivery, sha256: str) -> Path:
+    return target.with_name(f".{sha256[:16]}-{delivery.inode}.part")
+
+
 def _copy(source: int, partial: Path, sha256: str, delivery: Delivery) -> None:
     """Copy the bytes, durable, checked against the recorded hash, with the file's own time."""
     digest = hashlib.sha256()
-    with partial.open("wb") as file:
+    partial.unlink(missing_ok=True)  # of a kill; or a link that somebody laid there
+    with partial.open("xb") as file:
         offset = 0
         while chunk := os.pread(source, _CHUNK, offset):
             digest.update(chunk)
             file.write(chunk)
             offset += len(chunk)
         file.flush()
-        os.utime(file.fileno(), ns=(delivery.mtime_ns, delivery.mtime_ns))
+        with suppress(OSError):  # not every filesystem holds every time
+            os.utime(file.fileno(), ns=(delivery.mtime_ns, delivery.mtime_ns))
         os.fsync(file.fileno())
     if digest.hexdigest() != sha256:
         raise ChangedError(str(delivery.path))

@@ -8,19 +8,20 @@ Everything else, newlines included, stays as it is.
 import os
 import re
 
+_LITERAL = re.compile(rb"\\x([0-9a-f]{2})")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
+_MARKED = re.compile(rb"\0(..)")
 
 
 def to_text(name: str | os.PathLike[str]) -> str:
     """A name from the file system (undecodable bytes as surrogates) to text that holds no surrogate."""
-    literal = _ESCAPE.sub(r"\\x5cx\1", os.fspath(name))
-    if literal.isascii():
-        return literal
-    return literal.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    # By way of the bytes: what Python made of them depends on the locale, and the text must not.
+    raw = os.fsencode(name)
+    return _LITERAL.sub(rb"\\x5cx\1", raw).decode("utf-8", "backslashreplace")
 
 
 def from_text(text: str) -> str:
     """The name that `to_text` was given."""
     raw = _ESCAPE.sub(lambda match: "\0" + match[1], text).encode("utf-8")
     # No name contains NUL, so it can mark the bytes that were escaped.
-    return os.fsdecode(re.sub(rb"\0(..)", lambda match: bytes.fromhex(match[1].decode()), raw))
+    return os.fsdecode(_MARKED.sub(lambda match: bytes.fromhex(match[1].decode()), raw))

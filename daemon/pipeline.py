@@ -1,20 +1,23 @@
 """An image's journey. `Pipeline.step` is its table of contents."""
 
 import time
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Final
 
-import numpy as np
 import structlog
 
 from config.settings import Settings
 from daemon.health import Health
-from daemon.intake.waiting import Arrival, WaitingRoom
+from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
+from daemon.judging import ModelFailedError, judge
+from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
 from daemon.reading import Limits, MovedOnError, Reading, read
-from daemon.routing import Folders, Routed, route
+from daemon.routing import Folders
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.values import Delivery, Finding, Intent
@@ -24,8 +27,8 @@ from models.taxonomy import Verdict
 
 log = structlog.get_logger(__name__)
 
-_RETRY_SECONDS: Final = 5.0
-_RETRY_BATCH: Final = 200
+NOT_JUDGED: Final = "not_judged"
+"""The reason of an image that is a picture, but that the model fails on."""
 
 
 class Pipeline:
@@ -53,8 +56,14 @@ class Pipeline:
         self._room = room
         self._health = health
         self._clock = clock
-        self._retry_at: float | None = None
-        self._unreadable_until: dict[str, float] = {}
+        self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
+        self._lanes = Lanes()
+        self._mover = Mover(
+            settings, database=database, lanes=self._lanes, health=health, clock=clock
+        )
+        self._late: deque[Reading] = deque()
+        self._overdue: set[str] = set()
+        self._troubled_until: dict[str, float] = {}
         self.verdicts: Counter[str] = Counter()
         """Images recorded since the start, by verdict."""
         self.latency_seconds: deque[float] = deque(maxlen=1000)
@@ -66,89 +75,118 @@ class Pipeline:
         Returns:
             Whether there was any.
         """
-        arrivals = self._room.take(self._max_images, now=time.monotonic())
-        if not arrivals:
-            return False
-        readings = self._read(arrivals)
+        self._forget_troubles()
+        overdue = self._mind_lanes()
+        candidates = self._room.due(self._max_images, now=time.monotonic(), without=overdue)
+        readings = [*self._came_late(), *self._read(candidates)]
+        try:
+            self._carry(readings)
+        finally:
+            self._close(readings)
+        return bool(candidates or readings)
+
+    def _carry(self, readings: Sequence[Reading]) -> None:
+        """Take what was read through predict, record and route, or set it aside for a while."""
+        if not readings:
+            return
         try:
             findings = self._predict(readings)
             intents = self._record(findings)
             self._route(intents, readings)
         except StoreError as error:
             self._set_aside(readings, "database", str(error))
+        except ModelFailedError as error:
+            self._set_aside(readings, "judging", f"the model fails on every image: {error}")
         except Exception as error:
-            # One batch that cannot be judged must not end the watch on a line: it is tried again,
-            # the trouble is shown, and nothing was moved without its record.
-            log.exception("batch failed")
-            self._set_aside(readings, "judging", f"{type(error).__name__}: {error}; see the log")
-        else:
-            self._health.mended("database")
-            self._health.mended("judging")
-        finally:
-            for reading in readings:
-                reading.close()
-        return True
+            # Unforeseen. It must not end the watch on a line, nor harm the rest of the batch; what
+            # has a record by now is passed over, and moved by the mover.
+            if len(readings) > 1:
+                for reading in readings:
+                    self._carry([reading])
+                return
+            path = to_text(readings[0].delivery.path)
+            log.exception("failed", path=path)
+            self._passing_trouble("image", f"{path} failed: {error!r}; see the log")
+            self._hand_back([readings[0].delivery], RETRY_SECONDS)
+            self._mover.retry_later()
 
-    def finish_what_was_begun(self) -> int:
-        """Do every recorded plan that is not yet known to be done, as far as the disks allow.
+    def retry_if_due(self) -> bool:
+        """Do some of the recorded plans that are not yet known to be done.
+
+        There may be some after a start, and while a disk is full or away.
 
         Returns:
-            How many remain.
-
-        Raises:
-            StoreError: when the database cannot say which they are.
+            Whether there is more to do at once.
         """
-        remaining, last = 0, 0
-        while intents := images.pending(self._database, after=last, limit=_RETRY_BATCH):
-            last = intents[-1].image_id
-            remaining += self._settle(intents, held={})
-        self._retry_at = time.monotonic() + _RETRY_SECONDS if remaining else None
-        return remaining
+        more, withdrawn = self._mover.retry_if_due()
+        self._judge_again(withdrawn)
+        return more
 
-    def retry_if_due(self) -> None:
-        """Try the moves again that stood still, every few seconds while there are any."""
-        self._forget_read_troubles()
-        if self._retry_at is None or time.monotonic() < self._retry_at:
-            return
-        try:
-            self.finish_what_was_begun()
-        except StoreError as error:
-            self._health.trouble("database", str(error))
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
+    def wait(self, seconds: float) -> None:
+        """Return when there may be something to judge, or the time is over."""
+        self._room.wait(seconds, now=time.monotonic(), without=self._lanes.overdue())
 
-    def _read(self, arrivals: Iterable[Arrival]) -> list[Reading]:
-        """Read what can be read; hand the rest back to wait."""
+    def close(self, *, seconds: float) -> None:
+        """Let go of every file."""
+        self._close(self._came_late())
+        self._lanes.close(seconds=seconds)
+
+    def _read(self, candidates: Sequence[Candidate]) -> list[Reading]:
+        """Look at what is due, and read what is complete; the rest waits on."""
+        work = {
+            camera: partial(self._read_all, group)
+            for camera, group in _by_camera(candidates).items()
+        }
+        results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
+        return [reading for readings in results.values() for reading in readings]
+
+    def _read_all(self, candidates: Iterable[Candidate]) -> list[Reading]:
         readings: list[Reading] = []
-        for arrival in arrivals:
-            delivery = arrival.delivery
-            try:
-                reading = read(delivery, size=self._model.input_size, limits=self._limits)
-            except MovedOnError:
-                self._hand_back([delivery], 0.0)
-                continue
-            except OSError as error:
-                self._cannot_read(delivery, error)
-                continue
-            unreadable = reading.unreadable
-            if unreadable and unreadable.may_be_unfinished and not arrival.last_chance:
-                reading.close()
-                self._room.undecodable(delivery, now=time.monotonic())
-                continue
-            readings.append(reading)
+        for candidate in candidates:
+            arrival = self._room.look(candidate, now=time.monotonic())
+            reading = arrival and self._read_one(arrival)
+            if reading:
+                readings.append(reading)
         return readings
 
+    def _read_one(self, arrival: Arrival) -> Reading | None:
+        delivery = arrival.delivery
+        try:
+            reading = read(delivery, size=self._model.input_size, limits=self._limits)
+        except MovedOnError:
+            self._hand_back([delivery], 0.0)
+            return None
+        except OSError as error:
+            self._cannot_read(delivery, error.strerror or str(error))
+            return None
+        except Exception as error:
+            # No memory, say. One image must not end the watch on a line.
+            log.exception("cannot be read", path=to_text(delivery.path))
+            self._cannot_read(delivery, f"{type(error).__name__}: {error}")
+            return None
+        unreadable = reading.unreadable
+        if unreadable and unreadable.may_be_unfinished and not arrival.last_chance:
+            reading.close()
+            self._room.undecodable(delivery, now=time.monotonic())
+            return None
+        return reading
+
     def _predict(self, readings: Sequence[Reading]) -> list[Finding]:
-        pixels = [reading.pixels for reading in readings if reading.pixels is not None]
-        decisions = iter(self._model.judge(np.stack(pixels)) if pixels else [])
-        return [
-            self._unreadable(reading)
-            if reading.pixels is None
-            else self._judged(reading, next(decisions))
-            for reading in readings
-        ]
+        pictures = [reading.pixels for reading in readings if reading.pixels is not None]
+        outcomes = iter(judge(self._model, pictures))
+        findings: list[Finding] = []
+        for reading in readings:
+            outcome = None if reading.pixels is None else next(outcomes)
+            if isinstance(outcome, Decision):
+                findings.append(self._judged(reading, outcome))
+            else:
+                findings.append(_unreadable(reading, outcome))
+        self._health.mended("judging")
+        return findings
 
     def _record(self, findings: Sequence[Finding]) -> list[Intent]:
         recorded = images.record(self._database, findings, self._folders.plan, self._clock())
+        self._health.mended("database")
         now = time.time()
         for finding in recorded.findings:
             self.verdicts[finding.verdict.value] += 1
@@ -162,52 +200,74 @@ class Pipeline:
             for intent in intents
             if intent.delivery in held_by
         }
-        self._settle(intents, held=held)
+        self._judge_again(self._mover.move(intents, held))
         self._room.done([reading.delivery for reading in readings], now=time.monotonic())
 
-    def _settle(self, intents: Sequence[Intent], *, held: dict[int, int]) -> int:
-        """Route, and see to what could not be. Returns how many moves remain pending."""
-        routed: Routed = route(self._database, intents, held=held, now=self._clock())
-        self._hand_back([intent.delivery for intent in routed.withdrawn], 0.0)
-        for intent in routed.withdrawn:
-            self.verdicts[intent.verdict.value] -= 1
-        if routed.failed:
-            intent, error = routed.failed[0]
-            self._retry_at = time.monotonic() + _RETRY_SECONDS
-            self._health.trouble(
-                "moving",
-                f"{len(routed.failed)} images are judged but could not be moved, the first to "
-                f"{to_text(intent.plan.target or '')}: {error.strerror or error}; they stay where "
-                "the camera put them and are tried again. Free space there, or mend its permissions",
-            )
-        elif intents:
-            self._health.mended("moving")
-        return len(routed.failed)
+    def _judge_again(self, withdrawn: Sequence[Intent]) -> None:
+        self._hand_back([intent.delivery for intent in withdrawn], 0.0)
+        for intent in withdrawn:
+            # One that was recorded before the start was not counted since.
+            self.verdicts[intent.verdict.value] = max(0, self.verdicts[intent.verdict.value] - 1)
 
     def _hand_back(self, deliveries: Sequence[Delivery], after_seconds: float) -> None:
         self._room.again(deliveries, now=time.monotonic(), after_seconds=after_seconds)
 
     def _set_aside(self, readings: Sequence[Reading], trouble: str, what: str) -> None:
-        """Hand a batch back: what has no record is judged again, what has one is only moved."""
+        """Hand a batch back: what has no record is judged again, what has one is only moved.
+
+        Nothing else is judged meanwhile: the next batch would most likely come to the same end.
+        """
         self._health.trouble(trouble, what)
-        self._hand_back([reading.delivery for reading in readings], _RETRY_SECONDS)
-        self._retry_at = time.monotonic() + _RETRY_SECONDS
+        self._hand_back([reading.delivery for reading in readings], RETRY_SECONDS)
+        self._room.rest(RETRY_SECONDS, now=time.monotonic())
+        self._mover.retry_later()
 
-    def _cannot_read(self, delivery: Delivery, error: OSError) -> None:
-        self._unreadable_until[delivery.camera] = time.monotonic() + 2 * _RETRY_SECONDS
-        self._health.trouble(
+    def _take_late(self, readings: list[Reading]) -> None:
+        self._late.extend(readings)
+        self._room.wake()
+
+    def _came_late(self) -> list[Reading]:
+        return [self._late.popleft() for _ in range(len(self._late))]
+
+    def _close(self, readings: Iterable[Reading]) -> None:
+        for reading in readings:
+            # In its lane: a share that hangs may hang here too. Behind whatever the lane still does
+            # with this descriptor, whose number another file would get.
+            self._lanes.afterwards(reading.delivery.camera, reading.close)
+
+    def _mind_lanes(self) -> set[str]:
+        """The cameras to go on without for now."""
+        overdue = self._lanes.overdue()
+        for camera in overdue:
+            self._health.trouble(
+                f"files of {camera}",
+                f"the folder of camera {camera}, or where its images go, has not answered for "
+                f"{ANSWER_SECONDS:g} s or more; see whether a share or a disk hangs. The other "
+                "cameras go on",
+            )
+        for camera in self._overdue - overdue:
+            self._health.mended(f"files of {camera}")
+        self._overdue = overdue
+        return overdue
+
+    def _cannot_read(self, delivery: Delivery, cause: str) -> None:
+        self._passing_trouble(
             f"reading {delivery.camera}",
-            f"{to_text(delivery.path)} cannot be read: {error.strerror}; mend its permissions, it "
-            "is tried again by itself",
+            f"{to_text(delivery.path)} cannot be read: {cause}; mend its permissions, it is tried "
+            "again by itself",
         )
-        self._hand_back([delivery], _RETRY_SECONDS)
+        self._hand_back([delivery], RETRY_SECONDS)
 
-    def _forget_read_troubles(self) -> None:
-        """A camera whose every file could be read for two rounds of trying is mended."""
-        for camera, until in list(self._unreadable_until.items()):
+    def _passing_trouble(self, name: str, what: str) -> None:
+        """Tell of a trouble of single images, which is over when it was not met for a while."""
+        self._troubled_until[name] = time.monotonic() + self._forget_seconds
+        self._health.trouble(name, what)
+
+    def _forget_troubles(self) -> None:
+        for name, until in list(self._troubled_until.items()):
             if time.monotonic() > until:
-                del self._unreadable_until[camera]
-                self._health.mended(f"reading {camera}")
+                del self._troubled_until[name]
+                self._health.mended(name)
 
     def _judged(self, reading: Reading, decision: Decision) -> Finding:
         return Finding(
@@ -222,13 +282,26 @@ class Pipeline:
             notes=reading.notes,
         )
 
-    def _unreadable(self, reading: Reading) -> Finding:
-        if reading.unreadable is None:
-            raise RuntimeError("a reading without pixels has no reason")
-        return Finding(
-            delivery=reading.delivery,
-            sha256=reading.sha256,
-            verdict=Verdict.UNREADABLE,
-            reason=reading.unreadable.reason.value,
-            notes=reading.notes,
-        )
+
+def _unreadable(reading: Reading, error: Exception | None) -> Finding:
+    """The finding of a picture that does not decode, or that the model fails on."""
+    notes = reading.notes
+    reason = NOT_JUDGED
+    if reading.unreadable is not None:
+        reason = reading.unreadable.reason.value
+    elif error is not None:
+        notes = (*notes, f"{type(error).__name__}: {error}")
+    return Finding(
+        delivery=reading.delivery,
+        sha256=reading.sha256,
+        verdict=Verdict.UNREADABLE,
+        reason=reason,
+        notes=notes,
+    )
+
+
+def _by_camera(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
+    groups: dict[str, list[Candidate]] = defaultdict(list)
+    for candidate in candidates:
+        groups[candidate.camera].append(candidate)
+    return groups

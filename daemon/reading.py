@@ -66,7 +66,7 @@ def read(delivery: Delivery, *, size: int, limits: Limits) -> Reading:
             digest, unreadable = _hash_only(held, delivery, limits)
             notes = (unreadable.detail,)
         else:
-            data = _whole(held)
+            data = _whole(held, delivery.size)
             digest = hashlib.sha256(data).hexdigest()
             pixels, notes, unreadable = _decode(data, size, limits)
         if not same_file(os.fstat(held), delivery):
@@ -97,9 +97,10 @@ def _opened(delivery: Delivery) -> Iterator[int]:
         os.close(held)
 
 
-def _whole(held: int) -> bytes:
+def _whole(held: int, size: int) -> bytes:
+    """The bytes of a file of that size; no more of one that grows meanwhile, to bound memory."""
     with os.fdopen(os.dup(held), "rb") as file:
-        return file.read()
+        return file.read(size + 1)
 
 
 def _hash_only(held: int, delivery: Delivery, limits: Limits) -> tuple[str, UnreadableError]:

@@ -2,9 +2,10 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Final, Literal
 
@@ -14,8 +15,6 @@ from config.settings import Settings
 from daemon import moving
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import to_text
-from daemon.store import images
-from daemon.store.database import Database
 from daemon.store.images import Settled
 from daemon.values import Action, Finding, Intent, Plan, Progress
 from models.taxonomy import UNKNOWN, Reason, Verdict
@@ -83,57 +82,70 @@ class Folders:
 
 @dataclass(kw_only=True)
 class Routed:
-    """What became of the intents of one batch.
+    """What became of some intents. What is in none of these lists is still to be done.
 
     Attributes:
-        withdrawn: the camera went on writing; their records were taken back.
-        failed: still pending, each with what stood in the way.
+        withdrawn: the camera went on writing; their records are to be taken back.
+        missing: not where they should be; how they end if they stay away.
+        taken: another file lies at their target; they need another.
+        failed: each with what stood in the way; trying again may help.
     """
 
     settled: list[Settled] = field(default_factory=list)
     withdrawn: list[Intent] = field(default_factory=list)
+    missing: list[Settled] = field(default_factory=list)
+    taken: list[Intent] = field(default_factory=list)
     failed: list[tuple[Intent, OSError]] = field(default_factory=list)
 
 
 def route(
-    database: Database,
     intents: Sequence[Intent],
     *,
     held: Mapping[int, int],
     now: datetime,
+    marker_suffix: str = "",
 ) -> Routed:
     """Do what was recorded, as far as the disks allow; doing it again changes nothing.
 
     The order keeps every image whole in one place at least, whenever the power goes: the targets,
-    their folders' entries, then the sources, their folders' entries, then the record.
+    their folders' entries, then the sources, their folders' entries; then it may be recorded.
 
     Args:
         held: descriptors of files as they were judged, by image id; empty after a restart.
-
-    Raises:
-        StoreError: the files are where they should be and the intents still pending.
     """
     routed = Routed()
-    brought = [intent for intent in intents if _bring(database, intent, held, routed, now)]
-    _fsync_all({i.plan.target.parent for i in brought if i.plan.target is not None})
-    _fsync_all({i.delivery.path.parent for i in brought if moving.release(i.delivery)})
-    for intent in brought:
-        if moving.take_back_if_written(
-            intent.delivery, intent.plan.target, held.get(intent.image_id)
-        ):
-            routed.withdrawn.append(intent)
+    brought = [intent for intent in intents if _bring(intent, held, routed, now)]
+    safe = _fsync_folders(brought, _target_folder, routed)
+    released = [intent for intent in safe if _release(intent, held, routed, marker_suffix)]
+    for intent in _fsync_folders(released, _source_folder, routed):
+        held_file = held.get(intent.image_id)
+        try:
+            written = moving.take_back_if_written(intent.delivery, intent.plan.target, held_file)
+        except OSError as error:
+            routed.failed.append((intent, error))
             continue
-        deleted = intent.plan.action is Action.DELETE
-        progress = Progress.DELETED if deleted else Progress.MOVED
-        routed.settled.append(Settled(intent=intent, progress=progress, path=intent.plan.target))
-    images.withdraw(database, routed.withdrawn)
-    images.settle(database, routed.settled)
+        if written:
+            routed.withdrawn.append(intent)
+        else:
+            routed.settled.append(_done(intent))
     return routed
 
 
-def _bring(
-    database: Database, intent: Intent, held: Mapping[int, int], routed: Routed, now: datetime
-) -> bool:
+def another_target(intent: Intent, now: datetime) -> Intent:
+    """The intent with a target that nothing lies at: a stranger's file lies where it should go."""
+    if intent.plan.target is None:
+        raise ValueError("only a move has a target")
+    target = _with_id(intent.plan.target, intent.image_id, extra=f"{now:%H%M%S%f}")
+    return replace(intent, plan=replace(intent.plan, target=target))
+
+
+def _done(intent: Intent) -> Settled:
+    deleted = intent.plan.action is Action.DELETE
+    progress = Progress.DELETED if deleted else Progress.MOVED
+    return Settled(intent=intent, progress=progress, path=intent.plan.target)
+
+
+def _bring(intent: Intent, held: Mapping[int, int], routed: Routed, now: datetime) -> bool:
     """Whether the target is in place, so that the source may go."""
     target = intent.plan.target
     if target is None:
@@ -141,26 +153,51 @@ def _bring(
     try:
         moving.make_folder(target.parent)
         if intent.verdict is Verdict.UNREADABLE:
+            # First whose place it is: the reason goes over what lies under the reason's name.
+            moving.is_there(intent.delivery, intent.sha256, target)
             _write_reason(intent, target, now)
         moving.bring(intent.delivery, intent.sha256, target, held.get(intent.image_id))
     except moving.TargetTakenError:
-        # A stranger's file lies where ours should go. It stays; ours gets another name.
-        aside = _with_id(target, intent.image_id, extra=f"{now:%H%M%S%f}")
-        images.replan(database, intent, aside)
         log.warning("target taken", image=intent.image_id, path=to_text(target))
-        routed.failed.append((intent, FileExistsError(f"{to_text(target)} is another file")))
-        return False
+        routed.taken.append(intent)
     except moving.ChangedError:
         log.info("written to after it was judged", path=to_text(intent.delivery.path))
         routed.withdrawn.append(intent)
-        return False
     except moving.GoneError:
-        log.warning("gone before it was moved", path=to_text(intent.delivery.path))
-        routed.settled.append(Settled(intent=intent, progress=Progress.GONE, path=None))
-        return False
+        routed.missing.append(Settled(intent=intent, progress=Progress.GONE, path=None))
+    except OSError as error:
+        routed.failed.append((intent, error))
+    else:
+        return True
+    return False
+
+
+def _release(intent: Intent, held: Mapping[int, int], routed: Routed, marker_suffix: str) -> bool:
+    """Whether nothing of the delivery is in the drop folder any more."""
+    delivery = intent.delivery
+    try:
+        end = moving.release(delivery, marker_suffix)
     except OSError as error:
         routed.failed.append((intent, error))
         return False
+    if end is moving.Release.WRITTEN and _is_target(intent, delivery.path):
+        # One file under two names: what was judged is overwritten.
+        routed.withdrawn.append(intent)
+        return False
+    away = end is moving.Release.ABSENT and not delivery.path.parent.is_dir()
+    if away and intent.image_id not in held:
+        # Only a share that is away, perhaps, with the file still on it.
+        routed.missing.append(_done(intent))
+        return False
+    return True
+
+
+def _is_target(intent: Intent, path: Path) -> bool:
+    """Whether the intent's target was a second name of this file; it is removed then."""
+    target = intent.plan.target
+    if target is None or not target.samefile(path):
+        return False
+    target.unlink()
     return True
 
 
@@ -181,10 +218,22 @@ def _write_reason(intent: Intent, target: Path, now: datetime) -> None:
 
 def _move(folder: Path, image_id: int, finding: Finding, promised: Callable[[Path], bool]) -> Plan:
     """Into a folder under the delivered name, or with the id in it where that name is taken."""
-    target = folder / _shortened(Path(finding.delivery.filename).name, "")
-    if promised(target) or target.exists() or target.is_symlink():
-        target = _with_id(target, image_id)
-    return Plan(action=Action.MOVE, target=target)
+    delivered = folder / _shortened(Path(finding.delivery.filename).name, "")
+    names = (_with_id(delivered, image_id, extra=str(n) if n else "") for n in count())
+    for target in chain([delivered], names):
+        if not promised(target) and not _lies_there(target):
+            return Plan(action=Action.MOVE, target=target)
+    raise AssertionError("there is always another name")
+
+
+def _lies_there(target: Path) -> bool:
+    try:
+        target.lstat()
+    except FileNotFoundError:
+        return False
+    except OSError:  # the move will meet it; the record need not wait for it
+        return False
+    return True
 
 
 def _with_id(target: Path, image_id: int, *, extra: str = "") -> Path:
@@ -209,6 +258,36 @@ def _suffix(filename: str) -> str:
     return suffix if _ORDINARY_SUFFIX.fullmatch(suffix) else ""
 
 
-def _fsync_all(folders: Iterable[Path]) -> None:
-    for folder in folders:
+def _target_folder(intent: Intent) -> Path | None:
+    return None if intent.plan.target is None else intent.plan.target.parent
+
+
+def _source_folder(intent: Intent) -> Path | None:
+    folder = intent.delivery.path.parent
+    return folder if folder.is_dir() else None  # else it was removed, with what was in it
+
+
+def _fsync_folders(
+    intents: Sequence[Intent], folder_of: Callable[[Intent], Path | None], routed: Routed
+) -> list[Intent]:
+    """Make the names in each intent's folder durable; the intents of those folders that are."""
+    troubles: dict[Path, OSError | None] = {}
+    safe: list[Intent] = []
+    for intent in intents:
+        folder = folder_of(intent)
+        if folder is not None and folder not in troubles:
+            troubles[folder] = _try_fsync(folder)
+        error = None if folder is None else troubles[folder]
+        if error is None:
+            safe.append(intent)
+        else:
+            routed.failed.append((intent, error))
+    return safe
+
+
+def _try_fsync(folder: Path) -> OSError | None:
+    try:
         moving.fsync_folder(folder)
+    except OSError as error:
+        return error
+    return None

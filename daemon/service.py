@@ -1,5 +1,6 @@
 """The service: composed, started, run and stopped."""
 
+import resource
 import signal
 import threading
 import time
@@ -25,7 +26,7 @@ from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.serving import load_serving_model
 from daemon.store import images
-from daemon.store.database import Database
+from daemon.store.database import Database, StoreError
 from daemon.store.models import remember_current
 from daemon.store.upgrading import prepare_database
 from models.registry import Model
@@ -91,38 +92,43 @@ class Service:
         Raises:
             ThreadDiedError: something unforeseen; whoever started the service starts it again.
         """
-        remaining = self._pipeline.finish_what_was_begun()
         threads = [
             threading.Thread(target=minder.run, name=f"camera {minder.name}", daemon=True)
             for minder in self._minders
         ]
         threads.append(self._control.thread)
-        for thread in threads:
-            thread.start()
-        log.info(
-            "ready",
-            model=self._model.version,
-            runtime=self._model.runtime.name,
-            cameras=len(self._minders),
-            pending_moves=remaining,
-        )
         try:
+            for thread in threads:
+                thread.start()
+            log.info(
+                "ready",
+                model=self._model.version,
+                runtime=self._model.runtime.name,
+                cameras=len(self._minders),
+            )
             while not self._stopping.is_set():
                 _check(threads)
                 self.step()
         finally:
-            self._stopping.set()
-            self._control.stop()
-            deadline = time.monotonic() + _STOP_SECONDS
-            for thread in threads:
+            self._stop(threads)
+
+    def _stop(self, threads: list[threading.Thread]) -> None:
+        self._stopping.set()
+        self._control.stop()
+        deadline = time.monotonic() + _STOP_SECONDS
+        self._pipeline.close(seconds=_STOP_SECONDS)
+        for thread in threads:
+            if thread.is_alive():
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))
-            log.info("stopped", recorded=self._pipeline.verdicts.total())
+        log.info("stopped", recorded=self._pipeline.verdicts.total())
 
     def step(self) -> None:
-        """Judge a batch, or wait a little for one."""
-        self._pipeline.retry_if_due()
-        if not self._pipeline.step():
-            self._room.wait(_IDLE_SECONDS, now=time.monotonic())
+        """Do some work, or wait a little for some."""
+        for minder in self._minders:
+            minder.tell_if_stuck(now=time.monotonic())
+        more = self._pipeline.retry_if_due()
+        if not self._pipeline.step() and not more:
+            self._pipeline.wait(_IDLE_SECONDS)
 
     def status(self) -> dict[str, Any]:
         """What the daemon is doing, as JSON values."""
@@ -144,7 +150,7 @@ class Service:
                 for minder in self._minders
             ],
             "recorded": dict(self._pipeline.verdicts),
-            "pending_moves": images.count_pending(self._database),
+            "pending_moves": self._pending_moves(),
             "latency_ms": {
                 "images": len(latencies),
                 "median": _percentile_ms(latencies, 50),
@@ -152,6 +158,12 @@ class Service:
             },
             "troubles": self._health.troubles(),
         }
+
+    def _pending_moves(self) -> int | None:
+        try:
+            return images.count_pending(self._database)
+        except StoreError:  # which the troubles tell
+            return None
 
     def _minder(self, settings: Settings, camera: Camera) -> CameraMinder:
         return CameraMinder(
@@ -161,6 +173,7 @@ class Service:
             known=lambda deliveries: images.known(self._database, deliveries),
             health=self._health,
             rescan_seconds=settings.intake.rescan_seconds,
+            marker_suffix=settings.intake.marker_suffix,
             stopping=self._stopping,
         )
 
@@ -189,13 +202,31 @@ def serve(
         )
         held.callback(database.close)
         remember_current(database, model.metadata, clock())
-        for folder in (
-            settings.review_folder / "to_check",
-            settings.archive_folder,
-            settings.quarantine_folder,
-        ):
-            make_folder(folder)
+        _make_folders(settings)
+        _allow_descriptors(settings.batching.max_images)
         Service(settings, database=database, model=model, stopping=stopping, clock=clock).run()
+
+
+def _make_folders(settings: Settings) -> None:
+    """Those that people expect to find. One that cannot be made now is made when it is needed."""
+    for folder in (
+        settings.review_folder / "to_check",
+        settings.archive_folder,
+        settings.quarantine_folder,
+    ):
+        try:
+            make_folder(folder)
+        except OSError as error:
+            log.warning("folder not made", folder=to_text(folder), error=str(error))
+
+
+def _allow_descriptors(max_images: int) -> None:
+    """Every image of a batch is held open; the usual limit of 1024 is a soft one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * max_images + 1024
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @contextmanager

@@ -39,7 +39,7 @@ def interval(successes: int, trials: int, *, assurance: float = ASSURANCE) -> tu
 
 
 def most_misses_allowed(trials: int, max_rate: float) -> int | None:
-    """The most misses in `trials` that still bound the true rate by `max_rate`.
+    """The most misses in `trials` that still bound the true rate by `max_rate`, above 0 to below 1.
 
     None when not even zero misses will do: 0.5 % needs 598 trials.
     """

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +37,7 @@ class Metadata:
         preprocessing: `PREPROCESSING_VERSION` it was trained with.
         manifest_sha256: of the manifest of its training run.
         weights_sha256: of the weights file.
+        evidence_sha256: of the evidence file, from which thresholds follow.
         metrics: figures of its training run, from the test part unless named otherwise.
         recipe: the settings of its training run, seed included.
     """
@@ -47,6 +48,7 @@ class Metadata:
     created_at: str
     manifest_sha256: str
     weights_sha256: str = ""
+    evidence_sha256: str = ""
     preprocessing: int = PREPROCESSING_VERSION
     architecture: str = "resnet18"
     format: int = FORMAT
@@ -60,12 +62,12 @@ def save(
     metadata: Metadata,
     evidence: Arrays,
 ) -> Metadata:
-    """Write a model folder whole or not at all, and return its metadata with the weights' hash.
+    """Write a model folder whole or not at all, and return its metadata with the files' hashes.
 
     Args:
         folder: must not exist.
         weights: from `models.network.stored_weights`.
-        metadata: `weights_sha256` is filled in.
+        metadata: its hashes are filled in.
         evidence: arrays from held-out images that decisions are derived from (`models.decision`).
 
     Raises:
@@ -78,8 +80,11 @@ def save(
     partial.mkdir(parents=True)
     save_file(weights, partial / WEIGHTS)
     save_file(evidence, partial / EVIDENCE)
-    digest = hashlib.sha256((partial / WEIGHTS).read_bytes()).hexdigest()
-    complete = Metadata(**{**asdict(metadata), "weights_sha256": digest})
+    complete = replace(
+        metadata,
+        weights_sha256=_sha256(partial / WEIGHTS),
+        evidence_sha256=_sha256(partial / EVIDENCE),
+    )
     (partial / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
     for path in (*partial.iterdir(), partial):
         _fsync(path)
@@ -94,6 +99,7 @@ def load_metadata(folder: Path) -> Metadata:
     try:
         fields = json.loads(path.read_text())
         metadata = Metadata(**{**fields, "classes": tuple(fields["classes"])})
+        _refuse_senseless(metadata)
     except FileNotFoundError as error:
         raise CheckpointError(
             f"{folder} is not a model folder: {METADATA} is missing; name a folder that "
@@ -116,33 +122,46 @@ def load_weights(folder: Path, metadata: Metadata) -> Arrays:
     Raises:
         CheckpointError: if they are missing, altered or cannot be read.
     """
-    path = folder / WEIGHTS
-    try:
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
-    if digest != metadata.weights_sha256:
-        raise CheckpointError(
-            f"{path} is not the file that {METADATA} describes (its SHA-256 differs); "
-            "restore the folder from a backup or retrain"
-        )
-    return _load_arrays(path)
+    return _load_arrays(folder / WEIGHTS, metadata.weights_sha256)
 
 
-def load_evidence(folder: Path) -> Arrays:
-    """The held-out arrays that `save` was given.
+def load_evidence(folder: Path, metadata: Metadata) -> Arrays:
+    """The held-out arrays that `save` was given, checked against their hash.
 
     Raises:
-        CheckpointError: if they cannot be read.
+        CheckpointError: if they are missing, altered or cannot be read.
     """
-    return _load_arrays(folder / EVIDENCE)
+    return _load_arrays(folder / EVIDENCE, metadata.evidence_sha256)
 
 
-def _load_arrays(path: Path) -> Arrays:
+def _load_arrays(path: Path, sha256: str) -> Arrays:
     try:
-        return load_file(path)
+        if _sha256(path) == sha256:
+            return load_file(path)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
+    raise CheckpointError(
+        f"{path} is not the file that {METADATA} describes (its SHA-256 differs); "
+        "restore the folder from a backup or retrain"
+    )
+
+
+def _refuse_senseless(metadata: Metadata) -> None:
+    """Raises ValueError for fields that no training run writes."""
+    names = metadata.classes
+    if (
+        not names
+        or len(set(names)) < len(names)
+        or not all(isinstance(name, str) for name in names)
+    ):
+        raise ValueError(f"classes must be distinct names, they are {names}")
+    if not isinstance(metadata.input_size, int) or metadata.input_size < 1:
+        raise ValueError(f"input_size must be a number of pixels, it is {metadata.input_size!r}")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _fsync(path: Path) -> None:

@@ -45,12 +45,35 @@ class Evidence:
         logits: of the held-out images, `(N, classes)`.
         novelty: of the held-out images, `(N,)`.
         labels: their true classes, integers `(N,)`.
+
+    Raises:
+        ValueError: when the arrays do not belong together, are empty, or hold what is no number
+            (a threshold that is no number would let everything through).
     """
 
     reference: Floats
     logits: Floats
     novelty: Floats
     labels: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        images = len(self.labels)
+        fits = (
+            images > 0
+            and self.labels.shape == self.novelty.shape == (images,)
+            and self.logits.ndim == self.reference.ndim == 2
+            and len(self.logits) == images
+            and len(self.reference) > 0
+            and 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]
+        )
+        if not fits:
+            raise ValueError(
+                f"logits {self.logits.shape}, novelty {self.novelty.shape}, labels "
+                f"{self.labels.shape} and reference {self.reference.shape} do not belong together"
+            )
+        for name in ("reference", "logits", "novelty"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise ValueError(f"{name} holds what is no number")
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """For the model folder; the reference is rounded to fp16."""
@@ -63,7 +86,7 @@ class Evidence:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Evidence":
-        """Raises KeyError when an array is missing."""
+        """Raises KeyError when an array is missing, ValueError when they do not fit."""
         return cls(
             reference=arrays["reference"].astype(np.float32),
             logits=arrays["logits"].astype(np.float32),

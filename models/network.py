@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -65,16 +64,20 @@ class SurfaceNetwork(nn.Module):
         copied into three channels is the same.
 
         Raises:
-            ValueError: if the file does not hold torchvision's ResNet18.
+            OSError: if the file cannot be read.
+            ValueError: if it does not hold torchvision's ResNet18.
         """
-        state = torch.load(weights, map_location="cpu", weights_only=True)
         try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
             state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
             head = {key: value for key, value in self.backbone.state_dict().items() if "fc." in key}
             self.backbone.load_state_dict({**state, **head})
-        except (KeyError, TypeError, RuntimeError) as error:
+        except OSError:
+            raise
+        except Exception as error:
+            # The unpickler raises almost anything on another file, and advises to unpickle it all.
             raise ValueError(
-                f"{weights} does not hold torchvision's ResNet18 weights ({error}); "
+                f"{weights} does not hold torchvision's ResNet18 weights; "
                 "pass the file that torchvision.models.ResNet18_Weights.DEFAULT downloads"
             ) from error
 
@@ -101,7 +104,7 @@ def half_precision(network: SurfaceNetwork) -> None:
 def stored_weights(network: SurfaceNetwork) -> dict[str, NDArray[Any]]:
     """The weights as a checkpoint holds them: fp16, but for vectors and counters."""
     return {
-        key: np.ascontiguousarray((value.half() if value.dim() > 1 else value).cpu().numpy())
+        key: (value.half() if value.dim() > 1 else value).cpu().contiguous().numpy()
         for key, value in network.state_dict().items()
     }
 

@@ -5,6 +5,7 @@ changes a pixel here changes `PREPROCESSING_VERSION`, and a checkpoint of anothe
 """
 
 import io
+import zlib
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -22,7 +23,11 @@ DEFAULT_MAX_PIXELS: Final = 100_000_000
 # process. `decode` reads the size from the header and refuses before anything is unpacked.
 Image.MAX_IMAGE_PIXELS = None
 
-_UNPADDED_FORMATS: Final = ("BMP", "PPM", "TIFF")
+_FORMATS_THAT_DECODE_A_ZERO_TAIL: Final = ("BMP", "PPM", "TIFF", "WEBP")
+_FEWEST_ZEROS: Final = 512
+"""Bytes. A shorter tail of zeros may be the end of any picture."""
+_PIXELS_PER_ZERO: Final = 4096
+"""An even surface stored as WEBP may end in one zero byte for 10,000 pixels (measured)."""
 _EXIF_ORIENTATION: Final = 0x0112
 _TRANSPOSE_FOR_ORIENTATION: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -33,6 +38,9 @@ _TRANSPOSE_FOR_ORIENTATION: Final = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TRANSPOSES_THAT_SWAP_SIDES: Final = tuple(
+    _TRANSPOSE_FOR_ORIENTATION[turn] for turn in (5, 6, 7, 8)
+)
 
 
 class UnreadableReason(StrEnum):
@@ -71,7 +79,7 @@ class Decoded:
 
     Attributes:
         pixels: uint8 grey, `(size, size)`, or `(height, width)` when no size was asked for.
-        width: of the picture as stored, in pixels, before orientation.
+        width: of the whole picture, upright, in pixels.
         height: likewise.
         notes: what was converted on the way, for the record ("12-bit samples scaled to 8").
     """
@@ -94,8 +102,9 @@ def decode(
     The rules, one for each kind of picture: JPEG gives its luma channel, decoded at a reduced
     scale where the picture is at least twice the size asked for; RGB is weighted by ITU-R 601;
     a palette is applied; alpha is dropped, the colours under it kept; CMYK goes through RGB;
-    16-bit samples are scaled from the smallest of 8, 10, 12, 14 and 16 bits that holds the
-    brightest; EXIF orientation is applied. A picture is squeezed to the square, not cropped.
+    16-bit grey samples are scaled from the smallest of 8, 10, 12, 14 and 16 bits that holds the
+    brightest, of 16-bit colour the upper 8 bits are taken; EXIF orientation is applied. A picture
+    is squeezed to the square, not cropped.
 
     Raises:
         UnreadableError: for anything else, and for a picture that is not whole.
@@ -124,16 +133,21 @@ def _decode(data: bytes, size: int | None, max_pixels: int, *, allow_zero_tail: 
         _refuse_oversized_or_paged(image, max_pixels)
         _refuse_unfinished(image, data, allow_zero_tail=allow_zero_tail)
         notes: list[str] = []
-        transpose = _transpose_of(image, notes)
+        if image.mode in ("RGB", "RGBA") and ";16" in str(image.tile):
+            notes.append("16-bit colour cut to 8")
         if image.format in ("JPEG", "MPO") and image.mode in ("L", "RGB", "YCbCr"):
             target = (size, size) if size else image.size
             image.draft("L", target)
         image.load()
+        # Only now: Pillow turns a TIFF by itself while it loads, and says so by dropping the tag.
+        transpose = _transpose_of(image, notes)
         grey = _to_grey(image, notes)
     if size:
         grey = grey.resize((size, size), Image.Resampling.BICUBIC)
     if transpose is not None:
         grey = grey.transpose(transpose)
+    if transpose in _TRANSPOSES_THAT_SWAP_SIDES:
+        width, height = height, width
     return Decoded(
         pixels=np.asarray(grey, dtype=np.uint8), width=width, height=height, notes=tuple(notes)
     )
@@ -146,25 +160,32 @@ def _refuse_oversized_or_paged(image: Image.Image, max_pixels: int) -> None:
             UnreadableReason.TOO_MANY_PIXELS,
             f"{width}x{height} is {width * height} pixels, the limit is {max_pixels}",
         )
-    pages = getattr(image, "n_frames", 1)
-    if pages > 1 and image.format != "MPO":  # an MPO is a photograph with its own previews
+    # Not `n_frames`: to count a TIFF's pages takes time that grows with their square.
+    several = getattr(image, "is_animated", False)
+    if several and image.format != "MPO":  # an MPO is a photograph with its own previews
         raise UnreadableError(
-            UnreadableReason.SEVERAL_PAGES, f"{pages} pages in one file; deliver one file a picture"
+            UnreadableReason.SEVERAL_PAGES, "several pages in one file; deliver one file a picture"
         )
 
 
 def _refuse_unfinished(image: Image.Image, data: bytes, *, allow_zero_tail: bool) -> None:
     """A camera that allocates the whole file first leaves zeros where it has not written yet.
 
-    JPEG and the formats without compression decode such a file without an error.
+    Pillow decodes such a file without an error in every format.
     """
     if image.format in ("JPEG", "MPO"):
         if not _has_end_of_image(data):
             raise UnreadableError(UnreadableReason.TRUNCATED, "no end-of-image marker")
-    elif image.format in _UNPADDED_FORMATS and not allow_zero_tail:
+    elif image.format == "PNG":
+        if not _has_all_chunks(data):
+            raise UnreadableError(UnreadableReason.TRUNCATED, "not every chunk is there and whole")
+    elif image.format in _FORMATS_THAT_DECODE_A_ZERO_TAIL and not allow_zero_tail:
         zeros = len(data) - len(data.rstrip(b"\0"))
-        row_bytes = image.width * len(image.getbands())
-        if zeros >= max(512, 2 * row_bytes):
+        if image.format == "WEBP":
+            could_be_black = image.width * image.height // _PIXELS_PER_ZERO
+        else:
+            could_be_black = 2 * len(data) // image.height  # two rows
+        if zeros >= max(_FEWEST_ZEROS, could_be_black):
             raise UnreadableError(
                 UnreadableReason.ZERO_TAIL,
                 f"the last {zeros} bytes are zero, as in a file allocated but not fully written; "
@@ -176,17 +197,35 @@ def _has_end_of_image(jpeg: bytes) -> bool:
     """Whether an EOI marker follows the picture's own first scan (ITU-T T.81, annex B).
 
     The segments before the scan are stepped over by their lengths: an EXIF thumbnail holds an EOI
-    of its own. Inside a scan, 0xFF is always followed by 0x00 or a restart marker.
+    of its own. What lies between segments is skipped, as decoders do. Inside a scan, 0xFF is
+    always followed by 0x00 or a restart marker.
     """
     position = 2
-    while position + 4 <= len(jpeg) and jpeg[position] == 0xFF:
+    while (position := jpeg.find(b"\xff", position)) != -1 and position + 4 <= len(jpeg):
         marker = jpeg[position + 1]
         if marker == 0xDA:  # start of scan
             return jpeg.find(b"\xff\xd9", position) != -1
-        if marker == 0xFF:  # fill byte
+        if marker in (0x00, 0xFF):  # a stuffed or a fill byte, no segment
             position += 1
         else:
             position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
+    return False
+
+
+def _has_all_chunks(png: bytes) -> bool:
+    """Whether every chunk up to IEND is there and has its CRC (ISO/IEC 15948, clause 5).
+
+    Pillow checks the CRC of no chunk of pixels, and stops reading with the last row.
+    """
+    view = memoryview(png)
+    position = 8
+    while position + 12 <= len(png):
+        end = position + 8 + int.from_bytes(view[position : position + 4], "big")
+        if zlib.crc32(view[position + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            return False
+        if png.startswith(b"IEND", position + 4):
+            return True
+        position = end + 4
     return False
 
 
@@ -203,6 +242,8 @@ def _transpose_of(image: Image.Image, notes: list[str]) -> Image.Transpose | Non
 
 
 def _to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
+    if image.info.pop("transparency", None) is not None:
+        notes.append("alpha dropped")
     match image.mode:
         case "L":
             return image
@@ -228,14 +269,13 @@ def _to_grey(image: Image.Image, notes: list[str]) -> Image.Image:
     return grey
 
 
-def _scale_deep_samples(samples: NDArray[np.generic], notes: list[str]) -> Image.Image:
-    values = samples.astype(np.int64)
-    brightest = int(values.max(initial=0))
-    if int(values.min(initial=0)) < 0 or brightest > 65535:
+def _scale_deep_samples(samples: NDArray[np.integer], notes: list[str]) -> Image.Image:
+    brightest = int(samples.max())
+    if int(samples.min()) < 0 or brightest > 65535:
         raise UnreadableError(
             UnreadableReason.UNSUPPORTED, "samples outside 0..65535; deliver at most 16 bits"
         )
     bits = next(bits for bits in (8, 10, 12, 14, 16) if brightest < 1 << bits)
     notes.append(f"{bits}-bit samples scaled to 8")
-    scaled = (values * 255 + (1 << (bits - 1))) // ((1 << bits) - 1)
-    return Image.fromarray(np.minimum(scaled, 255).astype(np.uint8))
+    grey_of = np.rint(np.arange(1 << bits) * (255 / ((1 << bits) - 1))).astype(np.uint8)
+    return Image.fromarray(grey_of[samples])

@@ -61,11 +61,27 @@ def load_model(folder: Path, *, policy: Policy, runtime: str = "auto") -> Model:
             f'this version has no runtime "{runtime}"; set model.runtime to "auto" or "torch"'
         )
     metadata = load_metadata(folder)
-    try:
-        evidence = Evidence.from_arrays(load_evidence(folder))
-    except KeyError as error:
-        raise CheckpointError(
-            f"the evidence in {folder} lacks {error}; restore the folder or retrain"
-        ) from error
+    evidence = read_evidence(folder, metadata)
     decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
     return Model(metadata=metadata, runtime=load(folder), decider=decider)
+
+
+def read_evidence(folder: Path, metadata: Metadata) -> Evidence:
+    """The held-out images that the decisions of a model folder follow from.
+
+    Raises:
+        CheckpointError: if they are missing, altered, or of other classes.
+    """
+    arrays = load_evidence(folder, metadata)
+    try:
+        evidence = Evidence.from_arrays(arrays)
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"the evidence in {folder} cannot be used ({error}); restore the folder or retrain"
+        ) from error
+    if evidence.logits.shape[1] != len(metadata.classes):
+        raise CheckpointError(
+            f"the evidence in {folder} is of {evidence.logits.shape[1]} classes, the model of "
+            f"{len(metadata.classes)}; restore the folder or retrain"
+        )
+    return evidence

@@ -1,5 +1,6 @@
 """Real things, small: models that judge, stations with cameras, files to drop."""
 
+import ctypes
 import hashlib
 import json
 import os
@@ -10,12 +11,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from numpy.typing import NDArray
 
@@ -23,7 +26,7 @@ from config.loading import load_settings
 from config.settings import Settings
 from daemon.control import NoDaemonError, ask
 from daemon.names import from_text
-from daemon.service import serve
+from daemon.service import now_utc, serve
 from models.checkpoint import Metadata, save
 from models.decision import collect_evidence
 from models.network import SurfaceNetwork, half_precision, stored_weights
@@ -123,6 +126,8 @@ class Station:
     model: Path
     cameras: tuple[str, ...] = ("top-1", "bottom-1")
     extra: str = ""
+    state: Path | None = None
+    watch: str = "auto"
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)
     dropped: dict[tuple[str, str], list[str]] = field(default_factory=dict)
 
@@ -136,11 +141,11 @@ class Station:
 
     @property
     def state_dir(self) -> Path:
-        return self.root / "state"
+        return self.state or self.root / "state"
 
     @property
     def review(self) -> Path:
-        return self.root / "review"
+        return Path(self.tables.get("review", {}).get("folder", self.root / "review"))
 
     @property
     def database(self) -> Path:
@@ -165,6 +170,7 @@ class Station:
         for camera in self.cameras:
             lines += ["[[cameras]]", f'name = "{camera}"']
             lines += [f"folder = {json.dumps(str(self.folder(camera)))}"]
+            lines += [f'watch = "{self.watch}"']
         self.config.write_text("\n".join([*lines, self.extra, ""]))
 
     def settings(self) -> Settings:
@@ -174,7 +180,7 @@ class Station:
         """Deliver a whole file, remembered for `assert_every_image_accounted_for`."""
         path = self.folder(camera) / filename
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.dropped.setdefault((camera, filename), []).append(hashlib.sha256(data).hexdigest())
+        self.expect(camera, filename, data)
         if rename:
             partial = path.parent / ".delivery.part"
             partial.write_bytes(data)
@@ -182,6 +188,21 @@ class Station:
         else:
             path.write_bytes(data)
         return path
+
+    def drop_unannounced(self, camera: str, filename: str, data: bytes) -> Path:
+        """Deliver a whole file without the event that says so, as on a share."""
+        made = self.root / "made-elsewhere"
+        made.write_bytes(data)
+        path = self.folder(camera) / filename
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.expect(camera, filename, data)
+        os.link(made, path)
+        made.unlink()
+        return path
+
+    def expect(self, camera: str, filename: str, data: bytes) -> None:
+        """Remember a delivery for `assert_every_image_accounted_for`."""
+        self.dropped.setdefault((camera, filename), []).append(hashlib.sha256(data).hexdigest())
 
     def drop_surfaces(self, count: int, *, first: int = 0) -> None:
         """Deliver drawn surfaces, by turns to each camera."""
@@ -191,14 +212,14 @@ class Station:
             self.drop(camera, f"{number:05d}.jpg", surface_file(surface, seed=number))
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, *, clock: Callable[[], datetime] = now_utc) -> Iterator[None]:
         """The daemon in a thread of this process; stopped in good order."""
         stopping = threading.Event()
         failures: list[BaseException] = []
 
         def target() -> None:
             try:
-                serve(self.settings(), stopping=stopping)
+                serve(self.settings(), stopping=stopping, clock=clock)
             except BaseException as error:  # noqa: BLE001 -- raised again in the test's thread
                 failures.append(error)
 
@@ -246,6 +267,9 @@ class Station:
     def status(self) -> dict[str, Any]:
         return ask(self.state_dir, "status")
 
+    def troubles(self) -> dict[str, str]:
+        return dict(self.status()["troubles"])
+
     def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
         uri = f"file:{self.database}?mode=ro"
         with closing(sqlite3.connect(uri, uri=True, timeout=10)) as connection:
@@ -253,6 +277,12 @@ class Station:
 
     def count(self) -> int:
         return int(self.query("SELECT count(*) FROM inspections")[0][0])
+
+    def reasons(self) -> dict[str, str]:
+        """Of the unreadable images, by file name, as the quarantine tells them."""
+        told = (self.state_dir / "quarantine").rglob("*.reason.json")
+        documents = [json.loads(path.read_text()) for path in told]
+        return {document["filename"]: document["reason"] for document in documents}
 
     def wait_for_images(self, count: int) -> None:
         """Until that many are recorded and each is where it should be."""
@@ -284,6 +314,50 @@ def assert_every_image_accounted_for(station: Station) -> None:
     assert {key: sorted(hashes) for key, hashes in recorded.items()} == wanted
     places = sorted(os.fsencode(path) for path in station.files())
     assert places == sorted(os.fsencode(from_text(path)) for *_, path in rows)
+
+
+@contextmanager
+def filesystem(folder: Path, *, size: str) -> Iterator[None]:
+    """A small filesystem of its own mounted on a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "millwatch-test", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+        pytest.skip("only root may mount, and not in every container")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """The filesystem of a folder has not one byte left meanwhile."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 512, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def obeying_permissions() -> Iterator[None]:
+    """Permission bits hold for root too, in this thread and those that it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    before = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    without = (ctypes.c_uint32 * 6)(*before)
+    without[0] &= ~0b110  # effective CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert libc.capset(header, without) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0
 
 
 def run_cli(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -1,5 +1,6 @@
 """The images of a manifest, in memory."""
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,6 +49,9 @@ def load_part(manifest: Manifest, part: Part, *, side: int) -> Dataset:
 def _decode(manifest: Manifest, image: LabelledImage, side: int) -> NDArray[np.uint8]:
     path = manifest.root / image.path
     try:
-        return decode(path.read_bytes(), size=side).pixels
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != image.sha256:
+            raise ManifestError(f"{path} has changed since it was prepared; prepare the data again")
+        return decode(data, size=side).pixels
     except (OSError, UnreadableError) as error:
         raise ManifestError(f"{path} cannot be read ({error}); prepare the data again") from error

@@ -14,6 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from models.decision import fit_temperature
 from models.network import SurfaceNetwork, half_precision
 from training.dataset import Dataset
 from training.recipe import Recipe
@@ -64,6 +65,7 @@ def fit(
 
     Raises:
         FitError: when the loss is no longer a number.
+        OSError, ValueError: for `weights`, see `SurfaceNetwork.take_imagenet_weights`.
     """
     torch.manual_seed(seed)
     random = torch.Generator(device).manual_seed(seed)
@@ -94,12 +96,12 @@ def fit(
             if averaged:
                 averaged.update_parameters(network)
             total += float(loss.detach()) * len(indices)
-        if not math.isfinite(total):
+        select_loss, accuracy = _judge(judged, select_part, recipe.batch, device)
+        if not (math.isfinite(total) and math.isfinite(select_loss)):
             raise FitError(
                 f"the loss was no longer a number in epoch {number}; lower the learning rate "
                 f"(now {recipe.learning_rate})"
             )
-        select_loss, accuracy = _judge(judged, select_part, recipe.batch, device)
         kept = select_loss < best_loss
         if kept:
             best_loss, best = select_loss, copy.deepcopy(judged)
@@ -158,8 +160,10 @@ def _optimiser(
         {"params": plain, "weight_decay": 0.0},
     ]
     adamw = AdamW(groups, lr=recipe.learning_rate)
+    # A cycle of 4 steps would have a rise of length 0, and torch divides by it.
+    total_steps = max(5, recipe.epochs * steps)
     return adamw, OneCycleLR(
-        adamw, max_lr=recipe.learning_rate, total_steps=recipe.epochs * steps, pct_start=0.25
+        adamw, max_lr=recipe.learning_rate, total_steps=total_steps, pct_start=0.25
     )
 
 
@@ -167,13 +171,20 @@ def _optimiser(
 def _judge(
     network: torch.nn.Module, part: Dataset, batch: int, device: torch.device
 ) -> tuple[float, float]:
-    """Mean cross-entropy and accuracy, as served: whole pictures, no augmentation."""
+    """Mean cross-entropy and accuracy as served: whole pictures, no augmentation, calibrated.
+
+    At the best temperature, because that is what is served, and because label smoothing makes the
+    plain loss prefer early epochs.
+    """
     network.eval()
     pixels, labels = torch.from_numpy(part.pixels), torch.from_numpy(part.labels)
     outputs: list[Tensor] = [
         network(chunk.to(device)).float().cpu() for chunk in pixels.split(batch)
     ]
     logits = torch.cat(outputs)
-    loss = functional.cross_entropy(logits, labels)
+    if not logits.isfinite().all():
+        return math.nan, 0.0
+    temperature = fit_temperature(logits.numpy(), part.labels)
+    loss = functional.cross_entropy(logits / temperature, labels)
     accuracy = (logits.argmax(dim=1) == labels).float().mean()
     return float(loss), float(accuracy)

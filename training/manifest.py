@@ -91,11 +91,12 @@ def load_manifest(path: Path) -> Manifest:
         manifest = Manifest(
             root=Path(document["root"]), classes=tuple(document["classes"]), images=images
         )
+        edited = manifest.sha256 != document["sha256"]
     except FileNotFoundError as error:
         raise ManifestError(f"{path} does not exist; write it with `millwatch prepare`") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ManifestError(f"{path} is not a manifest ({error}); prepare it again") from error
-    if manifest.sha256 != document["sha256"]:
+    if edited:
         raise ManifestError(f"{path} was edited by hand (its SHA-256 differs); prepare it again")
     return manifest
 

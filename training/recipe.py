@@ -35,7 +35,7 @@ class Recipe:
 BETTER: Final = Recipe(
     name="better",
     optimiser="adamw_one_cycle",
-    epochs=80,
+    epochs=56,
     batch=48,
     train_size=128,
     input_size=160,

@@ -8,14 +8,19 @@ from matplotlib.figure import Figure
 from training.evaluate import Evaluation
 from training.fit import Epoch
 
+_LEAST_LOSS = 1e-6
+"""A logarithmic axis has no 0, and a small training set can be learned until no loss is left."""
+
 
 def draw_learning_curves(history: Sequence[Epoch], path: Path) -> None:
     """Losses and held-out accuracy by epoch, the kept epoch marked, as PNG."""
     figure = Figure(figsize=(9, 4), layout="constrained")
     losses, accuracy = figure.subplots(1, 2)
     numbers = [epoch.number for epoch in history]
-    losses.plot(numbers, [epoch.fit_loss for epoch in history], label="fit (augmented)")
-    losses.plot(numbers, [epoch.select_loss for epoch in history], label="select")
+    losses.plot(
+        numbers, [max(epoch.fit_loss, _LEAST_LOSS) for epoch in history], label="fit (augmented)"
+    )
+    losses.plot(numbers, [max(epoch.select_loss, _LEAST_LOSS) for epoch in history], label="select")
     losses.set(xlabel="epoch", ylabel="cross-entropy, nats", yscale="log")
     accuracy.plot(numbers, [epoch.select_accuracy for epoch in history], label="select")
     accuracy.set(xlabel="epoch", ylabel="accuracy", ylim=(0, 1.01))

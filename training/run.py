@@ -17,6 +17,7 @@ from training.evaluate import Evaluation, evaluate, run
 from training.fit import Epoch, fit
 from training.manifest import Manifest, Part
 from training.recipe import Recipe
+from training.report import draw_confusion_matrix, draw_learning_curves
 
 CANVAS = 200
 """Side at which images are kept for augmentation: NEU-DET's own, and enough for a 160-pixel crop."""
@@ -101,8 +102,6 @@ def _metrics(
 def _write_report(
     out: Path, history: tuple[Epoch, ...], evaluation: Evaluation, metadata: Metadata
 ) -> None:
-    from training.report import draw_confusion_matrix, draw_learning_curves  # noqa: PLC0415 -- heavy
-
     document = {"metrics": metadata.metrics, "history": [asdict(epoch) for epoch in history]}
     (out / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
     draw_learning_curves(history, out / "learning_curves.png")

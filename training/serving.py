@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from models.checkpoint import load_evidence, load_metadata
-from models.decision import Evidence, fit_temperature
+from models.checkpoint import load_metadata
+from models.decision import fit_temperature
+from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
 from training.dataset import load_part
 from training.evaluate import Evaluation, evaluate, run
@@ -18,7 +19,7 @@ def evaluate_as_served(folder: Path, manifest: Manifest, part: Part) -> Evaluati
             f"{folder} knows {', '.join(metadata.classes)}; the manifest has "
             f"{', '.join(manifest.classes)}: evaluate a model on the classes that it was trained on"
         )
-    evidence = Evidence.from_arrays(load_evidence(folder))
+    evidence = read_evidence(folder, metadata)
     images = load_part(manifest, part, side=metadata.input_size)
     return evaluate(
         run(load(folder), images).logits,

@@ -29,8 +29,12 @@ def prepare(
         Path | None,
         typer.Option("--folders", metavar="DIR", help="Also copy the images to class folders."),
     ] = None,
-    select_percent: Annotated[int, typer.Option(help="Share held out to choose the epoch.")] = 15,
-    test_percent: Annotated[int, typer.Option(help="Share held out to report figures from.")] = 15,
+    select_percent: Annotated[
+        int, typer.Option(min=0, max=99, help="Share held out to choose the epoch.")
+    ] = 15,
+    test_percent: Annotated[
+        int, typer.Option(min=0, max=99, help="Share held out to report figures from.")
+    ] = 15,
 ) -> None:
     """Turn NEU-DET with its VOC annotations into a manifest, and report what is wrong in the data."""
     from training import neu_det as step  # noqa: PLC0415 -- see the module
@@ -73,7 +77,9 @@ def train(
     from training.recipe import RECIPES  # noqa: PLC0415
 
     if recipe not in RECIPES:
-        raise CommandError(f"no recipe {recipe!r}; there are {', '.join(RECIPES)}")
+        raise typer.BadParameter(
+            f"no recipe {recipe!r}; there are {', '.join(RECIPES)}", param_hint="--recipe"
+        )
     chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
     with _EpochDisplay() as display:
         try:
@@ -108,7 +114,9 @@ def evaluate(
     try:
         chosen = Part(part)
     except ValueError as error:
-        raise CommandError(f"no part {part!r}; there are {', '.join(Part)}") from error
+        raise typer.BadParameter(
+            f"no part {part!r}; there are {', '.join(Part)}", param_hint="--part"
+        ) from error
     try:
         evaluation = evaluate_as_served(model, load_manifest(manifest), chosen)
     except (ManifestError, CheckpointError) as error:

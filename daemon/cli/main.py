@@ -1,6 +1,7 @@
 """`millwatch`: the commands, and what they exit with."""
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -27,10 +28,10 @@ _NEEDS_A_PERSON = (ConfigurationError, ServingModelError, DatabaseRefusedError)
 _FAILED = (CommandError, AlreadyRunningError, ThreadDiedError, StoreError)
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Exit with 0 done, 1 failed, 2 usage, 78 configuration."""
     try:
-        app()
+        app(arguments, prog_name="millwatch")
     except _NEEDS_A_PERSON as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(CONFIGURATION_EXIT_STATUS)

@@ -7,18 +7,20 @@ from typing import Any
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from config.loading import check_settings
 from config.logging import configure_logging
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from config.settings import Settings
+from config.text import as_one_line
 from daemon.checking import CHECKS, camera_problems, policy_problems
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
-from daemon.control import NoDaemonError, ask
+from daemon.control import NoAnswerError, NoDaemonError, ask
 from daemon.service import serve
 from daemon.store.images import count_by_verdict, count_pending
-from daemon.store.upgrading import find_schema_trouble, open_existing
+from daemon.store.upgrading import open_existing
 
 log = structlog.get_logger(__name__)
 
@@ -67,6 +69,8 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     settings = settings_of(config)
     try:
         answer = ask(settings.state_dir, "status")
+    except NoAnswerError as error:
+        raise CommandError(str(error)) from error
     except NoDaemonError:
         answer = _stopped(settings)
     if as_json:
@@ -78,8 +82,6 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
 def _stopped(settings: Settings) -> dict[str, Any]:
     """What the database alone can say."""
     path = settings.database_file
-    if trouble := find_schema_trouble(path):
-        raise CommandError(f"no daemon is running, and {trouble}")
     if not path.exists():
         return {"state": "stopped", "in_database": {}, "pending_moves": 0, "troubles": {}}
     with open_existing(path) as database:
@@ -96,7 +98,7 @@ def _print_status(answer: dict[str, Any]) -> None:
     console.print(f"Millwatch is [bold]{answer['state']}[/bold]")
     for name in ("since", "model_version", "runtime", "pending_moves"):
         if name in answer:
-            console.print(f"  {name.replace('_', ' ')}: {answer[name]}", highlight=False)
+            console.print(f"  {name.replace('_', ' ')}: {_shown(answer[name])}", highlight=False)
     counts = answer.get("recorded", answer.get("in_database", {}))
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "none"
     where = "recorded since the start" if "recorded" in answer else "in the database"
@@ -106,7 +108,13 @@ def _print_status(answer: dict[str, Any]) -> None:
     if cameras := answer.get("cameras"):
         table = Table("camera", "folder", "watching", "waiting")
         for camera in cameras:
-            table.add_row(*(str(camera[key]) for key in ("name", "folder", "watching", "waiting")))
+            keys = ("name", "folder", "watching", "waiting")
+            table.add_row(*(_shown(camera[key]) for key in keys))
         console.print(table)
     for name, what in answer["troubles"].items():
-        console.print(f"[red]{name}[/red]: {what}", highlight=False)
+        console.print(f"[red]{_shown(name)}[/red]: {_shown(what)}", highlight=False)
+
+
+def _shown(value: object) -> str:
+    """Text from a file name or an error: it neither drives the terminal nor reads as markup."""
+    return escape(as_one_line(str(value)))

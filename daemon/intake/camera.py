@@ -25,6 +25,7 @@ log = structlog.get_logger(__name__)
 
 _CHUNK: Final = 500
 _POLLING_SECONDS: Final = 1.0
+_STUCK_SECONDS: Final = 30.0
 Known = Callable[[Sequence[Delivery]], set[Delivery]]
 
 
@@ -40,6 +41,7 @@ class CameraMinder:
         known: Known,
         health: Health,
         rescan_seconds: float,
+        marker_suffix: str,
         stopping: threading.Event,
     ) -> None:
         self._camera = camera
@@ -49,9 +51,12 @@ class CameraMinder:
         self._known = known
         self._health = health
         self._rescan_seconds = rescan_seconds
+        self._marker_suffix = marker_suffix
         self._stopping = stopping
         self._watch: FolderWatch | None = None
         self._polled = camera.watch == "polling"
+        self._device: int | None = None
+        self._busy_since: float | None = None
 
     @property
     def name(self) -> str:
@@ -64,43 +69,63 @@ class CameraMinder:
     @property
     def watching(self) -> str:
         """`inotify`, `polling`, or `lost` while the folder is away."""
-        if self._polled:
-            return "polling"
-        return "inotify" if self._watch else "lost"
+        if self._watch:
+            return "inotify"
+        return "polling" if self._polled else "lost"
 
     def run(self) -> None:
         """Until told to stop."""
         try:
             while not self._stopping.is_set():
                 self.step()
+                self._busy_since = None
                 seconds = self._rescan_seconds
-                if self._polled or self._watch is None:
+                if self._watch is None:
                     seconds = min(seconds, _POLLING_SECONDS)
                 self._stopping.wait(seconds)
         finally:
             self._disarm()
 
+    def tell_if_stuck(self, *, now: float) -> None:
+        """Tell of a folder that neither answers nor fails. Called from another thread."""
+        trouble = f"camera {self._camera.name} hangs"
+        since = self._busy_since
+        if since is not None and now - since > _STUCK_SECONDS:
+            self._health.trouble(
+                trouble,
+                f"the drop folder {to_text(self._folder)} does not answer; see whether its share's "
+                "server is up. The other cameras go on",
+            )
+        else:
+            self._health.mended(trouble)
+
     def step(self) -> None:
         """Look after the watch, then scan once."""
+        self._busy_since = time.monotonic()
         trouble = f"camera {self._camera.name}"
+        unreadable: list[OSError] = []
         try:
             self._mind_watch()
-            files = scan(self._folder, self._rule, on_error=self._cannot_read)
+            found = 0
+            files = scan(self._folder, self._rule, on_error=unreadable.append)
             while not self._stopping.is_set():
                 chunk = list(islice(files, _CHUNK))
                 if not chunk:
                     break
+                found += len(chunk)
                 self._offer(chunk)
+            self._mind_mount(found)
         except OSError as error:
             self._disarm()
             self._health.trouble(
                 trouble,
-                f"the drop folder {self._folder} cannot be read: {error.strerror}; bring it back or "
-                "mend its permissions, it is tried again by itself",
+                f"the drop folder {to_text(self._folder)} cannot be read: {error.strerror}; bring "
+                "it back or mend its permissions, it is tried again by itself",
             )
         except StoreError as error:
             self._health.trouble(f"{trouble} rescan", str(error))
         else:
+            self._tell_unreadable(unreadable)
             self._health.mended(trouble)
             self._health.mended(f"{trouble} rescan")
 
@@ -118,26 +143,29 @@ class CameraMinder:
         ]
         recorded = self._known(deliveries)
         for delivery in deliveries:
+            self._busy_since = time.monotonic()
             if delivery in recorded:
                 continue
             # A full room empties as images are judged: the scan goes on from where it is.
             while not self._room.offer(
                 delivery.camera, delivery.filename, closed=False, now=time.monotonic()
             ):
+                self._busy_since = time.monotonic()
                 if self._stopping.wait(0.2):
                     return
 
     def _mind_watch(self) -> None:
         """Arm the watch, or arm it anew where it died or the folder was replaced."""
         status = self._folder.stat()
-        if self._camera.watch == "auto" and is_network_filesystem(self._folder):
-            self._polled = True
-        if self._polled:
-            return
         watch = self._watch
         if watch and watch.is_alive() and watch.identity == (status.st_dev, status.st_ino):
             return
         self._disarm()
+        self._polled = self._camera.watch == "polling" or (
+            self._camera.watch == "auto" and is_network_filesystem(self._folder)
+        )
+        if self._polled:
+            return
         trouble = f"watch {self._camera.name}"
         try:
             self._watch = FolderWatch(self._folder, self._hint)
@@ -146,9 +174,26 @@ class CameraMinder:
             self._health.trouble(trouble, f"{error}; until then the folder is polled")
             return
         self._health.mended(trouble)
-        log.info("watching", camera=self._camera.name, folder=str(self._folder))
+        log.info("watching", camera=self._camera.name, folder=to_text(self._folder))
+
+    def _mind_mount(self, found: int) -> None:
+        """Tell an idle camera from a share that is not mounted: its empty mount point is no share."""
+        device = self._folder.stat().st_dev
+        trouble = f"mount {self._camera.name}"
+        if self._device in (None, device) or found:
+            self._device = device
+            self._health.mended(trouble)
+        else:
+            self._health.trouble(
+                trouble,
+                f"the drop folder {to_text(self._folder)} is empty and on another filesystem than "
+                "before; see whether its share is still mounted",
+            )
 
     def _hint(self, filename: str, closed: bool) -> None:
+        marker = self._marker_suffix
+        if marker and filename.endswith(marker):
+            filename, closed = filename.removesuffix(marker), True
         if self._rule.is_image(filename):
             self._room.offer(self._camera.name, filename, closed=closed, now=time.monotonic())
 
@@ -157,8 +202,13 @@ class CameraMinder:
             self._watch.stop()
             self._watch = None
 
-    def _cannot_read(self, error: OSError) -> None:
-        name = to_text(error.filename or "")
+    def _tell_unreadable(self, errors: Sequence[OSError]) -> None:
+        trouble = f"inside camera {self._camera.name}"
+        if not errors:
+            self._health.mended(trouble)
+            return
+        where = to_text(errors[0].filename or self._folder)
+        others = f", and {len(errors) - 1} more," if len(errors) > 1 else ""
         self._health.trouble(
-            f"folder {name}", f"cannot be read: {error.strerror}; mend its permissions"
+            trouble, f"{where}{others} cannot be read: {errors[0].strerror}; mend its permissions"
         )

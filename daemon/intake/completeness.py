@@ -35,19 +35,24 @@ class StillnessTracker:
         """The writer closed the file, or it was renamed into place: it need not hold still."""
         self._closed = True
 
+    def taken(self) -> None:
+        """Its turn to be judged has come: what was told of it so far is used up."""
+        self._closed = False
+
     def failed(self, look: Look, *, now: float) -> None:
         """What this look saw does not decode: unless it changes, it is given up in time."""
         if self._failed != look:
             self._failed, self._failing_since = look, now
-        self._closed = False
 
     def is_complete(self, look: Look, *, now: float, quiet_seconds: float) -> bool:
         """Whether the file as this look sees it may be judged."""
         if look != self._look:
             self._look, self._still_since = look, now
-        if look == self._failed:
-            return False
-        return self._closed or now - self._still_since >= quiet_seconds
+        if self._closed:
+            # Even when it looks like what failed: a file that was allocated first keeps its size,
+            # and two writes within one tick of the kernel's clock have one mtime.
+            return True
+        return look != self._failed and now - self._still_since >= quiet_seconds
 
     def is_hopeless(self, look: Look, *, now: float, give_up_seconds: float) -> bool:
         """Whether what failed to decode has held still so long that it is judged all the same."""

@@ -2,8 +2,8 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 from daemon.intake.names import NameRule
 
@@ -13,8 +13,8 @@ def scan(
 ) -> Iterator[tuple[str, os.stat_result]]:
     """Every image below a drop folder, as its path inside it and its status.
 
-    Memory does not grow with the number of files. Links are never followed. A subfolder that
-    cannot be read is told to `on_error` and passed over; what vanishes meanwhile is not there.
+    Memory does not grow with the number of files. Links are never followed. A subfolder or a file
+    that cannot be read is told to `on_error` and passed over; what vanishes meanwhile is not there.
 
     Raises:
         OSError: when the drop folder itself cannot be read.
@@ -23,20 +23,32 @@ def scan(
     while below:
         inside = below.pop()
         try:
-            entries = os.scandir(folder / inside)
+            with os.scandir(folder / inside) as entries:
+                for entry in entries:
+                    filename = os.path.join(inside, entry.name)  # noqa: PTH118 -- 100,000 times
+                    found = _look(entry, rule, on_error)
+                    if found == "folder":
+                        below.append(filename)
+                    elif found is not None:
+                        yield filename, found
         except OSError as error:
             if not inside:
                 raise
             if not isinstance(error, FileNotFoundError):
                 on_error(error)
-            continue
-        with entries:
-            for entry in entries:
-                if rule.ignores(entry.name):
-                    continue
-                filename = os.path.join(inside, entry.name)  # noqa: PTH118 -- 100,000 times
-                if entry.is_dir(follow_symlinks=False):
-                    below.append(filename)
-                elif rule.is_image(entry.name):
-                    with suppress(FileNotFoundError):
-                        yield filename, entry.stat(follow_symlinks=False)
+
+
+def _look(
+    entry: "os.DirEntry[str]", rule: NameRule, on_error: Callable[[OSError], None]
+) -> os.stat_result | Literal["folder"] | None:
+    if rule.ignores(entry.name):
+        return None
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            return "folder"
+        return entry.stat(follow_symlinks=False) if rule.is_image(entry.name) else None
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        on_error(error)
+        return None

@@ -4,7 +4,7 @@ import heapq
 import os
 import stat
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -33,6 +33,14 @@ class Patience:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A file that is due to be looked at. It stays in the room, busy, until its end is told."""
+
+    camera: str
+    filename: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Arrival:
     """A file whose turn it is.
 
@@ -48,7 +56,10 @@ class Arrival:
 class _Entry:
     tracker: StillnessTracker
     due: float
-    turn: int
+    turn: int = 0
+    busy: bool = False
+    told_again: bool = False
+    """Its writer closed it, or another took its name, while it was busy."""
 
 
 @dataclass
@@ -56,18 +67,21 @@ class _Camera:
     folder: Path
     entries: dict[str, _Entry] = field(default_factory=dict)
     queue: list[tuple[float, int, str]] = field(default_factory=list)
-    busy: set[str] = field(default_factory=set)
     skipped: set[str] = field(default_factory=set)
 
 
 class WaitingRoom:
-    """Every file that an event or a scan has named, until it is judged. Safe between threads."""
+    """Every file that an event or a scan has named, until it is judged. Safe between threads.
+
+    No file system is touched while the lock is held: a share that hangs must hold up no other.
+    """
 
     def __init__(self, folders: dict[str, Path], patience: Patience) -> None:
         self._patience = patience
         self._cameras = {name: _Camera(folder=folder) for name, folder in folders.items()}
         self._order = list(folders)
         self._turns = count()
+        self._resting_until = 0.0
         self._changed = threading.Condition()
 
     def offer(self, camera: str, filename: str, *, closed: bool, now: float) -> bool:
@@ -80,70 +94,99 @@ class WaitingRoom:
             False when there is no place; a rescan will name it again.
         """
         with self._changed:
-            room = self._cameras[camera]
+            room = self._cameras.get(camera)
+            if room is None:  # recorded for a camera that was taken out of the configuration
+                return False
             entry = room.entries.get(filename)
             if entry is None:
-                if filename in room.busy and not closed:
-                    return True
                 if len(room.entries) >= PLACES:
                     return False
-                entry = _Entry(tracker=StillnessTracker(now=now), due=now, turn=0)
+                entry = _Entry(tracker=StillnessTracker(now=now), due=now)
                 room.entries[filename] = entry
                 self._schedule(room, filename, entry, now)
             if closed:
                 entry.tracker.closed()
-                self._schedule(room, filename, entry, now)
+                entry.told_again = entry.busy
+                # However many events one file causes, it stands in the queue once.
+                if not entry.busy and entry.due > now:
+                    self._schedule(room, filename, entry, now)
             self._changed.notify_all()
         return True
 
-    def take(self, limit: int, *, now: float) -> list[Arrival]:
-        """Up to `limit` files that are complete, one camera after the other."""
-        taken: list[Arrival] = []
+    def due(self, limit: int, *, now: float, without: Collection[str] = ()) -> list[Candidate]:
+        """Up to `limit` files to look at, one camera after the other, but for some cameras."""
+        found: list[Candidate] = []
         with self._changed:
-            cameras = list(self._order)
-            while cameras and len(taken) < limit:
-                for name in list(cameras):
-                    arrival = self._next(name, now)
-                    if arrival is None:
+            cameras = [name for name in self._order if name not in without]
+            if now < self._resting_until:
+                return []
+            while cameras and len(found) < limit:
+                for name in list(cameras)[: limit - len(found)]:
+                    filename = self._pop(self._cameras[name], now)
+                    if filename is None:
                         cameras.remove(name)
                     else:
-                        taken.append(arrival)
-                    if len(taken) == limit:
-                        break
+                        found.append(Candidate(camera=name, filename=filename))
             # Whoever was served first is served last the next time.
             self._order = self._order[1:] + self._order[:1]
-        return taken
+        return found
+
+    def look(self, candidate: Candidate, *, now: float) -> Arrival | None:
+        """Look at a file: it is complete and to be judged, or it waits on, or it is no image."""
+        path = self._cameras[candidate.camera].folder / candidate.filename
+        try:
+            status = path.lstat()
+            marked = self._is_marked(path)
+        except (FileNotFoundError, NotADirectoryError):
+            self._end(candidate.camera, candidate.filename, now)
+            return None
+        except OSError:  # a share that does not answer, a folder without permission
+            self._wait_on(candidate, now, after_seconds=_RETRY_SECONDS)
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            self._say_once(candidate.camera, path, "not a regular file, left alone")
+            self._end(candidate.camera, candidate.filename, now)
+            return None
+        if not marked:
+            self._wait_on(candidate, now, after_seconds=self._pause)
+            return None
+        return self._judge_look(candidate, path, Look.of(status), now)
 
     def done(self, deliveries: Sequence[Delivery], *, now: float) -> None:
-        """These are recorded, or not there any more."""
-        with self._changed:
-            for delivery in deliveries:
-                room = self._cameras[delivery.camera]
-                room.busy.discard(delivery.filename)
-                # The same name was delivered again meanwhile.
-                if entry := room.entries.get(delivery.filename):
-                    self._schedule(room, delivery.filename, entry, now)
+        """These are recorded."""
+        for delivery in deliveries:
+            self._end(delivery.camera, delivery.filename, now)
 
     def undecodable(self, delivery: Delivery, *, now: float) -> None:
         """This did not decode: it may not be whole yet, and waits for a change or for its time."""
+        look = Look(inode=delivery.inode, size=delivery.size, mtime_ns=delivery.mtime_ns)
         with self._changed:
-            room, entry = self._back(delivery, now)
-            look = Look(inode=delivery.inode, size=delivery.size, mtime_ns=delivery.mtime_ns)
-            entry.tracker.failed(look, now=now)
-            self._schedule(room, delivery.filename, entry, now + self._pause)
+            room = self._cameras[delivery.camera]
+            if entry := room.entries.get(delivery.filename):
+                entry.tracker.failed(look, now=now)
+                self._return(room, delivery.filename, entry, now, now + self._pause)
 
     def again(self, deliveries: Sequence[Delivery], *, now: float, after_seconds: float) -> None:
         """These could not be judged through no fault of theirs, or have changed: once more."""
-        with self._changed:
-            for delivery in deliveries:
-                room, entry = self._back(delivery, now)
-                self._schedule(room, delivery.filename, entry, now + after_seconds)
+        for delivery in deliveries:
+            candidate = Candidate(camera=delivery.camera, filename=delivery.filename)
+            if not self._wait_on(candidate, now, after_seconds=after_seconds):
+                self.offer(delivery.camera, delivery.filename, closed=False, now=now)
 
-    def wait(self, seconds: float, *, now: float) -> None:
+    def rest(self, seconds: float, *, now: float) -> None:
+        """Give nothing to judge for a while: what is judged now could not be recorded."""
+        with self._changed:
+            self._resting_until = now + seconds
+
+    def wait(self, seconds: float, *, now: float, without: Collection[str] = ()) -> None:
         """Return when a file may be due, something was named, or the time is over."""
         with self._changed:
-            dues = [room.queue[0][0] for room in self._cameras.values() if room.queue]
-            until = min((due - now for due in dues), default=seconds)
+            dues = [
+                room.queue[0][0]
+                for name, room in self._cameras.items()
+                if room.queue and name not in without
+            ]
+            until = max(min(dues, default=now + seconds), self._resting_until) - now
             if until > 0:
                 self._changed.wait(min(until, seconds))
 
@@ -161,53 +204,37 @@ class WaitingRoom:
         """Between looks at a file that is not whole."""
         return min(max(self._patience.quiet_seconds, 0.1), self._patience.give_up_seconds / 4 + 0.1)
 
-    def _next(self, camera: str, now: float) -> Arrival | None:
-        """The next complete file of a camera, or None when none is due."""
-        room = self._cameras[camera]
+    def _pop(self, room: _Camera, now: float) -> str | None:
         while room.queue and room.queue[0][0] <= now:
             _, turn, filename = heapq.heappop(room.queue)
             entry = room.entries.get(filename)
-            if entry is None or entry.turn != turn:
-                continue
-            arrival = self._look_at(camera, room, filename, entry, now)
-            if arrival is not None:
-                del room.entries[filename]
-                room.busy.add(filename)
-                return arrival
+            if entry is not None and entry.turn == turn:
+                entry.busy = True
+                return filename
         return None
 
-    def _look_at(
-        self, camera: str, room: _Camera, filename: str, entry: _Entry, now: float
+    def _judge_look(
+        self, candidate: Candidate, path: Path, look: Look, now: float
     ) -> Arrival | None:
-        path = room.folder / filename
-        try:
-            status = path.lstat()
-        except OSError as error:
-            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
-                del room.entries[filename]
-            else:  # a share that does not answer, a folder without permission
-                self._schedule(room, filename, entry, now + _RETRY_SECONDS)
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            del room.entries[filename]
-            self._say_once(room, path, "not a regular file, left alone")
-            return None
-        look = Look.of(status)
-        if filename in room.busy or not self._is_marked(path):
-            self._schedule(room, filename, entry, now + self._pause)
-            return None
-        complete = entry.tracker.is_complete(
-            look, now=now, quiet_seconds=self._patience.quiet_seconds
-        )
-        hopeless = entry.tracker.is_hopeless(
-            look, now=now, give_up_seconds=self._patience.give_up_seconds
-        )
-        if not complete and not hopeless:
-            self._schedule(room, filename, entry, now + self._pause)
-            return None
+        with self._changed:
+            room = self._cameras[candidate.camera]
+            entry = room.entries.get(candidate.filename)
+            if entry is None:
+                return None
+            complete = entry.tracker.is_complete(
+                look, now=now, quiet_seconds=self._patience.quiet_seconds
+            )
+            hopeless = entry.tracker.is_hopeless(
+                look, now=now, give_up_seconds=self._patience.give_up_seconds
+            )
+            if not complete and not hopeless:
+                self._return(room, candidate.filename, entry, now, now + self._pause)
+                return None
+            if not entry.told_again:  # else this look may be older than what was told
+                entry.tracker.taken()
         delivery = Delivery(
-            camera=camera,
-            filename=filename,
+            camera=candidate.camera,
+            filename=candidate.filename,
             path=path,
             inode=look.inode,
             size=look.size,
@@ -215,24 +242,54 @@ class WaitingRoom:
         )
         return Arrival(delivery=delivery, last_chance=hopeless)
 
-    def _is_marked(self, path: Path) -> bool:
-        marker = self._patience.marker_suffix
-        return not marker or os.path.lexists(f"{path}{marker}")
+    def _end(self, camera: str, filename: str, now: float) -> None:
+        """Let a file go, unless its name was told again while it was busy."""
+        with self._changed:
+            room = self._cameras[camera]
+            entry = room.entries.get(filename)
+            if entry is None or not entry.busy:  # handed back before
+                return
+            if entry.told_again:
+                self._return(room, filename, entry, now, now)
+            else:
+                del room.entries[filename]
 
-    def _back(self, delivery: Delivery, now: float) -> tuple[_Camera, _Entry]:
-        room = self._cameras[delivery.camera]
-        room.busy.discard(delivery.filename)
-        entry = room.entries.get(delivery.filename)
-        if entry is None:
-            entry = _Entry(tracker=StillnessTracker(now=now), due=now, turn=0)
-            room.entries[delivery.filename] = entry
-        return room, entry
+    def _wait_on(self, candidate: Candidate, now: float, *, after_seconds: float) -> bool:
+        """Let a file wait that does not come nearer to its turn by waiting, if it is here.
+
+        Where places are short it gives its place up, and the rescan names it again: a few thousand
+        such files would keep every other one out.
+        """
+        with self._changed:
+            room = self._cameras.get(candidate.camera)
+            entry = None if room is None else room.entries.get(candidate.filename)
+            if room is None or entry is None:
+                return False
+            crowded = after_seconds > 0 and len(room.entries) >= PLACES
+            if crowded and not entry.told_again:
+                del room.entries[candidate.filename]
+            else:
+                self._return(room, candidate.filename, entry, now, now + after_seconds)
+        return True
+
+    def _return(self, room: _Camera, filename: str, entry: _Entry, now: float, due: float) -> None:
+        due = min(due, now) if entry.told_again else due
+        entry.busy = entry.told_again = False
+        self._schedule(room, filename, entry, due)
 
     def _schedule(self, room: _Camera, filename: str, entry: _Entry, due: float) -> None:
         entry.due, entry.turn = due, next(self._turns)
         heapq.heappush(room.queue, (due, entry.turn, filename))
 
-    def _say_once(self, room: _Camera, path: Path, what: str) -> None:
-        if str(path) not in room.skipped and len(room.skipped) < PLACES:
-            room.skipped.add(str(path))
+    def _is_marked(self, path: Path) -> bool:
+        marker = self._patience.marker_suffix
+        return not marker or os.path.lexists(f"{path}{marker}")
+
+    def _say_once(self, camera: str, path: Path, what: str) -> None:
+        with self._changed:
+            skipped = self._cameras[camera].skipped
+            new = str(path) not in skipped and len(skipped) < PLACES
+            if new:
+                skipped.add(str(path))
+        if new:
             log.warning(what, path=to_text(path))

@@ -16,6 +16,8 @@ from watchdog.events import (
 )
 from watchdog.observers.inotify import InotifyObserver
 
+from daemon.names import to_text
+
 Hint = Callable[[str, bool], None]
 """Called with a path inside the drop folder and whether its writer is done with it."""
 
@@ -40,24 +42,46 @@ class FolderWatch:
     """A recursive watch on the folder that lies at a path now, whatever comes there later."""
 
     def __init__(self, folder: Path, hint: Hint) -> None:
-        """Raises WatchError when inotify cannot watch the folder."""
+        """Raises WatchError when inotify cannot watch the folder, OSError when it is not there."""
         status = folder.stat()
         self.identity = (status.st_dev, status.st_ino)
         handler = _Handler(folder, hint)
         try:
-            self._observer = InotifyObserver(generate_full_events=True)
+            self._observer = _Observer(generate_full_events=True)
+        except OSError as error:
+            raise _explained(folder, error) from error
+        try:
             self._observer.schedule(handler, str(folder), recursive=True, event_filter=_EVENTS)
             self._observer.start()
         except OSError as error:
-            remedy = _REMEDIES.get(error.errno or 0, 'set watch = "polling" for this camera')
-            raise WatchError(f"inotify cannot watch {folder}: {error}; {remedy}") from error
+            self._observer.stop()  # its reader runs since it was made
+            if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                raise  # the folder went away, not inotify
+            raise _explained(folder, error) from error
 
     def is_alive(self) -> bool:
-        return self._observer.is_alive() and all(e.is_alive() for e in self._observer.emitters)
+        """Whether every thread between the kernel and the hint still runs."""
+        observer = self._observer
+        return (
+            observer.is_alive()
+            and observer.reader_is_alive()
+            and all(emitter.is_alive() for emitter in observer.emitters)
+        )
 
     def stop(self) -> None:
         self._observer.stop()
         self._observer.join(timeout=5.0)
+
+
+def _explained(folder: Path, error: OSError) -> WatchError:
+    remedy = _REMEDIES.get(error.errno or 0, 'set watch = "polling" for this camera')
+    return WatchError(f"inotify cannot watch {to_text(folder)}: {error}; {remedy}")
+
+
+class _Observer(InotifyObserver):
+    def reader_is_alive(self) -> bool:
+        """Whether the thread runs that reads from the kernel. When it dies, watchdog says nothing."""
+        return self._inotify_fd.is_alive()
 
 
 class _Handler(FileSystemEventHandler):

@@ -10,19 +10,42 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-BUSY_SECONDS: Final = 10
+BUSY_SECONDS: Final = 10.0
+
+# By the second word of SQLite's name for an error (SQLITE_BUSY_SNAPSHOT is a kind of SQLITE_BUSY).
+_PASSING: Final = {
+    "FULL": "Free space on its disk; then it works again",
+    "BUSY": "End the program that holds it; then it works again",
+    "LOCKED": "End the program that holds it; then it works again",
+    "CANTOPEN": "Mend the permissions of its folder, or mount its disk",
+    "READONLY": "Mend its permissions; if the file was replaced or removed, start Millwatch again",
+    "IOERR": "Look after its disk (`dmesg` may say more)",
+}
+_LASTING: Final = "Stop Millwatch and run `millwatch check`; a backup may have to be put back"
 
 
 class StoreError(Exception):
-    """The database could not do what was asked; nothing of it was done, and it can be tried again."""
+    """The database could not do what was asked, and nothing of it was done.
+
+    Attributes:
+        again_helps: whether it may work later, when space is free or another program has ended.
+    """
+
+    def __init__(self, message: str, *, again_helps: bool = True) -> None:
+        super().__init__(message)
+        self.again_helps = again_helps
 
 
 class Database:
-    """The database of one line. Reads anywhere; writes one transaction at a time."""
+    """The database of one line. Reads anywhere; writes one transaction at a time.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        busy_seconds: how long a write waits for another program that is writing.
+    """
+
+    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
-        self._engine = _open(path)
+        self._engine = _open(path, busy_seconds)
 
     @property
     def engine(self) -> Engine:
@@ -35,7 +58,7 @@ class Database:
             with self._engine.connect() as connection:
                 yield connection
         except DBAPIError as error:
-            raise self._explain("read", error) from error
+            raise explain(self.path, "read", error.orig) from error
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -43,7 +66,7 @@ class Database:
 
         Raises:
             StoreError: when it was rolled back: the disk is full, or another program holds the
-                database for more than `BUSY_SECONDS`.
+                database for more than `busy_seconds`.
         """
         try:
             # A read that turns into a write fails at once with SQLITE_BUSY_SNAPSHOT, whatever the
@@ -52,21 +75,26 @@ class Database:
                 yield connection
                 connection.commit()
         except DBAPIError as error:
-            raise self._explain("written to", error) from error
+            raise explain(self.path, "written to", error.orig) from error
 
     def close(self) -> None:
         self._engine.dispose()
 
-    def _explain(self, deed: str, error: DBAPIError) -> StoreError:
-        return StoreError(
-            f"the database {self.path} could not be {deed}: {error.orig}; nothing was changed, and "
-            "it is tried again. Free space on its disk, or end the program that holds it"
-        )
+
+def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:
+    """What to raise where SQLite said no."""
+    _, _, kind = str(getattr(cause, "sqlite_errorname", "")).partition("_")
+    step = _PASSING.get(kind.partition("_")[0])
+    return StoreError(
+        f"the database {path} could not be {deed}: {cause}; nothing was changed. {step or _LASTING}",
+        again_helps=step is not None or isinstance(cause, OSError),
+    )
 
 
-def _open(path: Path) -> Engine:
+def _open(path: Path, busy_seconds: float) -> Engine:
     url = URL.create("sqlite", database=str(path))
-    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    # No limit of connections: with more cameras than that, a rescan would wait for one and fail.
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, max_overflow=-1)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:

@@ -7,28 +7,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
-from daemon.store.schema import image, tally
+from daemon.store.schema import PENDING, STILL_THERE, image, tally
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 
 _CHUNK: Final = 200
-_STILL_THERE: Final = image.c.progress.in_([Progress.PENDING.value, Progress.LEFT.value])
-_RECORDED: Final = image.c.progress.in_(
-    [Progress.PENDING.value, Progress.LEFT.value, Progress.GONE.value]
-)
-_IDENTITY: Final = (
-    image.c.camera,
-    image.c.filename,
-    image.c.inode,
-    image.c.size,
-    image.c.mtime_ns,
+_IDENTITY: Final = ("camera", "filename", "inode", "size", "mtime_ns")
+# One delivery at a time: of a list, `(camera, ...) IN (...)`, SQLite reads the whole table.
+_FIND: Final = select(image.c.id, image.c.progress).where(
+    STILL_THERE, *(image.c[name] == bindparam(name) for name in _IDENTITY)
 )
 
 
@@ -61,15 +55,11 @@ class Settled:
 def known(database: Database, deliveries: Sequence[Delivery]) -> set[Delivery]:
     """Those that have a record and whose file may still lie where it was delivered."""
     found: set[Delivery] = set()
-    by_identity = {_identity(delivery): delivery for delivery in deliveries}
-    identities = list(by_identity)
     with database.reading() as connection:
-        for start in range(0, len(identities), _CHUNK):
-            chunk = identities[start : start + _CHUNK]
-            rows = connection.execute(
-                select(*_IDENTITY).where(_STILL_THERE, tuple_(*_IDENTITY).in_(chunk))
-            )
-            found.update(by_identity[tuple(row)] for row in rows)
+        for delivery in deliveries:
+            row = connection.execute(_FIND, _identity(delivery)).first()
+            if row is not None and row.progress != Progress.GONE.value:
+                found.add(delivery)
     return found
 
 
@@ -118,18 +108,13 @@ def record(
 
 def pending(database: Database, *, after: int = 0, limit: int = _CHUNK) -> list[Intent]:
     """Recorded plans that are not yet known to be done, by id."""
-    query = (
-        select(image)
-        .where(image.c.progress == Progress.PENDING.value, image.c.id > after)
-        .order_by(image.c.id)
-        .limit(limit)
-    )
+    query = select(image).where(PENDING, image.c.id > after).order_by(image.c.id).limit(limit)
     with database.reading() as connection:
         return [_intent_of(row) for row in connection.execute(query)]
 
 
 def count_pending(database: Database) -> int:
-    query = select(func.count()).where(image.c.progress == Progress.PENDING.value)
+    query = select(func.count()).select_from(image).where(PENDING)
     with database.reading() as connection:
         return int(connection.scalar(query) or 0)
 
@@ -214,21 +199,23 @@ def _sort_out(
     connection: Connection, findings: Sequence[Finding]
 ) -> tuple[list[Finding], list[Intent]]:
     """The findings that have no record yet, and the intents of those that had been given up."""
-    by_identity = {_identity(finding.delivery): finding for finding in findings}
-    places = (*_IDENTITY, image.c.id, image.c.progress)
-    query = select(*places).where(
-        _RECORDED, tuple_(*_IDENTITY).in_([list(identity) for identity in by_identity])
-    )
-    back = {}
-    for *identity, image_id, progress in connection.execute(query).all():
-        finding = by_identity.pop(tuple(identity))
-        if progress == Progress.GONE.value:
-            back[image_id] = to_text(finding.delivery.path)
-    for image_id, path in back.items():
-        again = update(image).where(image.c.id == image_id)
-        connection.execute(again.values(progress=Progress.PENDING.value, path=path))
-    rows = connection.execute(select(image).where(image.c.id.in_(back)).order_by(image.c.id))
-    return list(by_identity.values()), [_intent_of(row) for row in rows]
+    fresh: dict[tuple[object, ...], Finding] = {}
+    returned: list[Intent] = []
+    for finding in findings:
+        identity = _identity(finding.delivery)
+        row = connection.execute(_FIND, identity).first()
+        if row is None:
+            fresh.setdefault(tuple(identity.values()), finding)
+        elif row.progress == Progress.GONE.value:
+            returned.append(_take_up_again(connection, row.id, finding.delivery))
+    return list(fresh.values()), returned
+
+
+def _take_up_again(connection: Connection, image_id: int, delivery: Delivery) -> Intent:
+    this = image.c.id == image_id
+    path = to_text(delivery.path)
+    connection.execute(update(image).where(this).values(progress=Progress.PENDING.value, path=path))
+    return _intent_of(connection.execute(select(image).where(this)).one())
 
 
 def _count(connection: Connection, findings: Iterable[Finding], step: int) -> None:
@@ -258,19 +245,21 @@ def _count(connection: Connection, findings: Iterable[Finding], step: int) -> No
     )
 
 
-def _identity(delivery: Delivery) -> tuple[object, ...]:
-    name = to_text(delivery.filename)
-    return (delivery.camera, name, delivery.inode, delivery.size, delivery.mtime_ns)
+def _identity(delivery: Delivery) -> dict[str, Any]:
+    """The columns of `_IDENTITY`."""
+    return {
+        "camera": delivery.camera,
+        "filename": to_text(delivery.filename),
+        "inode": str(delivery.inode),
+        "size": delivery.size,
+        "mtime_ns": str(delivery.mtime_ns),
+    }
 
 
 def _row(finding: Finding, now: datetime) -> dict[str, Any]:
     delivery = finding.delivery
     return {
-        "camera": delivery.camera,
-        "filename": to_text(delivery.filename),
-        "inode": delivery.inode,
-        "size": delivery.size,
-        "mtime_ns": delivery.mtime_ns,
+        **_identity(delivery),
         "sha256": finding.sha256,
         "captured_at": timestamp_of_ns(delivery.mtime_ns),
         "recorded_at": timestamp(now),
@@ -324,9 +313,9 @@ def _finding_of(row: Row[Any]) -> Finding:
         camera=row.camera,
         filename=from_text(row.filename),
         path=Path(from_text(row.path)),
-        inode=row.inode,
+        inode=int(row.inode),
         size=row.size,
-        mtime_ns=row.mtime_ns,
+        mtime_ns=int(row.mtime_ns),
     )
     return Finding(
         delivery=delivery,

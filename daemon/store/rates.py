@@ -30,41 +30,55 @@ _PERIODS = {"hour": "hour", "day": "substr(hour, 1, 10)", "camera": "''"}
 
 
 def rates(
-    database: Database, *, by: str, since: str | None, until: str | None, camera: str | None
+    database: Database,
+    *,
+    by: str,
+    since: str | None = None,
+    until: str | None = None,
+    camera: str | None = None,
 ) -> list[Rate]:
     """Rates by `hour`, `day` or `camera`, oldest first.
 
     Args:
-        since: first hour that counts, `YYYY-MM-DDTHH:MM:SSZ`.
-        until: first hour that counts no more.
+        since: first hour that counts, `YYYY-MM-DDTHH:00:00Z`.
+        until: hours that begin then or later count no more.
 
     Raises:
         StoreError: when the database cannot be read.
     """
+    bounds = {"hour >= :since": since, "hour < :until": until, "camera = :camera": camera}
+    conditions = [condition for condition, value in bounds.items() if value is not None]
     query = text(
         f"""
         SELECT camera, {_PERIODS[by]} AS period,
-               sum(CASE WHEN verdict <> 'unreadable' THEN images ELSE 0 END),
-               sum(CASE WHEN verdict = 'defect' THEN images ELSE 0 END),
-               sum(CASE WHEN verdict = 'unsure' THEN images ELSE 0 END),
-               sum(CASE WHEN verdict = 'unreadable' THEN images ELSE 0 END)
-        FROM tally
-        WHERE images > 0 AND hour >= :since AND hour < :until
-              AND (camera = :camera OR :camera = '')
+               sum(inspected), sum(defects), sum(unsure), sum(unreadable)
+        FROM defect_rate_hourly
+        WHERE {" AND ".join(conditions) or "1 = 1"}
         GROUP BY camera, period ORDER BY period, camera
-        """  # noqa: S608 -- only the closed choice of _PERIODS is put in
+        """  # noqa: S608 -- only the closed choices above are put in
     )
-    bounds = {"since": since or "", "until": until or "9999", "camera": camera or ""}
+    values = {"since": since, "until": until, "camera": camera}
     with database.reading() as connection:
-        return [
-            Rate(
-                camera=row[0],
-                period=row[1],
-                inspected=row[2],
-                defects=row[3],
-                unsure=row[4],
-                unreadable=row[5],
-                defect_rate=row[3] / row[2] if row[2] else None,
-            )
-            for row in connection.execute(query, bounds)
-        ]
+        rows = connection.execute(query, {k: v for k, v in values.items() if v is not None})
+        return [_rate(camera, period, *map(int, counts)) for camera, period, *counts in rows]
+
+
+def recorded_cameras(database: Database) -> list[str]:
+    """Every camera that an image was ever recorded of, by name. Raises StoreError."""
+    query = text("SELECT DISTINCT camera FROM tally ORDER BY camera")
+    with database.reading() as connection:
+        return [camera for (camera,) in connection.execute(query)]
+
+
+def _rate(
+    camera: str, period: str, inspected: int, defects: int, unsure: int, unreadable: int
+) -> Rate:
+    return Rate(
+        camera=camera,
+        period=period,
+        inspected=inspected,
+        defects=defects,
+        unsure=unsure,
+        unreadable=unreadable,
+        defect_rate=defects / inspected if inspected else None,
+    )

@@ -18,6 +18,12 @@ from sqlalchemy import (
 
 metadata: Final = MetaData()
 
+# The conditions of partial indexes. Queries repeat them as they stand here: SQLite takes a partial
+# index only where it can see, without the bound values, that the query's rows are all in it.
+STILL_THERE: Final = text("progress IN ('pending', 'left', 'gone')")
+PENDING: Final = text("progress = 'pending'")
+IN_FORCE: Final = text("undone_at IS NULL")
+
 # SQLite gives an id by itself only to a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 
@@ -27,9 +33,10 @@ image: Final = Table(
     Column("id", _Id, primary_key=True),
     Column("camera", Text, nullable=False),
     Column("filename", Text, nullable=False),
-    Column("inode", BigInteger, nullable=False),
+    # Text: an inode may need 64 bits without a sign, and a time after 2262 needs more than 63.
+    Column("inode", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
-    Column("mtime_ns", BigInteger, nullable=False),
+    Column("mtime_ns", Text, nullable=False),
     Column("sha256", Text, nullable=False),
     Column("captured_at", Text, nullable=False),
     Column("recorded_at", Text, nullable=False),
@@ -46,7 +53,6 @@ image: Final = Table(
     Column("path", Text),
     sqlite_autoincrement=True,  # an id stands in file names: it is never given twice
 )
-_STILL_THERE = text("progress IN ('pending', 'left', 'gone')")
 # Once a file has left the drop folder its inode may be used again, by a file with the same name,
 # size and restored time: the identity is unique among the files that may still lie there. A `gone`
 # file may: on a share that was away.
@@ -58,12 +64,11 @@ Index(
     image.c.size,
     image.c.mtime_ns,
     unique=True,
-    sqlite_where=_STILL_THERE,
-    postgresql_where=_STILL_THERE,
+    sqlite_where=STILL_THERE,
+    postgresql_where=STILL_THERE,
 )
 Index("image_target", image.c.target, unique=True)
-_PENDING = text("progress = 'pending'")
-Index("image_pending", image.c.id, sqlite_where=_PENDING, postgresql_where=_PENDING)
+Index("image_pending", image.c.id, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("image_captured_at", image.c.captured_at)
 
 tally: Final = Table(
@@ -88,13 +93,12 @@ label: Final = Table(
     Column("undone_at", Text),
     sqlite_autoincrement=True,
 )
-_IN_FORCE = text("undone_at IS NULL")
 Index(
     "label_in_force",
     label.c.image_id,
     unique=True,
-    sqlite_where=_IN_FORCE,
-    postgresql_where=_IN_FORCE,
+    sqlite_where=IN_FORCE,
+    postgresql_where=IN_FORCE,
 )
 
 model: Final = Table(

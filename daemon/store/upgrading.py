@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -10,24 +10,29 @@ from typing import Final
 import structlog
 from alembic import command
 from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
-from sqlalchemy.exc import DBAPIError
 
 import migrations
-from daemon.store.database import Database, StoreError
+from daemon.store.database import BUSY_SECONDS, Database, StoreError, explain
 
 log = structlog.get_logger(__name__)
 
-_SCRIPTS: Final = Path(next(iter(migrations.__path__)))
+MIGRATIONS: Final = Path(next(iter(migrations.__path__)))
+_OURS: Final = {"alembic_version", "image", "tally"}
 
 
 class DatabaseRefusedError(Exception):
     """The database must not be used as it is: corrupt, newer, not ours, or not upgradable."""
 
 
-def prepare_database(path: Path, *, backups: Path, now: datetime) -> Database:
+def prepare_database(
+    path: Path,
+    *,
+    backups: Path,
+    now: datetime,
+    scripts: Path = MIGRATIONS,
+    busy_seconds: float = BUSY_SECONDS,
+) -> Database:
     """Open the database, made or upgraded to this version's schema.
 
     An older one is first copied to `backups` with SQLite's backup interface: a plain copy of a
@@ -35,16 +40,17 @@ def prepare_database(path: Path, *, backups: Path, now: datetime) -> Database:
 
     Raises:
         DatabaseRefusedError: nothing was changed; the message names the backup to go back to.
+        StoreError: it cannot be opened or upgraded now; trying again may help.
     """
-    database = Database(path)
     try:
-        _prepare(database, backups, now)
-    except (StoreError, DBAPIError, sqlite3.Error) as error:
-        database.close()
-        raise DatabaseRefusedError(
-            f"the database {path} cannot be used: {_cause(error)}; {_way_back(backups)}"
-        ) from error
-    except DatabaseRefusedError:
+        # Before it is opened for writing: to open another program's database changes it.
+        before = _inspect(path, scripts)
+    except DatabaseRefusedError as error:
+        raise DatabaseRefusedError(f"{error}. {_way_back(backups)}") from error
+    database = Database(path, busy_seconds=busy_seconds)
+    try:
+        _upgrade(database, before, backups, now, scripts)
+    except BaseException:
         database.close()
         raise
     return database
@@ -52,7 +58,18 @@ def prepare_database(path: Path, *, backups: Path, now: datetime) -> Database:
 
 @contextmanager
 def open_existing(path: Path) -> Iterator[Database]:
-    """A database that `find_schema_trouble` found nothing wrong with, for reading."""
+    """The database of a line, for reading, whether or not its daemon runs.
+
+    Raises:
+        StoreError: when there is none to read from.
+    """
+    try:
+        revision = _revision(path)
+    except DatabaseRefusedError as error:
+        raise StoreError(str(error)) from error
+    if revision != _scripts(MIGRATIONS).get_current_head():
+        what = "is empty" if revision is None else f"has the older schema {revision}"
+        raise StoreError(f"the database {path} {what}; `millwatch run` brings it up to date")
     database = Database(path)
     try:
         yield database
@@ -62,85 +79,125 @@ def open_existing(path: Path) -> Iterator[Database]:
 
 def find_schema_trouble(path: Path) -> str | None:
     """What would keep the daemon from starting on this database, without changing anything."""
-    if not path.exists():
-        return None
     try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as connection:
-            tables = {
-                name
-                for (name,) in connection.execute(
-                    "SELECT name FROM sqlite_master WHERE type = 'table'"
-                )
-            }
-            if "alembic_version" not in tables:
-                return f"{path} holds other tables and is no Millwatch database" if tables else None
-            (revision,) = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except sqlite3.Error as error:
-        return f"the database {path} cannot be read: {error}"
-    return None if _is_known(revision) else _newer(path, revision)
+        _inspect(path, MIGRATIONS)
+    except (DatabaseRefusedError, StoreError) as error:
+        return str(error)
+    return None
 
 
-def _prepare(database: Database, backups: Path, now: datetime) -> None:
-    path = database.path
-    with database.reading() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
-        tables = set(inspect(connection).get_table_names()) - {"sqlite_sequence"}
-    head = _scripts().get_current_head()
-    if revision == head:
-        return
-    if revision is None and tables:
+def _inspect(path: Path, scripts: Path) -> str | None:
+    """The revision of a database that may be upgraded; None where there is none yet.
+
+    Raises:
+        DatabaseRefusedError, StoreError
+    """
+    revision = _revision(path)
+    if revision is None:
+        return None
+    known = {script.revision for script in _scripts(scripts).walk_revisions()}
+    if revision not in known:
         raise DatabaseRefusedError(
-            f"{path} holds other tables and is no Millwatch database; set database_url to a file "
-            "of its own"
+            f"the database {path} has schema {revision}, which this version of Millwatch does not "
+            "know; install the version that made it"
         )
-    if revision is not None:
-        if not _is_known(revision):
-            raise DatabaseRefusedError(f"{_newer(path, revision)}; {_way_back(backups)}")
-        backup = backups / f"{path.stem}-{revision}-{now:%Y%m%dT%H%M%SZ}.db"
-        _back_up(path, backup)
+    with _read_only(path) as connection:
+        # Reads about 1 GB a second; a damaged page found later would stop the line.
+        (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise DatabaseRefusedError(f"the database {path} is damaged: {found}")
+    return revision
+
+
+def _revision(path: Path) -> str | None:
+    """Raises DatabaseRefusedError, StoreError."""
+    with _read_only(path) as connection:
+        tables = {
+            name
+            for (name,) in connection.execute(
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite!_%' "
+                "ESCAPE '!'"
+            )
+        }
+        if not tables:
+            return None
+        if tables >= _OURS:
+            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+            if row is not None:
+                return str(row[0])
+    raise DatabaseRefusedError(f"{path} holds other tables and is no Millwatch database")
+
+
+@contextmanager
+def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
+    """The database as it lies there; an empty one in its stead where there is none."""
+    try:
+        if path.exists() and not path.is_file():
+            raise DatabaseRefusedError(f"{path} is no file, and so no Millwatch database")
+        uri = f"{path.as_uri()}?mode=ro" if path.exists() else ":memory:"
+        with closing(sqlite3.connect(uri, uri=True)) as connection:
+            yield connection
+    except (OSError, sqlite3.OperationalError) as error:  # held, or not to be had, for now
+        raise explain(path, "read", error) from error
+    except sqlite3.DatabaseError as error:
+        raise DatabaseRefusedError(f"the database {path} cannot be read: {error}") from error
+
+
+def _upgrade(
+    database: Database, before: str | None, backups: Path, now: datetime, scripts: Path
+) -> None:
+    head = _scripts(scripts).get_current_head()
+    if before == head:
+        return
+    backup = None
+    if before is not None:
+        backup = backups / f"{database.path.stem}-{before}-{now:%Y%m%dT%H%M%SZ}.db"
+        _back_up(database.path, backup)
         log.info("database backed up before its upgrade", backup=str(backup))
-    alembic = _config()
-    with database.writing() as connection:
-        alembic.attributes["connection"] = connection
-        command.upgrade(alembic, "head")
-    log.info("database schema", revision=head, before=revision)
+    config = _config(scripts)
+    try:
+        with database.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except Exception as error:
+        if isinstance(error, StoreError) and error.again_helps:  # a full disk, another program
+            raise
+        kept = "" if backup is None else f"; a copy of it is in {backup}"
+        raise DatabaseRefusedError(
+            f"the database {database.path} could not be brought from schema {before} to {head}: "
+            f"{error}. Nothing was changed{kept}. Install the version of Millwatch that ran before"
+        ) from error
+    log.info("database schema", revision=head, before=before, sqlite=sqlite3.sqlite_version)
 
 
 def _back_up(path: Path, backup: Path) -> None:
-    backup.parent.mkdir(parents=True, exist_ok=True)
+    """Raises StoreError."""
     partial = backup.with_suffix(".part")
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
-        source.backup(copy)
-    partial.rename(backup)
+    try:
+        backup.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        partial.rename(backup)
+    except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise explain(path, f"backed up to {backup}", error) from error
 
 
-def _is_known(revision: str) -> bool:
-    return revision in {script.revision for script in _scripts().walk_revisions()}
+def _scripts(scripts: Path) -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(scripts))
 
 
-def _scripts() -> ScriptDirectory:
-    return ScriptDirectory.from_config(_config())
-
-
-def _config() -> Config:
+def _config(scripts: Path) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     return config
-
-
-def _newer(path: Path, revision: str) -> str:
-    return (
-        f"the database {path} has schema {revision}, which this version of Millwatch does not know; "
-        "install the version that made it"
-    )
 
 
 def _way_back(backups: Path) -> str:
     copies = sorted(backups.glob("*.db"), key=lambda copy: copy.stat().st_mtime)
+    other = "or set database_url to a file of its own"
     if not copies:
-        return f"restore it from your backup (there is none in {backups})"
-    return f"or stop Millwatch and put back the newest backup, {copies[-1]}"
-
-
-def _cause(error: Exception) -> str:
-    return str(error.orig) if isinstance(error, DBAPIError) else str(error)
+        return f"Put back a backup of your own (there is none in {backups}), {other}"
+    return f"Put back the newest backup, {copies[-1]}, {other}"

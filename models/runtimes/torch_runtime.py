@@ -46,7 +46,9 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def _infer(self, images: NDArray[np.uint8], *, with_maps: bool) -> Outputs:
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self._device)
+        # Pixels fresh from a decoder are read-only, of which torch warns.
+        writable = np.require(images, requirements=["C", "W"])
+        batch = torch.from_numpy(writable).to(self._device)
         out = self._network.activations(batch)
         return Outputs(
             logits=out.logits.float().cpu().numpy(),

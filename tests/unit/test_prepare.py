@@ -8,15 +8,9 @@ import pytest
 from PIL import Image
 
 from models.taxonomy import KNOWN_DEFECTS
+from training.findings import Finding, Kind, PreparationReport
 from training.manifest import Manifest, Part, load_manifest
-from training.neu_det import (
-    Finding,
-    Kind,
-    PreparationError,
-    PreparationReport,
-    prepare,
-    write_class_folders,
-)
+from training.neu_det import PreparationError, prepare, write_class_folders
 
 WHOLE = (1, 1, 16, 16)
 SIDE = 16

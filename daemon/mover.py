@@ -1,0 +1,171 @@
+"""Sees every recorded plan through, now or later, across cameras whose disks may fail or hang."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
+from functools import partial
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from daemon.health import Health
+from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.names import to_text
+from daemon.routing import Routed, another_target, route
+from daemon.store import images
+from daemon.store.database import Database, StoreError
+from daemon.store.images import Settled
+from daemon.values import Intent
+
+log = structlog.get_logger(__name__)
+
+RETRY_SECONDS: Final = 5.0
+_RETRY_BATCH: Final = 50
+
+
+class Mover:
+    """Routes images, and tries again what could not be done. One thread calls it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        lanes: Lanes,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._marker_suffix = settings.intake.marker_suffix
+        self._patience_seconds = settings.intake.give_up_seconds
+        self._database = database
+        self._lanes = lanes
+        self._health = health
+        self._clock = clock
+        self._retry_at: float | None = 0.0  # at the start, what a kill left undone
+        self._retried_to = 0
+        self._round_failed = False
+        self._missing_since: dict[int, float] = {}
+
+    def move(self, intents: Sequence[Intent], held: Mapping[int, int]) -> list[Intent]:
+        """Bring files where their records say. What remains is tried again by itself.
+
+        Returns:
+            Those whose records were taken back: they are to be judged again.
+
+        Raises:
+            StoreError: the files may be moved and the intents still pending.
+        """
+        remaining, withdrawn = self._move(intents, held)
+        if remaining:
+            self.retry_later()
+        return withdrawn
+
+    def retry_later(self) -> None:
+        self._retry_at = time.monotonic() + RETRY_SECONDS
+
+    def retry_if_due(self) -> tuple[bool, list[Intent]]:
+        """Do some of the plans that are not yet known to be done.
+
+        Returns:
+            Whether there is more to do at once, and those whose records were taken back.
+        """
+        if self._retry_at is None or time.monotonic() < self._retry_at:
+            return False, []
+        try:
+            return self._retry_page()
+        except StoreError as error:
+            self._health.trouble("database", str(error))
+            self.retry_later()
+            return False, []
+
+    def _retry_page(self) -> tuple[bool, list[Intent]]:
+        """One page, so that new images do not wait for a long backlog; the next call goes on."""
+        intents = images.pending(self._database, after=self._retried_to, limit=_RETRY_BATCH)
+        if not intents:
+            self._end_round()
+            return False, []
+        self._retried_to = intents[-1].image_id
+        remaining, withdrawn = self._move(intents, {})
+        self._round_failed = self._round_failed or remaining > 0
+        # Where a whole page failed, the next one is likely to fail in the same way.
+        self._retry_at = 0.0
+        if remaining == len(intents):
+            self.retry_later()
+        return remaining < len(intents), withdrawn
+
+    def _end_round(self) -> None:
+        self._retried_to = 0
+        if self._round_failed:
+            self._round_failed = False
+            self.retry_later()
+        else:
+            self._retry_at = None
+            self._missing_since.clear()
+            self._health.mended("moving")
+
+    def _move(self, intents: Sequence[Intent], held: Mapping[int, int]) -> tuple[int, list[Intent]]:
+        remaining = len(intents)
+        withdrawn: list[Intent] = []
+        while intents:
+            work = {
+                camera: partial(self._route, group, held)
+                for camera, group in _by_camera(intents).items()
+            }
+            results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
+            intents = []
+            for routed in results.values():
+                remaining -= self._settle(routed)
+                withdrawn += routed.withdrawn
+                intents += [self._retarget(intent) for intent in routed.taken]
+        return remaining, withdrawn
+
+    def _route(self, intents: Sequence[Intent], held: Mapping[int, int]) -> Routed:
+        return route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)
+
+    def _settle(self, routed: Routed) -> int:
+        """Record what was done. Returns how many intents have ended."""
+        settled = [*routed.settled, *self._given_up(routed.missing)]
+        images.withdraw(self._database, routed.withdrawn)
+        images.settle(self._database, settled)
+        if routed.failed:
+            intent, error = routed.failed[0]
+            self._health.trouble(
+                "moving",
+                f"{to_text(intent.delivery.path)} is judged but cannot be moved"
+                f"{_whither(intent)}: {error.strerror or error}. It stays where the camera put it "
+                "and is tried again by itself, like any other; free space there, or mend its "
+                "permissions",
+            )
+        return len(settled) + len(routed.withdrawn)
+
+    def _given_up(self, missing: Iterable[Settled]) -> list[Settled]:
+        """Those that are nowhere for so long that no share is likely to bring them back."""
+        given_up: list[Settled] = []
+        for one in missing:
+            now = time.monotonic()
+            since = self._missing_since.setdefault(one.intent.image_id, now)
+            if now - since >= self._patience_seconds:
+                del self._missing_since[one.intent.image_id]
+                path = to_text(one.intent.delivery.path)
+                log.warning("gone before it was moved", path=path, end=one.progress.value)
+                given_up.append(one)
+        return given_up
+
+    def _retarget(self, intent: Intent) -> Intent:
+        changed = another_target(intent, self._clock())
+        if changed.plan.target is not None:
+            images.replan(self._database, intent, changed.plan.target)
+        return changed
+
+
+def _whither(intent: Intent) -> str:
+    return "" if intent.plan.target is None else f" to {to_text(intent.plan.target)}"
+
+
+def _by_camera(intents: Iterable[Intent]) -> dict[str, list[Intent]]:
+    groups: dict[str, list[Intent]] = defaultdict(list)
+    for intent in intents:
+        groups[intent.delivery.camera].append(intent)
+    return groups

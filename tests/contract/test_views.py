@@ -1,0 +1,182 @@
+"""The views that reports rest on: DESIGN.md promises their columns and what they count."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from records import finding, nanoseconds, open_store, record, rows
+from sqlalchemy import event, insert
+
+from daemon.store.database import Database
+from daemon.store.rates import rates
+from daemon.store.schema import label, model
+
+PROMISED = {
+    "inspections": (
+        "id camera filename sha256 captured_at recorded_at verdict predicted_class confidence "
+        "novelty model_version path reason"
+    ),
+    "defect_rate_hourly": "camera hour inspected defects unsure unreadable defect_rate",
+    "defect_rate_daily": "camera day inspected defects unsure unreadable defect_rate",
+    "defect_pareto": "camera day predicted_class images",
+    "labels": "image_id label labelled_by labelled_at predicted_class confidence agreed",
+    "model_versions": "version status created_at promoted_at trained_on metrics reason",
+}
+EXTRA = {"inspections": ["notes"]}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Database]:
+    database = open_store(tmp_path)
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def small_case(store: Database) -> Database:
+    """Two cameras, two days, three hours."""
+    images = [
+        ("top-1", "2026-03-01T10:00:00", "pass", "no_defect"),
+        ("top-1", "2026-03-01T10:59:59", "defect", "scratches"),
+        ("top-1", "2026-03-01T10:30:00", "unsure", "patches"),
+        ("top-1", "2026-03-01T10:30:00", "pass", "no_defect"),
+        ("top-1", "2026-03-01T10:30:00", "unreadable", None),
+        ("top-1", "2026-03-01T11:00:00", "defect", "scratches"),
+        ("top-1", "2026-03-01T23:59:59", "defect", "patches"),
+        ("top-1", "2026-03-02T00:00:00", "defect", "scratches"),
+        ("bottom-1", "2026-03-01T10:30:00", "unreadable", None),
+        ("bottom-1", "2026-03-02T10:30:00", "unsure", "scratches"),
+    ]
+    record(
+        store,
+        *(
+            finding(
+                number,
+                verdict,
+                camera=camera,
+                mtime_ns=nanoseconds(moment),
+                predicted_class=predicted,
+            )
+            for number, (camera, moment, verdict, predicted) in enumerate(images, start=1)
+        ),
+    )
+    return store
+
+
+@pytest.mark.parametrize("view", PROMISED)
+def test_a_view_has_the_promised_columns_in_their_order(store: Database, view: str) -> None:
+    columns = [row[1] for row in rows(store, f"PRAGMA table_info({view})")]
+    assert columns == PROMISED[view].split() + EXTRA.get(view, [])
+
+
+def test_hourly_rates_leave_unreadable_images_out_of_what_was_inspected(
+    small_case: Database,
+) -> None:
+    assert rows(small_case, "SELECT * FROM defect_rate_hourly ORDER BY camera, hour") == [
+        ("bottom-1", "2026-03-01T10:00:00Z", 0, 0, 0, 1, None),
+        ("bottom-1", "2026-03-02T10:00:00Z", 1, 0, 1, 0, 0.0),
+        ("top-1", "2026-03-01T10:00:00Z", 4, 1, 1, 1, 0.25),
+        ("top-1", "2026-03-01T11:00:00Z", 1, 1, 0, 0, 1.0),
+        ("top-1", "2026-03-01T23:00:00Z", 1, 1, 0, 0, 1.0),
+        ("top-1", "2026-03-02T00:00:00Z", 1, 1, 0, 0, 1.0),
+    ]
+
+
+def test_daily_rates_end_at_midnight_utc(small_case: Database) -> None:
+    assert rows(small_case, "SELECT * FROM defect_rate_daily ORDER BY camera, day") == [
+        ("bottom-1", "2026-03-01", 0, 0, 0, 1, None),
+        ("bottom-1", "2026-03-02", 1, 0, 1, 0, 0.0),
+        ("top-1", "2026-03-01", 6, 3, 1, 1, 0.5),
+        ("top-1", "2026-03-02", 1, 1, 0, 0, 1.0),
+    ]
+
+
+def test_the_pareto_counts_what_is_called_a_defect_and_nothing_else(small_case: Database) -> None:
+    query = "SELECT * FROM defect_pareto ORDER BY camera, day, images DESC, predicted_class"
+    assert rows(small_case, query) == [
+        ("top-1", "2026-03-01", "scratches", 2),
+        ("top-1", "2026-03-01", "patches", 1),
+        ("top-1", "2026-03-02", "scratches", 1),
+    ]
+
+
+def test_labels_tell_whether_the_person_and_the_network_agreed(small_case: Database) -> None:
+    def labelled(image_id: int, name: str, undone_at: str | None = None) -> dict[str, object]:
+        return {
+            "image_id": image_id,
+            "label": name,
+            "labelled_by": "folder",
+            "labelled_at": "2026-03-03T00:00:00Z",
+            "undone_at": undone_at,
+        }
+
+    with small_case.writing() as connection:
+        connection.execute(
+            insert(label),
+            [
+                labelled(2, "patches", "2026-03-04T00:00:00Z"),
+                labelled(2, "scratches"),
+                labelled(3, "scratches"),
+                labelled(5, "crazing"),
+            ],
+        )
+    at = "2026-03-03T00:00:00Z"
+    assert rows(small_case, "SELECT * FROM labels ORDER BY image_id") == [
+        (2, "scratches", "folder", at, "scratches", 0.75, 1),
+        (3, "scratches", "folder", at, "patches", 0.75, 0),
+        (5, "crazing", "folder", at, None, None, None),
+    ]
+
+
+def test_model_versions_are_listed_with_their_figures(store: Database) -> None:
+    row = {
+        "version": "m1",
+        "status": "rejected",
+        "created_at": "2026-03-01T00:00:00Z",
+        "promoted_at": None,
+        "trained_on": "f" * 64,
+        "metrics": '{"accuracy": 0.5}',
+        "reason": "worse on scratches",
+    }
+    with store.writing() as connection:
+        connection.execute(insert(model), [row])
+    assert rows(store, "SELECT * FROM model_versions") == [tuple(row.values())]
+
+
+def plan(store: Database, statement: str, *values: object) -> str:
+    with closing(sqlite3.connect(store.path)) as connection:
+        steps = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values)
+        return "\n".join(step[3] for step in steps)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM defect_rate_hourly",
+        "SELECT * FROM defect_rate_daily WHERE camera = 'top-1'",
+        "SELECT * FROM defect_pareto ORDER BY images DESC",
+    ],
+)
+def test_reports_read_the_kept_counts_and_not_the_images(store: Database, query: str) -> None:
+    steps = plan(store, query)
+    assert "tally" in steps
+    assert "image" not in steps
+
+
+@pytest.mark.parametrize("by", ["hour", "day", "camera"])
+def test_the_command_for_rates_reads_the_kept_counts_from_the_hour_asked_for(
+    store: Database, by: str
+) -> None:
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(
+        store.engine,
+        "before_cursor_execute",
+        lambda _, __, statement, values, *___: statements.append((statement, values)),
+    )
+    rates(store, by=by, since="2026-03-01T00:00:00Z", until="2026-03-02T00:00:00Z", camera="top-1")
+    ((statement, values),) = [each for each in statements if "SELECT" in each[0]]
+    steps = plan(store, statement, *values)
+    assert "image" not in steps
+    assert "SEARCH tally" in steps, "an hour's counts are found, not every hour's read"

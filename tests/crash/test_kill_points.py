@@ -1,0 +1,206 @@
+"""SIGKILL on either side of every step that changes a disk; then a fresh start."""
+
+import itertools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from builders import Station, assert_every_image_accounted_for, clean_environment, surface_file
+
+ZYGOTE = Path(__file__).with_name("zygote.py")
+MEMORY = Path("/dev/shm")  # noqa: S108 -- another filesystem is what is wanted
+STEPS = ("link", "unlink", "rename", "fsync", "commit")
+
+
+class Zygote:
+    """The process that forks the children."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._numbers = itertools.count()
+        self._errors = (root / "zygote.log").open("w")
+        self._process = subprocess.Popen(
+            [sys.executable, str(ZYGOTE)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**clean_environment(), "PYTHONPATH": os.getcwd(), "OMP_NUM_THREADS": "1"},
+        )
+
+    def steps(self, station: Station) -> list[str]:
+        """Run the journey whole; the steps that it took."""
+        trace = self._root / f"trace-{next(self._numbers)}"
+        assert self._child(station, None, trace) == 0, self.log()
+        return trace.read_text(errors="surrogateescape").splitlines()
+
+    def kill(self, station: Station, step: int) -> str | None:
+        """Run until that step, counted from 1; what it was, or None when there were not so many."""
+        trace = self._root / f"trace-{next(self._numbers)}"
+        status = self._child(station, step, trace)
+        assert status in (0, -signal.SIGKILL), self.log()
+        steps = trace.read_text(errors="surrogateescape").splitlines()
+        return None if status == 0 else steps[-1]
+
+    def finish(self, station: Station) -> None:
+        assert self._child(station, None, None) == 0, self.log()
+
+    def log(self) -> str:
+        return (self._root / "zygote.log").read_text()
+
+    def close(self) -> None:
+        for stream in (self._process.stdin, self._process.stdout):
+            assert stream is not None
+            stream.close()
+        self._process.wait(timeout=30)
+        self._errors.close()
+
+    def _child(self, station: Station, kill_at: int | None, trace: Path | None) -> int:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        order = {
+            "config": str(station.config),
+            "kill_at": kill_at,
+            "trace": None if trace is None else str(trace),
+        }
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, self.log()
+        return int(json.loads(line)["status"])
+
+
+@pytest.fixture(scope="module")
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
+    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+    yield zygote
+    zygote.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Path]:
+    """A folder on another filesystem than the drop folders."""
+    if not os.access(MEMORY, os.W_OK):
+        pytest.skip(f"{MEMORY} is not there to be the other filesystem")
+    folder = Path(tempfile.mkdtemp(prefix="millwatch-test-", dir=MEMORY))
+    yield folder
+    shutil.rmtree(folder)
+
+
+Make = Callable[[int], Station]
+
+
+def maker(tmp_path: Path, model: Path, zygote: Zygote, other: Path | None) -> Make:
+    """Makes stations, each with images of every fate waiting, and a database that is ready."""
+    files = [surface_file("scratches", seed=1), surface_file("patches", seed=2, form="png")]
+    half = surface_file("crazing", seed=3)[:500]
+
+    def make(number: int) -> Station:
+        root = tmp_path / f"station-{number}"
+        elsewhere = None if other is None else other / str(number)
+        station = Station(
+            root=root,
+            model=model,
+            cameras=("top-1",),
+            watch="polling",
+            tables={
+                "intake": {"quiet_seconds": 0.0, "give_up_seconds": 0.0},
+                "review": {"folder": str((elsewhere or root) / "review")},
+            },
+            state=None if elsewhere is None else elsewhere / "state",
+        )
+        if number:
+            station.state_dir.mkdir(parents=True)
+            shutil.copy(first.database, station.database)
+        else:
+            zygote.finish(station)
+        station.drop("top-1", "1.jpg", files[0])
+        station.drop("top-1", "deep/2.png", files[1])
+        station.drop("top-1", "half.jpg", half)
+        return station
+
+    first = make(0)
+    return make
+
+
+def assert_survives_each_kill(make: Make, zygote: Zygote) -> None:
+    whole = make(1)
+    steps = zygote.steps(whole)
+    assert_every_image_accounted_for(whole)
+    assert {step.split()[0] for step in steps} >= set(STEPS)
+    killed = 0
+    for step in range(1, len(steps) + 1):
+        station = make(1 + step)
+        where = zygote.kill(station, step)
+        killed += where is not None
+        zygote.finish(station)
+        try:
+            assert_every_image_accounted_for(station)
+        except BaseException as error:
+            error.add_note(f"killed at step {step}: {where}")
+            raise
+        assert leftovers(station) == [], f"killed at step {step}: {where}"
+        shutil.rmtree(station.root)
+    assert killed == len(steps)
+
+
+def leftovers(station: Station) -> list[Path]:
+    """Files that neither a camera nor a record knows of."""
+    roots = (station.root / "cameras", station.review, station.state_dir / "quarantine")
+    files = [path for root in roots for path in root.rglob("*") if path.is_file()]
+    return [path for path in files if path.suffix in (".part", ".leaving")]
+
+
+@pytest.mark.timeout(300)
+def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
+    tmp_path: Path, model: Path, zygote: Zygote
+) -> None:
+    assert_survives_each_kill(maker(tmp_path, model, zygote, None), zygote)
+
+
+@pytest.mark.timeout(300)
+def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_nothing(
+    tmp_path: Path, model: Path, zygote: Zygote, memory: Path
+) -> None:
+    assert_survives_each_kill(maker(tmp_path, model, zygote, memory), zygote)
+
+
+@pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
+def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
+    tmp_path: Path, model: Path, zygote: Zygote, memory: Path, across: bool
+) -> None:
+    make = maker(tmp_path, model, zygote, memory if across else None)
+    chance = random.Random(7)
+    for number in range(1, 5):
+        station = make(number)
+        for _ in range(5):
+            zygote.kill(station, chance.randint(1, 25))
+        zygote.finish(station)
+        assert_every_image_accounted_for(station)
+        assert leftovers(station) == []
+
+
+@pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
+def test_the_copy_is_durable_before_the_source_goes(
+    tmp_path: Path, model: Path, zygote: Zygote, memory: Path, across: bool
+) -> None:
+    station = maker(tmp_path, model, zygote, memory if across else None)(1)
+    steps = zygote.steps(station)
+    (target,) = station.query("SELECT path FROM inspections WHERE filename = '1.jpg'")[0]
+    folder = str(Path(target).parent)
+    source = str(station.folder("top-1") / "1.jpg")
+    recorded, done = [n for n, step in enumerate(steps) if step == "commit "][:2]
+    written = f"{folder}/." if across else source
+    data = next(n for n, step in enumerate(steps) if step.startswith(f"fsync {written}"))
+    linked = next(n for n, step in enumerate(steps) if step.startswith("link ") and n > data)
+    folder_durable = steps.index(f"fsync {folder}")
+    gone = steps.index(f"rename {source}")
+    assert recorded < data < linked < folder_durable < gone < done

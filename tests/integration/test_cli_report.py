@@ -1,0 +1,152 @@
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Station
+from commands import Millwatch
+from records import finding, nanoseconds, open_store, record
+
+
+@pytest.fixture
+def line(station: Station) -> Station:
+    """A line that stands still, with five images of two days, one from a camera long gone."""
+    station.state_dir.mkdir()
+    store = open_store(station.state_dir)
+    images = [
+        ("2026-03-01T10:15:00", "top-1", "defect"),
+        ("2026-03-01T10:45:00", "top-1", "pass"),
+        ("2026-03-01T11:15:00", "top-1", "unsure"),
+        ("2026-03-02T09:00:00", "bottom-1", "unreadable"),
+        ("2026-03-02T09:00:00", "old", "pass"),
+    ]
+    record(
+        store,
+        *(
+            finding(number, verdict, camera=camera, mtime_ns=nanoseconds(moment))
+            for number, (moment, camera, verdict) in enumerate(images)
+        ),
+    )
+    store.close()
+    return station
+
+
+def as_json(millwatch: Millwatch, line: Station, *options: str) -> list[dict[str, Any]]:
+    command = ("report", "rates", "--config", line.config, "--format", "json")
+    done = millwatch(*command, *options)
+    assert done.status == 0, done.err
+    found: list[dict[str, Any]] = json.loads(done.out)
+    return found
+
+
+def test_rates_for_a_program(millwatch: Millwatch, line: Station) -> None:
+    assert as_json(millwatch, line) == [
+        {
+            "camera": "top-1",
+            "period": "2026-03-01",
+            "inspected": 3,
+            "defects": 1,
+            "unsure": 1,
+            "unreadable": 0,
+            "defect_rate": 1 / 3,
+        },
+        {
+            "camera": "bottom-1",
+            "period": "2026-03-02",
+            "inspected": 0,
+            "defects": 0,
+            "unsure": 0,
+            "unreadable": 1,
+            "defect_rate": None,
+        },
+        {
+            "camera": "old",
+            "period": "2026-03-02",
+            "inspected": 1,
+            "defects": 0,
+            "unsure": 0,
+            "unreadable": 0,
+            "defect_rate": 0.0,
+        },
+    ]
+
+
+def test_rates_for_a_spreadsheet(millwatch: Millwatch, line: Station) -> None:
+    done = millwatch("report", "rates", "--config", line.config, "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [(row["period"], row["camera"], row["defect_rate"]) for row in rows] == [
+        ("2026-03-01", "top-1", str(1 / 3)),
+        ("2026-03-02", "bottom-1", ""),
+        ("2026-03-02", "old", "0.0"),
+    ]
+
+
+def test_rates_for_a_person(millwatch: Millwatch, line: Station) -> None:
+    done = millwatch("report", "rates", "--config", line.config, "--by", "camera")
+    shown = [row.split() for row in done.out.splitlines() if "all" in row]
+    assert [[cell for cell in row if cell not in "│┃"] for row in shown] == [
+        ["all", "bottom-1", "0", "0", "0", "1", "-"],
+        ["all", "old", "1", "0", "0", "0", "0.00%"],
+        ["all", "top-1", "3", "1", "1", "0", "33.33%"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "periods"),
+    [
+        (["--by", "hour"], ["01T10:00:00Z", "01T11:00:00Z", "02T09:00:00Z", "02T09:00:00Z"]),
+        (["--by", "hour", "--since", "2026-03-01T11:00"], ["01T11:00:00Z"] + 2 * ["02T09:00:00Z"]),
+        (["--by", "hour", "--until", "2026-03-01T11:00"], ["01T10:00:00Z"]),
+        # Images are counted by the hour: what begins before TIME counts whole.
+        (
+            ["--by", "hour", "--since", "2026-03-01T10:30", "--until", "2026-03-01T11:01"],
+            ["01T10:00:00Z", "01T11:00:00Z"],
+        ),
+        (["--by", "hour", "--until", "2026-03-01T12:00+01:00"], ["01T10:00:00Z"]),
+        (["--since", "2026-03-02"], ["02", "02"]),
+        (["--since", "0001-01-01", "--until", "9999-12-31T23:59:59"], ["01", "02", "02"]),
+        (["--since", "2027-01-01"], []),
+        (["--camera", "top-1"], ["01"]),
+        (["--camera", "old"], ["02"]),
+    ],
+    ids=lambda value: " ".join(value) if str(value[:1]).startswith("['--") else "",
+)
+def test_rates_of_a_span_or_a_camera(
+    millwatch: Millwatch, line: Station, options: list[str], periods: list[str]
+) -> None:
+    found = as_json(millwatch, line, *options)
+    assert [each["period"].removeprefix("2026-03-") for each in found] == periods
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "told"),
+    [
+        ("--since", "yesterday", "2026-01-31T06:00"),
+        ("--until", "2026-02-30", "2026-01-31T06:00"),
+        ("--since", "0001-01-01T00:00+05:00", "2026-01-31T06:00"),
+        ("--by", "shift", "'hour', 'day', 'camera'"),
+        ("--format", "xml", "'table', 'csv', 'json'"),
+        ("--camera", "top-2", "bottom-1, old, top-1"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_could(
+    millwatch: Millwatch, line: Station, option: str, value: str, told: str
+) -> None:
+    done = millwatch("report", "rates", "--config", line.config, option, value)
+    assert done.status == 2
+    assert done.out == ""
+    assert option in done.err
+    assert value in done.err
+    assert told in done.err
+
+
+def test_a_line_that_never_ran_has_no_report(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    done = millwatch("report", "rates", "--config", station.config)
+    assert done.status == 1
+    assert f"there is no database at {station.database} yet" in done.err
+    assert "millwatch run" in done.err
+    assert not (tmp_path / "state").exists()

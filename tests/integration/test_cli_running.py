@@ -1,0 +1,178 @@
+import json
+import socket
+
+import pytest
+from builders import Station, run_cli, stop_process
+from commands import Millwatch
+
+from daemon.control import SOCKET, ControlServer
+
+COMMANDS = [
+    ["run"],
+    ["check"],
+    ["status"],
+    ["demo"],
+    ["predict"],
+    ["explain"],
+    ["prepare"],
+    ["train"],
+    ["evaluate"],
+    ["report"],
+    ["report", "rates"],
+]
+
+
+def test_a_line_runs_and_is_asked_and_a_second_one_on_its_folder_is_refused(
+    millwatch: Millwatch, station: Station
+) -> None:
+    with station.process() as daemon:
+        station.drop_surfaces(3)
+        station.wait_for_images(3)
+        answer = json.loads(millwatch("status", "--config", station.config, "--json").out)
+        assert answer["state"] == "running"
+        assert sum(answer["recorded"].values()) == 3
+        assert answer["pending_moves"] == 0
+        assert [camera["name"] for camera in answer["cameras"]] == ["top-1", "bottom-1"]
+
+        shown = millwatch("status", "--config", station.config)
+        assert shown.status == 0
+        assert "Millwatch is running" in shown.out
+        assert "model version: tiny-6-0" in shown.out
+        assert str(station.folder("bottom-1")) in shown.out
+
+        second = run_cli("run", "--config", station.config)
+        assert second.returncode == 1
+        assert f"another Millwatch is running on {station.state_dir}" in second.stderr
+        assert "Traceback" not in second.stderr
+        assert daemon.poll() is None
+        assert millwatch("status", "--config", station.config).status == 0
+
+        rates = millwatch("report", "rates", "--config", station.config, "--format", "json")
+        assert sum(line["inspected"] for line in json.loads(rates.out)) == 3
+        assert stop_process(daemon) == 0
+    stopped = json.loads(millwatch("status", "--config", station.config, "--json").out)
+    assert stopped["state"] == "stopped"
+    assert sum(stopped["in_database"].values()) == 3
+    assert stopped["pending_moves"] == 0
+
+
+def test_a_wrong_configuration_ends_run_so_that_nothing_restarts_it(station: Station) -> None:
+    station.tables = {"intake": {"colour": "blue"}}
+    station.write_config()
+    done = run_cli("run", "--config", station.config)
+    assert done.returncode == 78
+    assert "intake.colour" in done.stderr
+    assert not station.state_dir.exists()
+
+
+def test_run_without_cameras_ends_as_a_matter_of_configuration(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.cameras = ()
+    station.write_config()
+    done = millwatch("run", "--config", station.config)
+    assert done.status == 78
+    assert "no camera" in done.err
+    assert not station.state_dir.exists()
+
+
+def test_the_status_of_a_line_that_never_ran_is_stopped(
+    millwatch: Millwatch, station: Station
+) -> None:
+    done = millwatch("status", "--config", station.config)
+    assert done.status == 0
+    assert "Millwatch is stopped" in done.out
+    assert "images in the database: none" in done.out
+    assert not station.state_dir.exists()
+
+
+def test_a_database_that_cannot_be_read_is_said_and_not_taken_for_an_idle_line(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    station.database.write_bytes(b"garbage" * 1000)
+    for command in (["status"], ["report", "rates"]):
+        done = millwatch(*command, "--config", station.config)
+        assert done.status == 1
+        assert str(station.database) in done.err
+        assert "file is not a database" in done.err
+        assert done.out == ""
+
+
+def test_status_shows_paths_as_they_are_and_lets_none_drive_the_terminal(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    answer = {
+        "state": "running",
+        "recorded": {"pass": 2, "defect": 1},
+        "cameras": [{"name": "top-1", "folder": "/a[/b]", "watching": "yes", "waiting": 0}],
+        "troubles": {"reading [top-1]": "/a[/red]/\x1b[2Jx.jpg cannot be read"},
+    }
+    server = ControlServer(station.state_dir, {"status": lambda: answer})
+    server.start()
+    try:
+        done = millwatch("status", "--config", station.config)
+    finally:
+        server.stop()
+        server.thread.join()
+    assert done.status == 0
+    assert "recorded since the start: 1 defect, 2 pass" in done.out
+    assert "/a[/b]" in done.out
+    assert r"reading [top-1]: /a[/red]/\x1b[2Jx.jpg cannot be read" in done.out
+
+
+def test_a_daemon_that_does_not_answer_is_not_called_stopped(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+
+    def broken() -> dict[str, object]:
+        raise RuntimeError("out of order")
+
+    server = ControlServer(station.state_dir, {"status": broken})
+    server.start()
+    try:
+        done = millwatch("status", "--config", station.config)
+    finally:
+        server.stop()
+        server.thread.join()
+    assert done.status == 1
+    assert "out of order" in done.err
+    assert "stopped" not in done.out
+
+
+def test_a_killed_daemon_is_stopped_though_its_socket_lies_there(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(station.state_dir / SOCKET))
+    done = millwatch("status", "--config", station.config, "--json")
+    assert done.status == 0
+    assert json.loads(done.out)["state"] == "stopped"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_explains_itself(millwatch: Millwatch, command: list[str]) -> None:
+    done = millwatch(*command, "--help")
+    assert done.status == 0
+    assert f"millwatch {' '.join(command)}" in done.out
+    assert done.err == ""
+
+
+def test_the_help_names_every_command(millwatch: Millwatch) -> None:
+    done = millwatch("--help")
+    assert done.status == 0
+    for command in COMMANDS:
+        assert f" {command[0]} " in done.out
+
+
+@pytest.mark.parametrize(
+    "command", [["nonsense"], ["predict"], ["report", "rates", "--colour", "x"]]
+)
+def test_wrong_usage_ends_with_2(millwatch: Millwatch, command: list[str]) -> None:
+    done = millwatch(*command)
+    assert done.status == 2
+    assert "Usage: millwatch" in done.err
+    assert done.out == ""

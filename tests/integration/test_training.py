@@ -1,0 +1,178 @@
+import json
+from dataclasses import asdict, replace
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.checkpoint import CheckpointError, load_evidence, load_metadata
+from models.decision import Policy
+from models.preprocessing import PREPROCESSING_VERSION
+from models.registry import load_model
+from training import run
+from training.dataset import load_part
+from training.evaluate import Evaluation
+from training.fit import Epoch, FitError
+from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
+from training.recipe import BETTER
+from training.serving import evaluate_as_served
+from training.synthetic import draw_surface, encode
+
+CLASSES = ("crazing", "no_defect", "scratches")
+RECIPE = replace(
+    BETTER, epochs=2, batch=16, train_size=64, input_size=64, learning_rate=1e-3, ema_decay=0.5
+)
+IMAGES_OF_A_CLASS = {Part.FIT: 10, Part.SELECT: 5, Part.TEST: 4}
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    root = tmp_path_factory.mktemp("images")
+    images = []
+    for label in CLASSES:
+        parts = [part for part, count in IMAGES_OF_A_CLASS.items() for _ in range(count)]
+        for seed, part in enumerate(parts):
+            data = encode(draw_surface(label, seed=seed, height=80, width=80), "jpeg")
+            path = Path(label) / f"{seed}.jpg"
+            (root / path).parent.mkdir(exist_ok=True)
+            (root / path).write_bytes(data)
+            images.append(
+                LabelledImage(
+                    path=str(path),
+                    label=label,
+                    sha256=sha256(data).hexdigest(),
+                    pixels=pixel_hash(data),
+                    part=part,
+                )
+            )
+    return Manifest(root=root, classes=CLASSES, images=tuple(images))
+
+
+@pytest.fixture(scope="module")
+def trained(
+    manifest: Manifest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Evaluation, list[Epoch]]:
+    out = tmp_path_factory.mktemp("models") / "new"
+    epochs: list[Epoch] = []
+    _, evaluation = run.train(
+        manifest, out, recipe=RECIPE, seed=5, device=CPU, on_epoch=epochs.append
+    )
+    return out, evaluation, epochs
+
+
+Trained = tuple[Path, Evaluation, list[Epoch]]
+
+
+def test_a_training_run_writes_a_model_that_serves(trained: Trained, manifest: Manifest) -> None:
+    out, _, _ = trained
+    policy = Policy(
+        normal_classes=("no_defect",), max_missed_defect_rate=0.5, min_defect_confidence=0.3
+    )
+    model = load_model(out, policy=policy)
+    images = load_part(manifest, Part.TEST, side=model.input_size)
+    decisions = model.judge(images.pixels)
+    assert len(decisions) == len(images)
+    assert {decision.predicted_class for decision in decisions} <= set(CLASSES)
+    assert model.version == load_metadata(out).version
+
+
+def test_a_model_folder_says_how_it_came_to_be(trained: Trained, manifest: Manifest) -> None:
+    out, _, _ = trained
+    metadata = load_metadata(out)
+    assert metadata.classes == CLASSES
+    assert metadata.input_size == 64
+    assert metadata.manifest_sha256 == manifest.sha256
+    assert metadata.version.endswith(manifest.sha256[:8])
+    assert metadata.preprocessing == PREPROCESSING_VERSION
+    settings = json.loads(json.dumps(asdict(RECIPE)))
+    assert metadata.recipe == {**settings, "seed": 5, "imagenet_weights": False}
+    assert metadata.metrics["images"] == {"fit": 30, "select": 15, "test": 12}
+
+
+def test_the_figures_and_the_pictures_of_the_run_lie_beside_the_model(trained: Trained) -> None:
+    out, evaluation, epochs = trained
+    assert {path.name for path in out.iterdir()} == {
+        "model.safetensors",
+        "evidence.safetensors",
+        "model.json",
+        "metrics.json",
+        "learning_curves.png",
+        "confusion_matrix.png",
+    }
+    document = json.loads((out / "metrics.json").read_text())
+    assert document["metrics"] == load_metadata(out).metrics
+    assert document["metrics"]["test"]["accuracy"] == evaluation.accuracy
+    assert document["history"] == [asdict(epoch) for epoch in epochs]
+    assert len(epochs) == RECIPE.epochs
+    for name in ("learning_curves.png", "confusion_matrix.png"):
+        with Image.open(out / name) as picture:
+            picture.verify()
+
+
+def test_the_model_serves_as_well_as_its_folder_says(trained: Trained, manifest: Manifest) -> None:
+    out, evaluation, _ = trained
+    served = evaluate_as_served(out, manifest, Part.TEST)
+    assert served.confusion == evaluation.confusion
+    assert served.cross_entropy == pytest.approx(evaluation.cross_entropy, rel=1e-3)
+    assert json.loads(json.dumps(asdict(evaluation))) == load_metadata(out).metrics["test"]
+    select = evaluate_as_served(out, manifest, Part.SELECT)
+    assert select.accuracy == load_metadata(out).metrics["select_accuracy"]
+
+
+def test_the_evidence_is_of_the_select_part_alone(trained: Trained, manifest: Manifest) -> None:
+    out, _, _ = trained
+    arrays = load_evidence(out, load_metadata(out))
+    select = load_part(manifest, Part.SELECT, side=64)
+    np.testing.assert_array_equal(arrays["labels"], select.labels)
+    assert arrays["reference"].shape == (30, 512)
+    np.testing.assert_allclose(np.linalg.norm(arrays["reference"], axis=1), 1, atol=1e-2)
+
+
+def test_a_model_is_never_overwritten_and_that_is_said_before_training(
+    trained: Trained, manifest: Manifest
+) -> None:
+    out, _, _ = trained
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    epochs: list[Epoch] = []
+    with pytest.raises(CheckpointError, match="never overwritten"):
+        run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
+    assert epochs == []
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_a_training_that_diverges_writes_nothing(tmp_path: Path, manifest: Manifest) -> None:
+    wild = replace(RECIPE, optimiser="adam", learning_rate=1e30)
+    with pytest.raises(FitError):
+        run.train(manifest, tmp_path / "new", recipe=wild, device=CPU)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("part", list(Part))
+def test_a_manifest_that_lacks_a_part_is_refused_before_training(
+    tmp_path: Path, manifest: Manifest, part: Part
+) -> None:
+    images = tuple(image for image in manifest.images if image.part is not part)
+    epochs: list[Epoch] = []
+    with pytest.raises(ManifestError, match=f"no image in its part '{part}'"):
+        run.train(
+            replace(manifest, images=images),
+            tmp_path / "new",
+            recipe=RECIPE,
+            device=CPU,
+            on_epoch=epochs.append,
+        )
+    assert epochs == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_is_evaluated_only_on_the_classes_that_it_was_trained_on(
+    trained: Trained, manifest: Manifest
+) -> None:
+    out, _, _ = trained
+    other = replace(manifest, classes=("crazing", "no_defect", "scratches", "stain"))
+    with pytest.raises(ManifestError, match=r"knows crazing, .*stain: evaluate a model on"):
+        evaluate_as_served(out, other, Part.TEST)

@@ -1,0 +1,97 @@
+"""Deliveries and findings made up for the store: nothing of them lies on a disk."""
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from daemon.store import images
+from daemon.store.database import Database
+from daemon.store.upgrading import prepare_database
+from daemon.values import Action, Delivery, Finding, Intent, Plan
+from models.taxonomy import Verdict
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+_OTHER_PROGRAM = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+for statement in sys.argv[2:]:
+    connection.execute(statement).fetchall()
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+def open_store(folder: Path, *, busy_seconds: float = 10.0) -> Database:
+    return prepare_database(
+        folder / "millwatch.db", backups=folder / "backups", now=NOW, busy_seconds=busy_seconds
+    )
+
+
+def nanoseconds(moment: str) -> int:
+    return int(datetime.fromisoformat(moment).replace(tzinfo=UTC).timestamp()) * 1_000_000_000
+
+
+def delivery(number: int = 1, **fields: Any) -> Delivery:
+    values: dict[str, Any] = {
+        "camera": "top-1",
+        "filename": f"{number}.jpg",
+        "inode": number,
+        "size": 1000,
+        "mtime_ns": nanoseconds("2026-03-01T10:00:00") + number,
+    }
+    values |= fields
+    return Delivery(path=Path("/drop") / values["camera"] / values["filename"], **values)
+
+
+def finding(number: int = 1, verdict: str = "defect", **fields: Any) -> Finding:
+    predicted = fields.pop("predicted_class", None if verdict == "unreadable" else "scratches")
+    return Finding(
+        delivery=delivery(number, **fields),
+        sha256=f"{number:064x}",
+        verdict=Verdict(verdict),
+        reason="confident" if predicted else "truncated",
+        predicted_class=predicted,
+        confidence=0.75 if predicted else None,
+        novelty=0.5 if predicted else None,
+        model_version="m1" if predicted else None,
+    )
+
+
+def to_its_id(image_id: int, _: Finding, promised: Callable[[Path], bool]) -> Plan:
+    """To a place that has the image's id in it, as the review folder's names do."""
+    target = Path(f"/review/{image_id}.jpg")
+    assert not promised(target)
+    return Plan(action=Action.MOVE, target=target)
+
+
+def leave(_: int, __: Finding, ___: Callable[[Path], bool]) -> Plan:
+    return Plan(action=Action.LEAVE)
+
+
+def record(database: Database, *findings: Finding) -> list[Intent]:
+    return images.record(database, findings, to_its_id, NOW).intents
+
+
+def rows(database: Database, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    """Read by SQLite alone, as another program would."""
+    with closing(sqlite3.connect(database.path)) as connection:
+        return connection.execute(sql, parameters).fetchall()
+
+
+@contextmanager
+def another_process(path: Path, *statements: str) -> Iterator[None]:
+    """Another program that has executed these on the database, and stays connected meanwhile."""
+    command = [sys.executable, "-c", _OTHER_PROGRAM, str(path), *statements]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield
+        process.communicate()
+    assert process.returncode == 0

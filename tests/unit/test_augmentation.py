@@ -1,0 +1,167 @@
+from dataclasses import fields, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Generator, Tensor
+from torch.nn import functional
+
+from training.augmentation import Augmentation
+from training.recipe import BETTER, RECIPES
+from training.synthetic import SURFACES, draw_surface
+
+NOTHING = Augmentation(
+    min_area=1.0,
+    tilt_degrees=0.0,
+    quarter_turns=False,
+    gradient=0.0,
+    contrast=0.0,
+    exposure=0.0,
+    noise=0.0,
+    blur=0.0,
+)
+STRONGER: dict[str, Any] = {
+    "min_area": 0.3,
+    "tilt_degrees": 20.0,
+    "quarter_turns": True,
+    "gradient": 0.5,
+    "contrast": 0.6,
+    "exposure": 40.0,
+    "noise": 20.0,
+    "blur": 1.0,
+}
+"""For each setting of `NOTHING`, a value that must be seen."""
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """Uint8 `(28, 80, 80)`, four of each surface."""
+    drawn = [
+        draw_surface(name, seed=seed, height=80, width=80) for name in SURFACES for seed in range(4)
+    ]
+    return torch.from_numpy(np.stack(drawn))
+
+
+def seeded(seed: int = 1) -> Generator:
+    return Generator().manual_seed(seed)
+
+
+def mirrored(pictures: Tensor) -> Tensor:
+    """All four ways to mirror them, `(4, N, H, W)`."""
+    floats = pictures.float()
+    return torch.stack([floats, floats.flip(1), floats.flip(2), floats.flip(1, 2)])
+
+
+def closest(result: Tensor, candidates: Tensor) -> Tensor:
+    """For each picture the mean difference to its nearest candidate, in grey levels, `(N,)`."""
+    return (candidates - result).abs().mean(dim=(2, 3)).amin(dim=0)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_gives_floats_of_the_size_asked_for_within_the_range(
+    pictures: Tensor, name: str
+) -> None:
+    augmentation = RECIPES[name].augmentation
+    for size in (48, 80, 96):
+        result = augmentation(pictures, size=size, random=seeded())
+        assert result.shape == (28, size, size)
+        assert result.dtype == torch.float32
+        assert 0 <= result.min() < result.max() <= 255
+
+
+def test_extreme_pictures_stay_in_range() -> None:
+    extremes = torch.tensor([0, 255], dtype=torch.uint8)[:, None, None].expand(2, 64, 64)
+    wild = Augmentation(contrast=5.0, exposure=200.0, noise=100.0, gradient=3.0, blur=1.0)
+    result = wild(extremes, size=64, random=seeded())
+    assert result.isfinite().all()
+    assert 0 <= result.min() < result.max() <= 255
+
+
+def test_the_same_generator_gives_the_same_pictures_and_another_does_not(pictures: Tensor) -> None:
+    first, again, other = (
+        BETTER.augmentation(pictures, size=64, random=seeded(seed)) for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_nothing_but_the_generator_is_random(pictures: Tensor) -> None:
+    torch.manual_seed(1)
+    first = BETTER.augmentation(pictures, size=64, random=seeded())
+    torch.manual_seed(2)
+    assert torch.equal(first, BETTER.augmentation(pictures, size=64, random=seeded()))
+
+
+def test_with_every_amount_at_zero_a_picture_is_only_mirrored(pictures: Tensor) -> None:
+    result = NOTHING(pictures, size=80, random=seeded())
+    assert closest(result, mirrored(pictures)).max() < 0.01
+    unmirrored = (result - pictures).abs().mean(dim=(1, 2)) < 0.01
+    assert 0 < unmirrored.sum() < len(pictures)
+
+
+def test_a_smaller_size_is_the_same_picture_resampled(pictures: Tensor) -> None:
+    result = NOTHING(pictures, size=40, random=seeded())
+    halved = functional.avg_pool2d(pictures.float().unsqueeze(1), 2).squeeze(1)
+    assert closest(result, mirrored(halved)).max() < 0.01
+
+
+def test_quarter_turns_turn_and_do_nothing_else(pictures: Tensor) -> None:
+    result = replace(NOTHING, quarter_turns=True)(pictures, size=80, random=seeded())
+    upright = mirrored(pictures)
+    sideways = mirrored(pictures.transpose(1, 2))
+    assert closest(result, torch.cat([upright, sideways])).max() < 0.05
+    assert 0 < (closest(result, upright) < 0.05).sum() < len(pictures)
+
+
+@pytest.mark.parametrize("setting", [field.name for field in fields(Augmentation)])
+def test_each_setting_is_seen(pictures: Tensor, setting: str) -> None:
+    plain = NOTHING(pictures, size=80, random=seeded())
+    changed = replace(NOTHING, **{setting: STRONGER[setting]})
+    result = changed(pictures, size=80, random=seeded())
+    assert (result - plain).abs().mean() > 1
+
+
+def test_exposure_shifts_and_contrast_stretches(pictures: Tensor) -> None:
+    middle = (96 + pictures.float() / 4).to(torch.uint8)
+    before = NOTHING(middle, size=80, random=seeded())
+    shifted = replace(NOTHING, exposure=30.0)(middle, size=80, random=seeded())
+    offsets = (shifted - before).flatten(1)
+    assert offsets.std(dim=1).max() < 0.01
+    assert offsets.mean(dim=1).abs().max() <= 30
+    stretched = replace(NOTHING, contrast=0.5)(middle, size=80, random=seeded())
+    gains = stretched.std(dim=(1, 2)) / before.std(dim=(1, 2))
+    assert 1 / 1.5 - 0.01 <= gains.min() < 1 < gains.max() <= 1.51
+
+
+def test_noise_is_no_stronger_than_its_setting() -> None:
+    flat = torch.full((40, 64, 64), 128, dtype=torch.uint8)
+    noisy = replace(NOTHING, noise=20.0)(flat, size=64, random=seeded())
+    strengths = noisy.std(dim=(1, 2))
+    assert strengths.max() < 21
+    assert strengths.min() < 2
+
+
+def test_blur_softens_as_many_pictures_as_it_says(pictures: Tensor) -> None:
+    many = pictures.repeat(8, 1, 1)
+    plain = NOTHING(many, size=80, random=seeded())
+    soft = replace(NOTHING, blur=0.3)(many, size=80, random=seeded())
+
+    def roughness(x: Tensor) -> Tensor:
+        return (x[:, 1:] - x[:, :-1]).abs().mean(dim=(1, 2))
+
+    touched = (soft - plain).abs().amax(dim=(1, 2)) > 0.01
+    assert 0.2 < touched.float().mean() < 0.4
+    assert (roughness(soft)[touched] <= roughness(plain)[touched]).all()
+    assert soft[touched].mean().item() == pytest.approx(plain[touched].mean().item(), rel=0.01)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_what_a_surface_looks_like_is_still_to_be_seen(pictures: Tensor, name: str) -> None:
+    """Rough surfaces stay rougher than smooth ones, whatever the light and the noise."""
+    result = RECIPES[name].augmentation(pictures, size=80, random=seeded())
+    before, after = (
+        functional.avg_pool2d(x.float().unsqueeze(1), 4).std(dim=(2, 3)).squeeze(1)
+        for x in (pictures, result)
+    )
+    assert np.corrcoef(before, after)[0, 1] > 0.5

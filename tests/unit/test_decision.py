@@ -1,0 +1,339 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.binomial import most_misses_allowed, upper_bound
+from models.decision import (
+    KNOWN_CALLED_UNKNOWN,
+    Decider,
+    Decision,
+    Evidence,
+    Policy,
+    collect_evidence,
+    fit_temperature,
+    novelty_of,
+    softmax,
+    unit_length,
+)
+from models.taxonomy import Reason, Verdict
+
+CLASSES = ("crazing", "scratches", "no_defect")
+NORMAL = 2
+POLICY = Policy(
+    normal_classes=("no_defect",), max_missed_defect_rate=0.005, min_defect_confidence=0.5
+)
+FEATURES = 32
+
+Floats = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+
+def directions(labels: Labels, *, seed: int = 0, spread: float = 0.05) -> Floats:
+    """Features that cluster by class, `(N, FEATURES)`, of any length."""
+    random = np.random.default_rng(seed)
+    centres = np.eye(FEATURES)[labels]
+    noisy = centres + spread * random.standard_normal((len(labels), FEATURES))
+    features: Floats = (noisy * random.uniform(1, 9, (len(labels), 1))).astype(np.float32)
+    return features
+
+
+def certain(labels: Labels, confidence: float = 0.999) -> Floats:
+    """Logits whose softmax gives the label this probability, the others the rest equally."""
+    rest = (1 - confidence) / (len(CLASSES) - 1)
+    probabilities = np.full((len(labels), len(CLASSES)), rest)
+    probabilities[np.arange(len(labels)), labels] = confidence
+    logits: Floats = np.log(probabilities).astype(np.float32)
+    return logits
+
+
+def held_out(defects: int, normal: int = 100) -> Labels:
+    return np.concatenate([np.arange(defects) % 2, np.full(normal, NORMAL)]).astype(np.int64)
+
+
+def evidence_of(labels: Labels, logits: Floats | None = None, *, seed: int = 0) -> Evidence:
+    return collect_evidence(
+        fitted_features=directions(np.arange(300) % 3, seed=seed + 1),
+        features=directions(labels, seed=seed + 2),
+        logits=certain(labels) if logits is None else logits,
+        labels=labels,
+    )
+
+
+def decider_of(
+    evidence: Evidence, policy: Policy = POLICY, classes: tuple[str, ...] = CLASSES
+) -> Decider:
+    return Decider(classes=classes, evidence=evidence, policy=policy)
+
+
+def decide(decider: Decider, label: int, confidence: float) -> Decision:
+    """About one image that lies among its class, at a calibrated confidence."""
+    labels = np.array([label])
+    logits = certain(labels, confidence) * np.float32(decider.temperature)
+    (decision,) = decider.decide(logits, directions(labels, spread=0.0))
+    return decision
+
+
+# Calibration
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_calibration_recovers_a_temperature_that_is_known(temperature: float) -> None:
+    random = np.random.default_rng(4)
+    true_logits = random.normal(0, 2, (8000, 5))
+    noise = random.gumbel(size=true_logits.shape)
+    labels = (true_logits + noise).argmax(axis=1)  # drawn from softmax(true_logits)
+    seen = (true_logits * temperature).astype(np.float32)
+    assert fit_temperature(seen, labels) == pytest.approx(temperature, rel=0.05)
+
+
+def test_no_other_temperature_makes_the_held_out_labels_likelier() -> None:
+    random = np.random.default_rng(7)
+    labels = random.integers(3, size=200)
+    logits = (3 * np.eye(3)[labels] + random.normal(0, 2, (200, 3))).astype(np.float32)
+
+    def loss(temperature: float) -> float:
+        return float(-np.log(softmax(logits / temperature)[np.arange(200), labels]).mean())
+
+    best = loss(fit_temperature(logits, labels))
+    assert all(best <= loss(other) + 1e-6 for other in np.geomspace(0.05, 20, 200))
+
+
+def test_enormous_logits_still_give_probabilities() -> None:
+    probabilities = softmax(np.array([[1e4, -1e4, 0.0], [-1e30, 0.0, 1e30]], dtype=np.float32))
+    np.testing.assert_allclose(probabilities, [[1, 0, 0], [0, 0, 1]])
+
+
+# Novelty
+
+
+def test_novelty_is_one_less_the_mean_cosine_to_the_five_nearest() -> None:
+    random = np.random.default_rng(0)
+    features = random.normal(size=(6, FEATURES)).astype(np.float32)
+    reference = unit_length(random.normal(size=(40, FEATURES)).astype(np.float32))
+    expected = [
+        1 - np.mean(sorted(f @ r / np.linalg.norm(f) / np.linalg.norm(r) for r in reference)[-5:])
+        for f in features
+    ]
+    np.testing.assert_allclose(novelty_of(features, reference), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("fitted", [1, 4, 5])
+def test_novelty_needs_no_more_than_one_fitted_image(fitted: int) -> None:
+    reference = unit_length(directions(np.zeros(fitted, dtype=np.int64), spread=0.0))
+    novelty = novelty_of(directions(np.array([0, 1]), spread=0.0), reference)
+    np.testing.assert_allclose(novelty, [0, 1], atol=1e-6)
+
+
+def test_a_picture_without_features_is_new_and_no_error() -> None:
+    reference = unit_length(directions(np.arange(3)))
+    np.testing.assert_allclose(novelty_of(np.zeros((1, FEATURES), np.float32), reference), [1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(images=st.integers(1, 700), seed=st.integers(0, 10_000))
+def test_at_most_one_known_image_in_a_hundred_is_called_unknown(images: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    known = evidence_of(held_out(1, 0))
+    # Rounded, so that equal values are among them.
+    novelty = random.gamma(2, 0.1, images).round(2).astype(np.float32)
+    labels = np.zeros(images, dtype=np.int64)
+    decider = decider_of(replace(known, novelty=novelty, labels=labels, logits=certain(labels)))
+    called = int((novelty > decider.novelty_threshold).sum())
+    assert called <= KNOWN_CALLED_UNKNOWN * images
+    lower = novelty[novelty < decider.novelty_threshold].max(initial=-1)
+    assert (novelty > lower).sum() > KNOWN_CALLED_UNKNOWN * images
+
+
+@pytest.mark.parametrize("label", range(3))
+def test_a_picture_unlike_any_other_is_unknown_however_sure_the_network_is(label: int) -> None:
+    decider = decider_of(evidence_of(held_out(700)))
+    far = -directions(np.array([label]))
+    (decision,) = decider.decide(certain(np.array([label]), 0.99999) * 50, far)
+    assert (decision.verdict, decision.reason) == (Verdict.UNSURE, Reason.UNKNOWN)
+    assert decision.unknown
+    assert decision.predicted_class == CLASSES[label]
+    assert decision.novelty > decider.novelty_threshold
+
+
+# Pass
+
+
+def test_a_clean_surface_passes_when_the_promise_can_be_kept() -> None:
+    decider = decider_of(evidence_of(held_out(700)))
+    decision = decide(decider, NORMAL, 0.99)
+    assert (decision.verdict, decision.reason) == (Verdict.PASS, Reason.CONFIDENT)
+    assert decision.predicted_class == "no_defect"
+    assert decision.confidence == pytest.approx(0.99, abs=1e-4)
+    assert not decision.unknown
+
+
+@pytest.mark.parametrize(("defects", "passes"), [(598, True), (597, False)])
+def test_half_a_percent_is_promised_from_598_held_out_defects_without_a_miss(
+    defects: int, passes: bool
+) -> None:
+    decider = decider_of(evidence_of(held_out(defects)))
+    assert (decider.pass_threshold is not None) == passes
+    verdict = decide(decider, NORMAL, 0.9999).verdict
+    assert verdict is (Verdict.PASS if passes else Verdict.UNSURE)
+
+
+def test_nothing_passes_without_held_out_defects() -> None:
+    decider = decider_of(evidence_of(held_out(0, 500)))
+    assert decider.pass_threshold is None
+    assert decide(decider, NORMAL, 0.9999).verdict is Verdict.UNSURE
+
+
+def missed(confidences: list[float], defects: int) -> Evidence:
+    """Held-out defects of which the first were taken for clean, this surely each."""
+    labels = held_out(defects)
+    logits = certain(labels)
+    count = len(confidences)
+    for row, confidence in enumerate(confidences):
+        logits[row] = certain(np.array([NORMAL]), confidence)[0]
+    evidence = evidence_of(labels, logits)
+    # Where the network errs, the picture looks normal to it.
+    novelty = evidence.novelty.copy()
+    novelty[:count] = 0
+    return replace(evidence, novelty=novelty)
+
+
+@pytest.mark.parametrize("misses", [1, 3, 6])
+@pytest.mark.parametrize("defects", [700, 1100])
+def test_the_pass_threshold_lies_just_above_the_misses_that_are_too_many(
+    misses: int, defects: int
+) -> None:
+    evidence = missed([0.6 + 0.05 * number for number in range(misses)], defects)
+    decider = decider_of(evidence)
+    allowed = most_misses_allowed(defects, POLICY.max_missed_defect_rate)
+    assert allowed is not None
+    threshold = decider.pass_threshold
+    assert threshold is not None
+    sure = softmax(evidence.logits / np.float32(decider.temperature))[:misses].max(axis=1)
+    assert (sure >= threshold).sum() == min(misses, allowed)
+    if misses > allowed:
+        just_passed = np.sort(sure)[::-1][allowed]
+        assert threshold == np.nextafter(just_passed, np.float32(1))
+    bound = upper_bound(int((sure >= threshold).sum()), defects)
+    assert bound <= POLICY.max_missed_defect_rate
+
+
+def test_below_the_pass_threshold_a_clean_surface_is_unsure() -> None:
+    decider = decider_of(missed([0.9, 0.8], 700))
+    assert decider.pass_threshold is not None
+    below = decide(decider, NORMAL, decider.pass_threshold - 0.01)
+    assert (below.verdict, below.reason) == (Verdict.UNSURE, Reason.LOW_CONFIDENCE)
+    assert decide(decider, NORMAL, decider.pass_threshold + 0.005).verdict is Verdict.PASS
+
+
+def test_a_miss_that_is_called_unknown_cannot_pass_and_does_not_count() -> None:
+    evidence = missed([0.9], 700)
+    counted = decider_of(evidence)
+    novelty = evidence.novelty.copy()
+    novelty[0] = 1.9
+    spared = decider_of(replace(evidence, novelty=novelty))
+    assert counted.pass_threshold is not None
+    assert spared.pass_threshold is not None
+    assert spared.pass_threshold < counted.pass_threshold
+
+
+def test_a_looser_promise_lets_more_pass_and_needs_no_retraining() -> None:
+    evidence = missed([0.95, 0.9, 0.8, 0.7], 700)
+    thresholds = []
+    for rate in (0.005, 0.01, 0.02):
+        decider = decider_of(evidence, replace(POLICY, max_missed_defect_rate=rate))
+        assert decider.pass_threshold is not None
+        thresholds.append(decider.pass_threshold)
+    assert thresholds[0] > thresholds[1] > thresholds[2] == 0.0
+
+
+# Defect and unsure
+
+
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_sure_defect_is_a_defect(label: int) -> None:
+    decision = decide(decider_of(evidence_of(held_out(700))), label, 0.8)
+    assert (decision.verdict, decision.reason) == (Verdict.DEFECT, Reason.CONFIDENT)
+    assert decision.predicted_class == CLASSES[label]
+
+
+@pytest.mark.parametrize(
+    ("normal_classes", "reason"),
+    [(("no_defect",), Reason.LOW_CONFIDENCE), (("clean",), Reason.COMMISSIONING)],
+)
+def test_an_unsure_defect_is_unsure_and_says_whether_the_line_is_still_commissioned(
+    normal_classes: tuple[str, ...], reason: Reason
+) -> None:
+    policy = replace(POLICY, min_defect_confidence=0.7, normal_classes=normal_classes)
+    decider = decider_of(evidence_of(held_out(700)), policy)
+    decision = decide(decider, 0, 0.65)
+    assert (decision.verdict, decision.reason) == (Verdict.UNSURE, reason)
+    assert decide(decider, 0, 0.75).verdict is Verdict.DEFECT
+
+
+def test_before_a_normal_class_is_learned_nothing_passes() -> None:
+    policy = replace(POLICY, normal_classes=("clean",))
+    decider = decider_of(evidence_of(held_out(5000)), policy)
+    assert decider.pass_threshold is None
+    for label in range(3):
+        for confidence in (0.4, 0.9, 0.99999):
+            assert decide(decider, label, confidence).verdict is not Verdict.PASS
+
+
+def test_each_image_of_a_batch_gets_its_own_decision() -> None:
+    decider = decider_of(evidence_of(held_out(700)))
+    labels = np.array([0, NORMAL, 1])
+    logits = certain(labels, 0.9) * np.float32(decider.temperature)
+    features = directions(labels, spread=0.0)
+    features[2] *= -1
+    decisions = decider.decide(logits, features)
+    assert [decision.verdict for decision in decisions] == ["defect", "pass", "unsure"]
+    assert [decision.unknown for decision in decisions] == [False, False, True]
+    assert decisions[0] == decider.decide(logits[:1], features[:1])[0]
+
+
+# Evidence
+
+
+def test_evidence_comes_back_from_its_file_as_it_was() -> None:
+    evidence = evidence_of(held_out(50))
+    again = Evidence.from_arrays(evidence.arrays())
+    for name in ("reference", "logits", "novelty", "labels"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(evidence, name))
+    assert decider_of(again).novelty_threshold == decider_of(evidence).novelty_threshold
+
+
+def test_evidence_that_lacks_an_array_names_it() -> None:
+    arrays = evidence_of(held_out(5)).arrays()
+    del arrays["novelty"]
+    with pytest.raises(KeyError, match="novelty"):
+        Evidence.from_arrays(arrays)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"labels": np.array([], dtype=np.int64)},
+        {"labels": np.array([0, 1, 3])},
+        {"labels": np.array([0, 1, -1])},
+        {"labels": np.array([0, 1])},
+        {"novelty": np.zeros(4, np.float32)},
+        {"novelty": np.array([0, np.nan, 0], np.float32)},
+        {"logits": np.zeros((2, 3), np.float32)},
+        {"logits": np.zeros(3, np.float32)},
+        {"logits": np.full((3, 3), np.inf, np.float32)},
+        {"reference": np.zeros((0, FEATURES), np.float32)},
+        {"reference": np.full((4, FEATURES), np.nan, np.float32)},
+    ],
+)
+def test_evidence_from_which_no_threshold_follows_is_refused(
+    change: dict[str, NDArray[np.generic]],
+) -> None:
+    labels = np.array([0, 1, 2])
+    arrays = evidence_of(labels).arrays()
+    Evidence.from_arrays(arrays)
+    with pytest.raises(ValueError, match=r"do not belong together|holds what is no number"):
+        Evidence.from_arrays({**arrays, **change})

@@ -1,0 +1,216 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from torchvision.models import resnet18
+
+from models.decision import fit_temperature, softmax
+from models.network import stored_weights
+from models.runtimes.torch_runtime import TorchRuntime
+from training.augmentation import Augmentation
+from training.dataset import Dataset
+from training.evaluate import run
+from training.fit import Epoch, FitError, Fitted, fit
+from training.recipe import BETTER, Recipe
+from training.synthetic import draw_surface
+
+SURFACES = ("no_defect", "crazing", "scratches")
+TINY = replace(
+    BETTER,
+    epochs=4,
+    batch=8,
+    train_size=48,
+    input_size=48,
+    learning_rate=1e-3,
+    ema_decay=0.5,
+    augmentation=Augmentation(
+        min_area=0.9, gradient=0.1, contrast=0.1, exposure=10.0, noise=3.0, blur=0.0
+    ),
+)
+CONSTANT = replace(TINY, epochs=3, optimiser="adam", ema_decay=0.0)
+CPU = torch.device("cpu")
+
+
+def drawn(seeds: range, side: int = 48) -> Dataset:
+    pixels = [
+        draw_surface(name, seed=seed, height=side, width=side)
+        for name in SURFACES
+        for seed in seeds
+    ]
+    labels = np.repeat(np.arange(len(SURFACES)), len(seeds)).astype(np.int64)
+    return Dataset(pixels=np.stack(pixels), labels=labels)
+
+
+@pytest.fixture(scope="module")
+def fit_part() -> Dataset:
+    return drawn(range(8), side=56)
+
+
+@pytest.fixture(scope="module")
+def select_part() -> Dataset:
+    return drawn(range(100, 104))
+
+
+def train(
+    fit_part: Dataset,
+    select_part: Dataset,
+    recipe: Recipe = TINY,
+    *,
+    seed: int = 1,
+    weights: Path | None = None,
+    seen: list[Epoch] | None = None,
+) -> Fitted:
+    return fit(
+        fit_part,
+        select_part,
+        classes=len(SURFACES),
+        recipe=recipe,
+        seed=seed,
+        device=CPU,
+        weights=weights,
+        on_epoch=(lambda _: None) if seen is None else seen.append,
+    )
+
+
+def calibrated_loss(fitted: Fitted, part: Dataset) -> float:
+    """Cross-entropy on a part at its best temperature, as the network would serve."""
+    logits = run(TorchRuntime(fitted.network, device="cpu"), part).logits
+    temperature = fit_temperature(logits, part.labels)
+    likelihoods = softmax(logits / temperature)[np.arange(len(part)), part.labels]
+    return float(-np.log(likelihoods).mean())
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    """One image more than a batch."""
+    return drawn(range(3))
+
+
+@pytest.fixture(scope="module")
+def told() -> list[Epoch]:
+    """The epochs that were told while `fitted` was trained."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def fitted(fit_part: Dataset, select_part: Dataset, told: list[Epoch]) -> Fitted:
+    return train(fit_part, select_part, seen=told)
+
+
+def test_training_lowers_the_loss(fitted: Fitted) -> None:
+    first, *later = fitted.history
+    assert min(epoch.fit_loss for epoch in later) < 0.9 * first.fit_loss
+
+
+def test_the_same_seed_trains_the_same_network_and_another_does_not(
+    few: Dataset, select_part: Dataset
+) -> None:
+    short = replace(TINY, epochs=1)
+    first, again, other = (
+        stored_weights(train(few, select_part, short, seed=seed).network) for seed in (3, 3, 4)
+    )
+    assert all(np.array_equal(first[key], again[key]) for key in first)
+    assert not np.array_equal(first["backbone.fc.weight"], other["backbone.fc.weight"])
+
+
+def test_every_epoch_is_told(fitted: Fitted, told: list[Epoch]) -> None:
+    assert tuple(told) == fitted.history
+    assert [(epoch.number, epoch.epochs) for epoch in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_the_epoch_with_the_least_loss_on_the_select_part_is_kept(fitted: Fitted) -> None:
+    losses = [epoch.select_loss for epoch in fitted.history]
+    best_so_far = [loss < min(losses[:n], default=np.inf) for n, loss in enumerate(losses)]
+    assert [epoch.kept for epoch in fitted.history] == best_so_far
+
+
+def test_the_averaged_network_that_was_judged_is_the_one_that_is_kept(
+    fitted: Fitted, select_part: Dataset
+) -> None:
+    least = min(epoch.select_loss for epoch in fitted.history)
+    assert calibrated_loss(fitted, select_part) == pytest.approx(least, rel=0.02)
+
+
+def test_what_was_learned_after_the_best_epoch_is_forgotten(
+    fit_part: Dataset, select_part: Dataset
+) -> None:
+    # Labels turned round: the better it learns the one part, the worse it does on the other.
+    against = replace(select_part, labels=(select_part.labels + 1) % len(SURFACES))
+    for seed in range(1, 7):
+        result = train(fit_part, against, CONSTANT, seed=seed)
+        if not result.history[-1].kept:
+            break
+    best = max(epoch.number for epoch in result.history if epoch.kept)
+    assert best < CONSTANT.epochs
+    stopped = train(fit_part, against, replace(CONSTANT, epochs=best), seed=seed)
+    kept, expected = stored_weights(result.network), stored_weights(stopped.network)
+    assert all(np.array_equal(kept[key], expected[key]) for key in expected)
+
+
+def test_the_network_comes_back_as_the_file_will_hold_it(fitted: Fitted) -> None:
+    assert not fitted.network.training
+    for parameter in fitted.network.parameters():
+        assert parameter.device == CPU
+        if parameter.dim() > 1:
+            assert torch.equal(parameter, parameter.half().float())
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.5])
+def test_a_loss_that_is_no_number_ends_the_training_in_words_that_say_what_to_do(
+    fit_part: Dataset, select_part: Dataset, ema_decay: float
+) -> None:
+    seen: list[Epoch] = []
+    wild = replace(TINY, optimiser="adam", learning_rate=1e30, ema_decay=ema_decay)
+    with pytest.raises(FitError, match=r"no longer a number in epoch 1; lower the learning rate"):
+        train(fit_part, select_part, wild, seen=seen)
+    assert seen == []
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 4])
+def test_a_handful_of_images_is_enough_to_begin_with(select_part: Dataset, epochs: int) -> None:
+    result = train(drawn(range(1)), select_part, replace(TINY, epochs=epochs))
+    assert len(result.history) == epochs
+
+
+def test_a_last_batch_of_one_image_is_learned_from(few: Dataset, select_part: Dataset) -> None:
+    assert len(few) % TINY.batch == 1
+    result = train(few, select_part, replace(TINY, epochs=1))
+    assert np.isfinite(result.history[0].fit_loss)
+
+
+def test_training_can_start_from_imagenet_weights(
+    tmp_path: Path, few: Dataset, select_part: Dataset
+) -> None:
+    torch.manual_seed(11)
+    original = resnet18()
+    torch.save(original.state_dict(), tmp_path / "resnet18.pth")
+    still = replace(TINY, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    result = train(few, select_part, still, weights=tmp_path / "resnet18.pth")
+    kept = result.network.state_dict()
+    expected = original.state_dict()["layer3.0.conv1.weight"]
+    assert torch.allclose(kept["backbone.layer3.0.conv1.weight"], expected, atol=1e-3)
+    summed = original.state_dict()["conv1.weight"].sum(dim=1, keepdim=True)
+    assert torch.allclose(kept["backbone.conv1.weight"], summed, atol=1e-3)
+
+
+def test_a_file_without_weights_is_refused_before_training(
+    tmp_path: Path, fit_part: Dataset, select_part: Dataset
+) -> None:
+    (tmp_path / "weights.pth").write_text("nothing")
+    with pytest.raises(ValueError, match="does not hold torchvision's ResNet18"):
+        train(fit_part, select_part, weights=tmp_path / "weights.pth")
+
+
+def test_label_smoothing_is_part_of_the_fit_loss(few: Dataset, select_part: Dataset) -> None:
+    """With steps of no length, the first epoch's loss is that of the network as it began."""
+    still = replace(TINY, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    plain, smooth = (
+        train(few, select_part, replace(still, label_smoothing=amount)).history[0].fit_loss
+        for amount in (0.0, 0.5)
+    )
+    assert plain != pytest.approx(smooth, rel=1e-4)
+    uniform = functional.cross_entropy(torch.zeros(1, 3), torch.tensor([0])).item()
+    assert 0.3 * uniform < plain < 4 * uniform

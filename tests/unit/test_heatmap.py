@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.heatmap import heatmap, overlay
+from models.network import SurfaceNetwork, load_network
+from models.runtimes.torch_runtime import TorchRuntime
+from models.taxonomy import KNOWN_DEFECTS
+from training.synthetic import draw_surface
+
+
+@pytest.fixture(scope="module")
+def network(model: Path) -> SurfaceNetwork:
+    return load_network(model)[0]
+
+
+def gradient_grad_cam(
+    network: SurfaceNetwork, pixels: NDArray[np.uint8], class_index: int
+) -> NDArray[np.float32]:
+    """Selvaraju et al. 2017, equations 1 and 2, at the last block; scaled to a peak of 1."""
+    out = network.activations(torch.from_numpy(pixels)[None])
+    (gradient,) = torch.autograd.grad(out.logits[0, class_index], out.maps)
+    weights = gradient.mean(dim=(2, 3), keepdim=True)
+    cam = torch.relu((weights * out.maps).sum(dim=1))[0].detach()
+    peak = cam.max()
+    scaled: NDArray[np.float32] = (cam / peak if peak > 0 else cam).numpy()
+    return scaled
+
+
+@pytest.mark.parametrize("class_index", range(len(KNOWN_DEFECTS)), ids=KNOWN_DEFECTS)
+@pytest.mark.parametrize("side", [64, 96])
+def test_the_heatmap_is_grad_cam_without_gradients(
+    network: SurfaceNetwork, class_index: int, side: int
+) -> None:
+    runtime = TorchRuntime(network, device="cpu")
+    warm = 0
+    for seed in range(2):
+        for surface in ("scratches", "patches", "crazing"):
+            pixels = draw_surface(surface, seed=seed, height=side, width=side)
+            maps = runtime.infer(pixels[None], with_maps=True).maps
+            assert maps is not None
+            heat = heatmap(maps[0], runtime.head[class_index])
+            expected = gradient_grad_cam(network, pixels, class_index)
+            np.testing.assert_allclose(heat, expected, atol=2e-3)
+            assert heat.dtype == np.float32
+            warm += bool(heat.any())
+    assert warm > 0
+
+
+def test_the_strongest_place_is_one_and_what_speaks_against_the_class_is_zero() -> None:
+    maps = np.array([[[1.0, 2.0], [4.0, 0.0]], [[0.0, 3.0], [0.0, 1.0]]], dtype=np.float32)
+    heat = heatmap(maps, np.array([1.0, -1.0], dtype=np.float32))
+    np.testing.assert_allclose(heat, [[0.25, 0.0], [1.0, 0.0]])
+
+
+def test_a_picture_in_which_nothing_speaks_for_the_class_stays_cold() -> None:
+    heat = heatmap(np.ones((3, 2, 2), dtype=np.float32), -np.ones(3, dtype=np.float32))
+    assert not heat.any()
+
+
+SURFACE = draw_surface("scratches", seed=1, height=90, width=150)
+
+
+@pytest.mark.parametrize("cells", [(1, 1), (5, 5), (7, 4)])
+def test_without_heat_the_overlay_is_the_grey_picture(cells: tuple[int, int]) -> None:
+    laid = overlay(SURFACE, np.zeros(cells, dtype=np.float32))
+    assert laid.shape == (90, 150, 3)
+    assert laid.dtype == np.uint8
+    for channel in range(3):
+        np.testing.assert_array_equal(laid[..., channel], SURFACE)
+
+
+def test_the_overlay_is_red_where_the_heat_is_and_grey_elsewhere() -> None:
+    heat = np.zeros((5, 5), dtype=np.float32)
+    heat[0, 4] = 1.0
+    laid = overlay(SURFACE, heat).astype(int)
+    red, green, blue = laid[5, 145]
+    assert red > green
+    assert red > blue
+    np.testing.assert_array_equal(laid[60:, :70], np.repeat(SURFACE[60:, :70, None], 3, axis=2))
+
+
+def test_the_warmer_the_place_the_redder_the_tint() -> None:
+    grey = np.full((20, 20), 100, dtype=np.uint8)
+    tints = [
+        overlay(grey, np.full((2, 2), heat, dtype=np.float32))[10, 10] for heat in (0.2, 0.6, 1)
+    ]
+    redness = [int(tint[0]) - int(tint[1]) for tint in tints]
+    assert redness == sorted(redness)
+    assert redness[0] < redness[-1]
+    assert all(tint[2] < 100 for tint in tints)

@@ -1,0 +1,168 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torchvision.models import resnet18
+
+from models.network import SurfaceNetwork, half_precision, normalise, stored_weights
+from training.synthetic import SURFACES, draw_surface
+
+
+@pytest.fixture(scope="module")
+def network() -> SurfaceNetwork:
+    torch.manual_seed(0)
+    return SurfaceNetwork(6).eval()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    """Uint8 `(7, 64, 64)`, one of each surface."""
+    drawn = [draw_surface(name, seed=3, height=64, width=64) for name in SURFACES]
+    return torch.stack([torch.from_numpy(pixels) for pixels in drawn])
+
+
+def stir(network: nn.Module) -> None:
+    """Batch-norm statistics and scales as training leaves them, not as they begin."""
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                assert module.running_mean is not None
+                assert module.running_var is not None
+                module.running_mean.normal_(std=0.1)
+                module.running_var.uniform_(0.5, 1.5)
+                module.weight.uniform_(0.5, 1.5)
+                module.bias.normal_(std=0.1)
+
+
+@pytest.mark.parametrize(("gain", "offset"), [(0.5, 0.0), (1.0, 90.0), (0.5, 100.0), (2.0, -60.0)])
+@torch.inference_mode()
+def test_exposure_and_gain_of_the_camera_do_not_change_the_answer(
+    network: SurfaceNetwork, pictures: Tensor, gain: float, offset: float
+) -> None:
+    ranks = pictures.flatten(1).argsort(dim=1).argsort(dim=1).view(pictures.shape)
+    scene = 50 + 80 * ranks / ranks.max()  # every level equally often: contrast enough
+    again = scene * gain + offset
+    assert 0 <= again.min() < again.max() <= 255
+    assert torch.allclose(network(again), network(scene), atol=1e-3)
+
+
+@torch.inference_mode()
+def test_the_network_still_tells_pictures_apart(network: SurfaceNetwork, pictures: Tensor) -> None:
+    logits = network(pictures)
+    assert torch.cdist(logits, logits).fill_diagonal_(1.0).min() > 1e-3
+
+
+@pytest.mark.parametrize("level", [0, 128, 255])
+@torch.inference_mode()
+def test_a_blank_picture_gets_an_answer(network: SurfaceNetwork, level: int) -> None:
+    out = network.activations(torch.full((2, 64, 64), level, dtype=torch.uint8))
+    for values in (out.logits, out.features, out.maps):
+        assert values.isfinite().all()
+
+
+def test_the_noise_of_a_blank_surface_is_not_blown_up_into_a_texture() -> None:
+    noise = torch.randn(1, 64, 64, generator=torch.Generator().manual_seed(1))
+    assert normalise(128 + noise).std() < 0.2
+    assert normalise(128 + 30 * noise).std() == pytest.approx(1.0, abs=0.01)
+
+
+@torch.inference_mode()
+def test_each_picture_is_normalised_by_itself(network: SurfaceNetwork, pictures: Tensor) -> None:
+    together = network(pictures)
+    alone = torch.cat([network(picture[None]) for picture in pictures])
+    assert torch.allclose(together, alone, atol=1e-4)
+
+
+@torch.inference_mode()
+def test_bytes_and_floats_of_one_picture_are_one_picture(
+    network: SurfaceNetwork, pictures: Tensor
+) -> None:
+    assert torch.equal(network(pictures), network(pictures.float()))
+
+
+@torch.inference_mode()
+def test_features_are_the_pooled_map_and_logits_follow_from_them(
+    network: SurfaceNetwork, pictures: Tensor
+) -> None:
+    out = network.activations(pictures)
+    assert out.maps.shape == (7, 512, 2, 2)
+    assert torch.allclose(out.features, out.maps.mean(dim=(2, 3)), atol=1e-5)
+    assert torch.allclose(out.logits, network.backbone.fc(out.features), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_imagenet_weights_answer_to_grey_as_they_answer_to_three_grey_channels(
+    tmp_path: Path, pictures: Tensor
+) -> None:
+    torch.manual_seed(5)
+    original = resnet18(num_classes=1000).eval()
+    stir(original)
+    file = tmp_path / "resnet18.pth"
+    torch.save(original.state_dict(), file)
+    network = SurfaceNetwork(6)
+    head = network.backbone.fc.weight.clone()
+    network.take_imagenet_weights(file)
+    network.eval()
+    original.fc = nn.Identity()
+    expected = original(normalise(pictures).expand(-1, 3, -1, -1))
+    assert torch.allclose(network.activations(pictures).features, expected, atol=1e-4)
+    assert expected.std() > 0.01
+    assert torch.equal(network.backbone.fc.weight, head)
+
+
+def save_truncated(path: Path) -> None:
+    torch.save(resnet18().state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-1000])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: path.write_text("not weights at all"),
+        lambda path: path.write_bytes(b""),
+        save_truncated,
+        lambda path: torch.save(nn.Linear(3, 2).state_dict(), path),
+        lambda path: torch.save({"conv1.weight": 3}, path),
+        lambda path: torch.save([1, 2], path),
+        lambda path: torch.save(torch.zeros(3), path),
+        lambda path: torch.save({"conv1.weight": torch.zeros(64, 3, 7, 7)}, path),
+    ],
+    ids=["text", "empty", "cut", "other network", "number", "list", "tensor", "one layer"],
+)
+def test_a_file_without_resnet18_weights_is_refused_in_plain_words(
+    tmp_path: Path, write: Callable[[Path], object]
+) -> None:
+    file = tmp_path / "weights.pth"
+    write(file)
+    with pytest.raises(ValueError, match="does not hold torchvision's ResNet18 weights; pass"):
+        SurfaceNetwork(6).take_imagenet_weights(file)
+
+
+def test_a_file_of_weights_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing\.pth"):
+        SurfaceNetwork(6).take_imagenet_weights(tmp_path / "missing.pth")
+
+
+def test_rounding_to_half_precision_changes_little_and_only_once(pictures: Tensor) -> None:
+    torch.manual_seed(1)
+    network = SurfaceNetwork(6).eval()
+    stir(network)
+    with torch.inference_mode():
+        before = network(pictures)
+    half_precision(network)
+    once = {key: value.clone() for key, value in network.state_dict().items()}
+    half_precision(network)
+    assert all(torch.equal(value, once[key]) for key, value in network.state_dict().items())
+    with torch.inference_mode():
+        after = network(pictures)
+    assert 0 < (after - before).abs().max() < 0.02 * before.std()
+
+
+def test_stored_weights_have_the_shapes_of_the_network(network: SurfaceNetwork) -> None:
+    stored = stored_weights(network)
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    assert {key: value.shape for key, value in stored.items()} == shapes
+    halves = {key for key, value in stored.items() if value.dtype == "float16"}
+    assert halves == {key for key, shape in shapes.items() if len(shape) > 1}

@@ -1,0 +1,90 @@
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from records import finding, nanoseconds, open_store, record
+
+from daemon.store.database import Database
+from daemon.store.rates import Rate, rates, recorded_cameras
+
+NUMBERS = itertools.count(1)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Database]:
+    database = open_store(tmp_path)
+    yield database
+    database.close()
+
+
+def capture(store: Database, moment: str, camera: str, **verdicts: int) -> None:
+    """Record so many images of each verdict, captured at one moment."""
+    when = nanoseconds(moment)
+    for verdict, count in verdicts.items():
+        images = [
+            finding(next(NUMBERS), verdict.rstrip("_"), camera=camera, mtime_ns=when)
+            for _ in range(count)
+        ]
+        record(store, *images)
+
+
+def shape(lines: list[Rate]) -> list[tuple[object, ...]]:
+    return [
+        (
+            *(line.period, line.camera, line.inspected, line.defects, line.unsure),
+            *(line.unreadable, line.defect_rate),
+        )
+        for line in lines
+    ]
+
+
+def test_rates_are_told_by_hour_day_and_camera(store: Database) -> None:
+    capture(store, "2026-03-01T10:59:59", "top-1", pass_=2, defect=1, unsure=1, unreadable=5)
+    capture(store, "2026-03-01T11:00:00", "top-1", defect=1)
+    capture(store, "2026-03-02T00:00:00", "top-1", pass_=4)
+    capture(store, "2026-03-01T10:00:00", "bottom-1", unreadable=2)
+
+    assert shape(rates(store, by="hour")) == [
+        ("2026-03-01T10:00:00Z", "bottom-1", 0, 0, 0, 2, None),
+        ("2026-03-01T10:00:00Z", "top-1", 4, 1, 1, 5, 0.25),
+        ("2026-03-01T11:00:00Z", "top-1", 1, 1, 0, 0, 1.0),
+        ("2026-03-02T00:00:00Z", "top-1", 4, 0, 0, 0, 0.0),
+    ]
+    assert shape(rates(store, by="day")) == [
+        ("2026-03-01", "bottom-1", 0, 0, 0, 2, None),
+        ("2026-03-01", "top-1", 5, 2, 1, 5, 0.4),
+        ("2026-03-02", "top-1", 4, 0, 0, 0, 0.0),
+    ]
+    assert shape(rates(store, by="camera")) == [
+        ("", "bottom-1", 0, 0, 0, 2, None),
+        ("", "top-1", 9, 2, 1, 5, 2 / 9),
+    ]
+
+
+def test_a_span_takes_whole_hours_from_its_first_to_before_its_end(store: Database) -> None:
+    for hour in ("08", "09", "10"):
+        capture(store, f"2026-03-01T{hour}:30:00", "top-1", defect=1)
+    span = rates(store, by="hour", since="2026-03-01T09:00:00Z", until="2026-03-01T10:00:00Z")
+    assert [line.period for line in span] == ["2026-03-01T09:00:00Z"]
+    after = rates(store, by="hour", since="2026-03-01T09:00:01Z")
+    assert [line.period for line in after] == ["2026-03-01T10:00:00Z"]
+    until = rates(store, by="hour", until="2026-03-01T08:00:01Z")
+    assert [line.period for line in until] == ["2026-03-01T08:00:00Z"]
+
+
+def test_one_camera_can_be_asked_for(store: Database) -> None:
+    capture(store, "2026-03-01T08:30:00", "top-1", defect=1)
+    capture(store, "2026-03-01T08:30:00", "bottom-1", pass_=1)
+    assert [line.camera for line in rates(store, by="day", camera="bottom-1")] == ["bottom-1"]
+    assert rates(store, by="day", camera="") == []
+    assert recorded_cameras(store) == ["bottom-1", "top-1"]
+
+
+def test_images_of_a_camera_whose_clock_is_wrong_are_counted_too(store: Database) -> None:
+    record(store, finding(1, mtime_ns=-(2**64)), finding(2, mtime_ns=2**80))
+    assert [line.period for line in rates(store, by="day")] == ["1970-01-01", "9999-12-31"]
+
+
+def test_a_line_that_never_ran_has_no_rates(store: Database) -> None:
+    assert rates(store, by="day") == []

@@ -1,0 +1,568 @@
+import itertools
+import json
+import os
+import sqlite3
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from records import (
+    NOW,
+    another_process,
+    delivery,
+    finding,
+    leave,
+    nanoseconds,
+    open_store,
+    record,
+    rows,
+    to_its_id,
+)
+from sqlalchemy import event, text
+
+from daemon.names import to_text
+from daemon.store import images
+from daemon.store.database import Database, StoreError
+from daemon.store.images import Settled
+from daemon.store.inspections import all_inspections
+from daemon.store.models import remember_current
+from daemon.values import Action, Finding, Intent, Plan, Progress
+from models.checkpoint import Metadata
+
+TALLIED = "SELECT camera, hour, verdict, predicted_class, images FROM tally WHERE images <> 0"
+COUNTED = """
+    SELECT camera, substr(captured_at, 1, 13) || ':00:00Z', verdict,
+           coalesce(predicted_class, ''), count(*)
+    FROM image GROUP BY 1, 2, 3, 4
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Database]:
+    database = open_store(tmp_path)
+    yield database
+    database.close()
+
+
+def count(store: Database) -> int:
+    return int(rows(store, "SELECT count(*) FROM image")[0][0])
+
+
+def settle(store: Database, *intents: Intent, progress: Progress = Progress.MOVED) -> None:
+    gone = progress is Progress.GONE
+    images.settle(
+        store,
+        [
+            Settled(intent=intent, progress=progress, path=None if gone else intent.plan.target)
+            for intent in intents
+        ],
+    )
+
+
+def assert_tallies_agree(store: Database) -> None:
+    assert sorted(rows(store, TALLIED)) == sorted(rows(store, COUNTED))
+
+
+# --- recording ---------------------------------------------------------------------------------
+
+
+def test_a_batch_is_recorded_with_what_will_be_done_with_each_image(store: Database) -> None:
+    intents = record(store, finding(1), finding(2, "unreadable"))
+
+    assert [intent.delivery for intent in intents] == [delivery(1), delivery(2)]
+    assert [intent.image_id for intent in intents] == [1, 2]
+    assert images.pending(store) == intents
+    assert rows(
+        store,
+        "SELECT camera, filename, sha256, captured_at, recorded_at, verdict, predicted_class, "
+        "confidence, novelty, model_version, path, reason, notes FROM inspections ORDER BY id",
+    ) == [
+        (
+            *("top-1", "1.jpg", f"{1:064x}", "2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z"),
+            *("defect", "scratches", 0.75, 0.5, "m1", "/drop/top-1/1.jpg", "confident", None),
+        ),
+        (
+            *("top-1", "2.jpg", f"{2:064x}", "2026-03-01T10:00:00Z", "2026-03-01T12:00:00Z"),
+            *("unreadable", None, None, None, None, "/drop/top-1/2.jpg", "truncated", None),
+        ),
+    ]
+
+
+def test_a_batch_of_the_largest_size_is_one_transaction_in_the_order_of_delivery(
+    store: Database,
+) -> None:
+    commits: list[str] = []
+    event.listen(store.engine, "commit", lambda _: commits.append("commit"))
+    intents = record(store, *(finding(number) for number in range(1024)))
+
+    assert commits == ["commit"]
+    assert [intent.delivery.inode for intent in intents] == list(range(1024))
+    assert [intent.image_id for intent in intents] == sorted(i.image_id for i in intents)
+
+
+def test_a_batch_of_which_one_image_cannot_be_planned_is_not_recorded_at_all(
+    store: Database,
+) -> None:
+    def plan(image_id: int, found: Finding, promised: Callable[[Path], bool]) -> Plan:
+        if found.delivery.inode == 2:
+            raise OSError("no such place")
+        return to_its_id(image_id, found, promised)
+
+    with pytest.raises(OSError, match="no such place"):
+        images.record(store, [finding(1), finding(2)], plan, NOW)
+    assert count(store) == 0
+    assert rows(store, TALLIED) == []
+    assert record(store, finding(1))
+
+
+def test_a_delivery_that_is_recorded_twice_is_counted_once(store: Database) -> None:
+    first = images.record(store, [finding(1)], to_its_id, NOW)
+    again = images.record(store, [finding(1), finding(2)], to_its_id, NOW)
+
+    assert [each.delivery.inode for each in first.findings] == [1]
+    assert [each.delivery.inode for each in again.findings] == [2]
+    assert [intent.image_id for intent in again.intents] == [2]
+    assert images.count_by_verdict(store) == {"defect": 2}
+
+
+def test_a_delivery_that_is_twice_in_one_batch_is_counted_once(store: Database) -> None:
+    recorded = images.record(store, [finding(1), finding(2), finding(1)], to_its_id, NOW)
+    assert [each.delivery.inode for each in recorded.findings] == [1, 2]
+    assert images.count_by_verdict(store) == {"defect": 2}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"camera": "bottom-1"},
+        {"filename": "other.jpg"},
+        {"inode": 99},
+        {"size": 1001},
+        {"mtime_ns": delivery(1).mtime_ns + 1},
+    ],
+    ids=lambda fields: next(iter(fields)),
+)
+def test_a_delivery_that_differs_in_one_thing_is_another_image(
+    store: Database, other: dict[str, Any]
+) -> None:
+    changed = delivery(1, **other)
+    record(store, finding(1))
+    assert images.known(store, [delivery(1), changed]) == {delivery(1)}
+    record(store, replace(finding(1), delivery=changed))
+    assert count(store) == 2
+    assert images.known(store, [delivery(1), changed]) == {delivery(1), changed}
+
+
+def test_the_same_delivery_after_the_first_was_moved_away_is_another_image(
+    store: Database,
+) -> None:
+    settle(store, *record(store, finding(1)))
+    assert images.known(store, [delivery(1)]) == set()
+    record(store, finding(1))
+    assert count(store) == 2
+    assert_tallies_agree(store)
+
+
+def test_images_that_stay_in_the_drop_folder_are_known_and_never_pending(store: Database) -> None:
+    recorded = images.record(store, [finding(1, "pass")], leave, NOW)
+    assert len(recorded.findings) == 1
+    assert recorded.intents == []
+    assert images.count_pending(store) == 0
+    assert images.known(store, [delivery(1), delivery(2)]) == {delivery(1)}
+
+
+def test_a_batch_of_deliveries_that_are_all_known_asks_for_nothing(store: Database) -> None:
+    record(store, finding(1))
+    recorded = images.record(store, [finding(1)], to_its_id, NOW)
+    assert recorded.findings == []
+    assert recorded.intents == []
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"inode": 2**64 - 1},
+        {"mtime_ns": nanoseconds("2500-01-01T00:00:00")},
+        {"mtime_ns": 2**70},
+        {"mtime_ns": -(2**70)},
+        {"mtime_ns": 0},
+    ],
+    ids=str,
+)
+def test_no_inode_and_no_time_that_a_disk_can_hold_is_refused(
+    store: Database, odd: dict[str, int]
+) -> None:
+    recorded = record(store, replace(finding(1), delivery=delivery(1, **odd)))
+    assert recorded[0].delivery == delivery(1, **odd)
+    assert images.known(store, [delivery(1, **odd)]) == {delivery(1, **odd)}
+    assert images.pending(store) == recorded
+
+
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.jpg", b"\\xe9.jpg", b"two\nlines.jpg", b"=1+1.jpg", "spät/ö.jpg".encode()]
+)
+def test_a_name_of_any_bytes_is_stored_without_loss(store: Database, name: bytes) -> None:
+    filename = os.fsdecode(name)
+    record(store, finding(1, filename=filename))
+    assert [os.fsencode(each.filename) for each in all_inspections(store)] == [name]
+    assert images.known(store, [delivery(1, filename=filename)])
+    assert images.pending(store)[0].delivery.path == Path("/drop/top-1") / filename
+    assert rows(store, "SELECT filename FROM inspections") == [(to_text(filename),)]
+
+
+# --- targets and ids -----------------------------------------------------------------------------
+
+
+def by_name(image_id: int, found: Finding, promised: Callable[[Path], bool]) -> Plan:
+    target = Path("/archive") / found.delivery.filename
+    if promised(target):
+        target = target.with_name(f"{image_id}-{target.name}")
+    return Plan(action=Action.MOVE, target=target)
+
+
+def test_two_images_of_one_batch_are_never_promised_one_target(store: Database) -> None:
+    same = [finding(number, filename="a.jpg") for number in (1, 2)]
+    intents = images.record(store, same, by_name, NOW).intents
+    assert [intent.plan.target for intent in intents] == [
+        Path("/archive/a.jpg"),
+        Path("/archive/2-a.jpg"),
+    ]
+
+
+def test_a_target_stays_promised_after_its_image_was_moved(store: Database) -> None:
+    settle(store, *images.record(store, [finding(1, filename="a.jpg")], by_name, NOW).intents)
+    (intent,) = images.record(store, [finding(2, filename="a.jpg")], by_name, NOW).intents
+    assert intent.plan.target == Path("/archive/2-a.jpg")
+
+
+def test_a_plan_that_breaks_the_promise_is_refused_and_nothing_is_recorded(
+    store: Database,
+) -> None:
+    def plan(_: int, __: Finding, ___: object) -> Plan:
+        return Plan(action=Action.MOVE, target=Path("/archive/one"))
+
+    with pytest.raises(StoreError, match="UNIQUE"):
+        images.record(store, [finding(1), finding(2)], plan, NOW)
+    assert count(store) == 0
+
+
+def test_an_id_is_never_given_twice(store: Database) -> None:
+    intents = record(store, finding(1), finding(2))
+    images.withdraw(store, intents)
+    assert count(store) == 0
+    assert [intent.image_id for intent in record(store, finding(3))] == [3]
+
+
+def test_a_new_target_is_what_a_restart_finds(store: Database) -> None:
+    (intent,) = record(store, finding(1))
+    images.replan(store, intent, Path("/review/aside.jpg"))
+    assert [each.plan.target for each in images.pending(store)] == [Path("/review/aside.jpg")]
+
+
+# --- following -----------------------------------------------------------------------------------
+
+
+def test_a_settled_image_lies_at_its_target_and_is_pending_no_more(store: Database) -> None:
+    one, two = record(store, finding(1), finding(2))
+    settle(store, one)
+    assert images.pending(store) == [two]
+    assert images.count_pending(store) == 1
+    assert rows(store, "SELECT path FROM inspections ORDER BY id") == [
+        ("/review/1.jpg",),
+        ("/drop/top-1/2.jpg",),
+    ]
+
+
+def test_a_deleted_image_keeps_its_record_without_a_place(store: Database) -> None:
+    settle(store, *record(store, finding(1)), progress=Progress.GONE)
+    assert [each.path for each in all_inspections(store)] == [None]
+
+
+def test_pending_images_are_listed_page_by_page(store: Database) -> None:
+    record(store, *(finding(number) for number in range(5)))
+    first = images.pending(store, limit=3)
+    rest = images.pending(store, after=first[-1].image_id, limit=3)
+    assert [intent.image_id for intent in (*first, *rest)] == [1, 2, 3, 4, 5]
+
+
+def test_a_file_that_was_gone_and_comes_back_resumes_and_is_not_counted_again(
+    store: Database,
+) -> None:
+    (intent,) = record(store, finding(1))
+    settle(store, intent, progress=Progress.GONE)
+    assert images.known(store, [delivery(1)]) == set()
+    assert images.pending(store) == []
+
+    back = images.record(store, [finding(2), finding(1), finding(1)], to_its_id, NOW)
+
+    assert [each.delivery.inode for each in back.findings] == [2]
+    assert [each.image_id for each in back.intents] == [intent.image_id, 2]
+    assert back.intents[0] == intent
+    assert images.pending(store) == back.intents
+    assert images.count_by_verdict(store) == {"defect": 2}
+    assert_tallies_agree(store)
+
+
+def test_a_withdrawn_image_leaves_no_trace_in_the_counts(store: Database) -> None:
+    one, two = record(store, finding(1), finding(2, "unsure"))
+    images.withdraw(store, [one])
+    assert images.count_by_verdict(store) == {"unsure": 1}
+    assert images.pending(store) == [two]
+    assert rows(store, "SELECT defects, unsure FROM defect_rate_daily") == [(0, 1)]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(["record", "withdraw", "moved", "gone"]),
+        st.integers(0, 5),
+        st.sampled_from(["pass", "defect", "unsure", "unreadable"]),
+        st.sampled_from(["2026-03-01T09:59:59", "2026-03-01T10:00:00", "2026-03-02T00:00:00"]),
+    ),
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(steps=STEPS)
+def test_the_kept_counts_are_those_of_the_images_whatever_happened(
+    tmp_path_factory: pytest.TempPathFactory,
+    steps: list[tuple[str, int, str, str]],
+) -> None:
+    store = open_store(tmp_path_factory.mktemp("counts"))
+    try:
+        for deed, number, verdict, moment in steps:
+            pending = images.pending(store)
+            mine = [i for i in pending if i.delivery.inode == number]
+            if deed == "record":
+                captured = nanoseconds(moment) + number
+                record(store, finding(number, verdict, mtime_ns=captured), finding(number, verdict))
+            elif deed == "withdraw":
+                images.withdraw(store, mine)
+            else:
+                settle(store, *mine, progress=Progress(deed))
+            assert_tallies_agree(store)
+        verdicts = Counter(each.verdict for each in all_inspections(store))
+        assert images.count_by_verdict(store) == verdicts
+    finally:
+        store.close()
+
+
+# --- the database itself ---------------------------------------------------------------------------
+
+
+def pragma(store: Database, name: str) -> Any:
+    with store.writing() as connection:
+        return connection.execute(text(f"PRAGMA {name}")).scalar()
+
+
+def test_a_commit_is_on_the_disk_when_it_returns(store: Database) -> None:
+    assert pragma(store, "journal_mode") == "wal"
+    assert pragma(store, "synchronous") == 2, "2 is FULL"
+    assert pragma(store, "foreign_keys") == 1
+
+
+def test_while_another_program_writes_nothing_is_half_done(tmp_path: Path) -> None:
+    store = open_store(tmp_path, busy_seconds=0.05)
+    one, two = record(store, finding(1), finding(2))
+    with another_process(store.path, "BEGIN IMMEDIATE"):
+        with pytest.raises(
+            StoreError, match=r"locked; nothing was changed\. End the program"
+        ) as no:
+            record(store, finding(3))
+        assert no.value.again_helps
+        with pytest.raises(StoreError):
+            settle(store, one)
+        with pytest.raises(StoreError):
+            images.withdraw(store, [two])
+        with pytest.raises(StoreError):
+            images.replan(store, one, Path("/elsewhere"))
+        assert images.pending(store) == [one, two], "reading goes on"
+        assert images.count_by_verdict(store) == {"defect": 2}
+    assert [intent.image_id for intent in record(store, finding(3))] == [3]
+    store.close()
+
+
+def test_what_a_transaction_has_read_still_holds_when_it_writes(store: Database) -> None:
+    (intent,) = record(store, finding(1))
+    with closing(sqlite3.connect(store.path, timeout=0)) as other:
+        with store.writing() as connection:
+            counted = connection.execute(text("SELECT count(*) FROM image")).scalar()
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("UPDATE image SET target = 'another'")
+            connection.execute(text("UPDATE image SET notes = :n"), {"n": f"one of {counted}"})
+        other.execute("UPDATE image SET target = 'another'")
+        other.commit()
+    assert rows(store, "SELECT notes, target FROM image") == [("one of 1", "another")]
+    assert [each.image_id for each in images.pending(store)] == [intent.image_id]
+
+
+def test_a_report_that_reads_for_hours_does_not_stop_the_line(tmp_path: Path) -> None:
+    store = open_store(tmp_path, busy_seconds=0.05)
+    record(store, finding(1))
+    with another_process(store.path, "BEGIN", "SELECT * FROM image"):
+        record(store, finding(2))
+        settle(store, *images.pending(store))
+        assert images.count_pending(store) == 0
+    store.close()
+
+
+def test_a_reader_of_one_answer_sees_one_moment(store: Database) -> None:
+    record(store, finding(1), finding(2))
+    seen = []
+    for inspection in all_inspections(store):
+        seen.append(inspection.id)
+        record(store, finding(10 + inspection.id))
+    assert seen == [1, 2]
+
+
+def test_more_readers_than_cameras_never_wait_for_each_other(store: Database) -> None:
+    record(store, finding(1))
+    readers = [all_inspections(store) for _ in range(40)]
+    assert [next(reader).id for reader in readers] == [1] * 40
+    for reader in readers:
+        assert list(reader) == []
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    try:
+        yield
+    finally:
+        # Lazily: a test that fails may still hold files of it open.
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(ballast: Path) -> None:
+    with ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def record_without_end(store: Database) -> None:
+    for number in itertools.count(1):
+        record(store, finding(number))
+
+
+def test_a_full_disk_changes_nothing_and_work_goes_on_when_there_is_space(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk"), closing(open_store(tmp_path / "disk")) as store:
+        record(store, finding(0))
+        ballast = tmp_path / "disk" / "ballast"
+        with pytest.raises(OSError, match="No space"):
+            fill(ballast)
+        with pytest.raises(StoreError, match=r"full; nothing was changed\. Free space") as full:
+            record_without_end(store)
+        assert full.value.again_helps
+        recorded = count(store)
+        assert recorded > 0
+        assert images.count_by_verdict(store) == {"defect": recorded}
+        assert images.count_pending(store) == recorded
+
+        ballast.unlink()
+        record(store, finding(recorded))
+        assert count(store) == recorded + 1
+        assert_tallies_agree(store)
+
+
+def test_a_database_that_is_damaged_while_open_is_said_to_need_a_person(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    record(store, *(finding(number) for number in range(200)))
+    store.close()
+    with store.path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(store.path.stat().st_size - 4096))
+    with pytest.raises(StoreError, match="run `millwatch check`") as damaged:
+        list(all_inspections(store))
+    assert not damaged.value.again_helps
+    store.close()
+
+
+# --- models --------------------------------------------------------------------------------------
+
+
+def metadata(version: str) -> Metadata:
+    return Metadata(
+        version=version,
+        classes=("scratches",),
+        input_size=64,
+        created_at="2026-01-01T00:00:00Z",
+        manifest_sha256="f" * 64,
+    )
+
+
+def test_the_model_that_serves_is_the_only_current_one(store: Database) -> None:
+    later = NOW.replace(year=2027)
+    remember_current(store, metadata("a"), NOW)
+    remember_current(store, metadata("a"), later)
+    remember_current(store, metadata("b"), later)
+    sql = "SELECT version, status, promoted_at FROM model_versions ORDER BY version"
+    assert rows(store, sql) == [
+        ("a", "retired", "2026-03-01T12:00:00Z"),
+        ("b", "current", "2027-03-01T12:00:00Z"),
+    ]
+    remember_current(store, metadata("a"), later)
+    assert rows(store, sql) == [
+        ("a", "current", "2027-03-01T12:00:00Z"),
+        ("b", "retired", "2027-03-01T12:00:00Z"),
+    ]
+    (trained_on, metrics) = rows(store, "SELECT trained_on, metrics FROM model_versions")[0]
+    assert trained_on == "f" * 64
+    assert isinstance(json.loads(metrics), dict)
+
+
+# --- plans: nothing reads the whole table of images ----------------------------------------------
+
+
+def plans_of(store: Database, deed: Callable[[], object]) -> list[str]:
+    """How SQLite goes about each SELECT and UPDATE of a deed, before it knows any bound value."""
+    statements: list[str] = []
+
+    def note(_: object, __: object, statement: str, *___: object) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
+            statements.append(statement)
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    deed()
+    event.remove(store.engine, "before_cursor_execute", note)
+    assert statements
+    plans = []
+    with sqlite3.connect(store.path) as connection:
+        for statement in statements:
+            nothing = [None] * statement.count("?")
+            plans += [r[3] for r in connection.execute(f"EXPLAIN QUERY PLAN {statement}", nothing)]
+    connection.close()
+    return plans
+
+
+def test_no_step_of_an_image_reads_through_all_images(store: Database) -> None:
+    deeds: list[Callable[[], object]] = [
+        lambda: images.known(store, [delivery(1), delivery(2)]),
+        lambda: images.record(store, [finding(1), finding(2)], by_name, NOW),
+        lambda: images.pending(store),
+        lambda: images.replan(store, images.pending(store)[0], Path("/x")),
+        lambda: settle(store, images.pending(store)[0], progress=Progress.GONE),
+        lambda: record(store, finding(1)),
+        lambda: images.withdraw(store, images.pending(store)),
+    ]
+    for deed in deeds:
+        scans = [plan for plan in plans_of(store, deed) if plan.startswith("SCAN image")]
+        assert scans == []
+    counting = plans_of(store, lambda: images.count_pending(store))
+    assert [plan.partition("USING ")[2] for plan in counting] == ["INDEX image_pending"]
+    totals = plans_of(store, lambda: images.count_by_verdict(store))
+    assert [plan.split()[:2] for plan in totals if "SCAN" in plan] == [["SCAN", "tally"]]

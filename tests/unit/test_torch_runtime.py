@@ -1,0 +1,130 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from models.network import Activations, SurfaceNetwork
+from models.runtimes.protocol import Outputs, RuntimeUnavailableError
+from models.runtimes.torch_runtime import TorchRuntime, load
+from training.synthetic import SURFACES, draw_surface
+
+HAS_GPU = torch.cuda.is_available()
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    names = [SURFACES[number % len(SURFACES)] for number in range(33)]
+    drawn = [draw_surface(name, seed=i, height=64, width=64) for i, name in enumerate(names)]
+    return np.stack(drawn)
+
+
+@pytest.fixture(scope="module")
+def runtime(model: Path) -> TorchRuntime:
+    return load(model, device="cpu")
+
+
+def one_by_one(runtime: TorchRuntime, pictures: NDArray[np.uint8]) -> Outputs:
+    each = [runtime.infer(picture[None]) for picture in pictures]
+    return Outputs(
+        logits=np.concatenate([outputs.logits for outputs in each]),
+        features=np.concatenate([outputs.features for outputs in each]),
+    )
+
+
+@pytest.mark.parametrize("count", [1, 7, 33])
+def test_a_batch_is_judged_as_its_images_one_by_one(
+    runtime: TorchRuntime, pictures: NDArray[np.uint8], count: int
+) -> None:
+    together = runtime.infer(pictures[:count])
+    alone = one_by_one(runtime, pictures[:count])
+    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-3)
+    np.testing.assert_allclose(together.features, alone.features, atol=1e-3)
+    assert together.maps is None
+
+
+def test_what_comes_out_has_the_promised_shapes(
+    runtime: TorchRuntime, pictures: NDArray[np.uint8]
+) -> None:
+    outputs = runtime.infer(pictures[:3], with_maps=True)
+    assert outputs.maps is not None
+    shapes = (outputs.logits.shape, outputs.features.shape, outputs.maps.shape)
+    assert shapes == ((3, 6), (3, 512), (3, 512, 2, 2))
+    assert {outputs.logits.dtype, outputs.features.dtype, outputs.maps.dtype} == {np.dtype("f4")}
+    assert runtime.name == "torch on cpu"
+
+
+def test_the_head_is_the_one_that_the_logits_come_from(
+    runtime: TorchRuntime, pictures: NDArray[np.uint8]
+) -> None:
+    outputs = runtime.infer(pictures)
+    bias = outputs.logits - outputs.features @ runtime.head.T
+    np.testing.assert_allclose(bias, np.broadcast_to(bias[0], bias.shape), atol=1e-3)
+
+
+def test_pictures_cut_out_of_larger_ones_need_not_lie_in_one_piece(
+    runtime: TorchRuntime, pictures: NDArray[np.uint8]
+) -> None:
+    mirrored = pictures[:2, :, ::-1]
+    np.testing.assert_array_equal(
+        runtime.infer(mirrored).logits, runtime.infer(mirrored.copy()).logits
+    )
+
+
+class SmallMemory(SurfaceNetwork):
+    """A network on a GPU whose memory holds so many pictures and no more."""
+
+    room = 0
+
+    def __init__(self, room: int) -> None:
+        super().__init__(6)
+        self.room = room
+        self.batches: list[int] = []
+
+    def activations(self, images: Tensor) -> Activations:
+        if len(images) > self.room:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        self.batches.append(len(images))
+        return super().activations(images)
+
+
+@pytest.mark.parametrize(("room", "batches"), [(7, [7]), (4, [3, 4]), (3, [3, 2, 2]), (1, [1] * 7)])
+@pytest.mark.parametrize("with_maps", [False, True])
+def test_a_batch_that_does_not_fit_is_halved_and_comes_back_whole_and_in_order(
+    pictures: NDArray[np.uint8], room: int, batches: list[int], with_maps: bool
+) -> None:
+    torch.manual_seed(0)
+    small = SmallMemory(room)
+    outputs = TorchRuntime(small, device="cpu").infer(pictures[:7], with_maps=with_maps)
+    assert small.batches == batches
+    small.room = 7
+    whole = TorchRuntime(small, device="cpu").infer(pictures[:7], with_maps=with_maps)
+    np.testing.assert_allclose(outputs.logits, whole.logits, atol=1e-3)
+    np.testing.assert_allclose(outputs.features, whole.features, atol=1e-3)
+    assert (outputs.maps is None) == (not with_maps)
+    if outputs.maps is not None and whole.maps is not None:
+        np.testing.assert_allclose(outputs.maps, whole.maps, atol=1e-3)
+
+
+def test_one_picture_that_does_not_fit_by_itself_is_an_error(pictures: NDArray[np.uint8]) -> None:
+    with pytest.raises(torch.cuda.OutOfMemoryError):
+        TorchRuntime(SmallMemory(0), device="cpu").infer(pictures[:4])
+
+
+@pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")
+def test_cuda_without_a_gpu_is_refused_in_words_that_say_what_to_do(model: Path) -> None:
+    with pytest.raises(RuntimeUnavailableError, match="nvidia-smi"):
+        load(model, device="cuda")
+
+
+@pytest.mark.skipif(not HAS_GPU, reason="this machine has no GPU")
+def test_the_gpu_agrees_with_the_processor(
+    model: Path, runtime: TorchRuntime, pictures: NDArray[np.uint8]
+) -> None:
+    gpu = load(model, device="cuda")
+    assert gpu.name == "torch on cuda"
+    here, there = runtime.infer(pictures), gpu.infer(pictures)
+    np.testing.assert_allclose(there.logits, here.logits, atol=0.05)
+    assert (there.logits.argmax(axis=1) == here.logits.argmax(axis=1)).all()
