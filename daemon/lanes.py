@@ -7,7 +7,7 @@ from concurrent.futures import Future, wait
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
 
-ANSWER_SECONDS: Final = 10.0
+ANSWER_SECONDS: Final = 5.0
 """How long a camera's files may take before the other cameras go on without it."""
 Result = TypeVar("Result")
 

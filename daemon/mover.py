@@ -21,7 +21,7 @@ from daemon.values import Intent
 
 log = structlog.get_logger(__name__)
 
-RETRY_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 2.0
 _RETRY_BATCH: Final = 50
 
 

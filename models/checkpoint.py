@@ -86,6 +86,8 @@ def save(
         evidence_sha256=_sha256(partial / EVIDENCE),
     )
     (partial / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
+    for path in partial.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone; the service is another user
     for path in (*partial.iterdir(), partial):
         _fsync(path)
     partial.rename(folder)

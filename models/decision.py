@@ -17,6 +17,12 @@ from models.taxonomy import Reason, Verdict
 NEIGHBOURS: Final = 5
 KNOWN_CALLED_UNKNOWN: Final = 0.01
 """The share of known held-out images that the novelty threshold may call unknown."""
+KNOWN_CALLED_UNSURE: Final = 0.10
+"""The share of known held-out images that may be `unsure` for their novelty while commissioning.
+
+A network that was never shown a clean surface names a defect on it, and is confident. Until it has
+learned one, only what looks much like the defects that it knows is called a defect.
+"""
 
 Floats = NDArray[np.float32]
 
@@ -136,7 +142,8 @@ class Decider:
     def __init__(self, *, classes: Sequence[str], evidence: Evidence, policy: Policy) -> None:
         self.classes = tuple(classes)
         self.temperature = fit_temperature(evidence.logits, evidence.labels)
-        self.novelty_threshold = _novelty_threshold(evidence.novelty)
+        self.novelty_threshold = _exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
+        self.familiar_threshold = _exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
         self.pass_threshold = self._derive_pass_threshold(evidence, policy)
         self._reference = evidence.reference
@@ -169,11 +176,12 @@ class Decider:
             if self.pass_threshold is not None and confidence >= self.pass_threshold:
                 return Verdict.PASS, Reason.CONFIDENT
             return Verdict.UNSURE, Reason.LOW_CONFIDENCE
+        commissioning = not self.normal.any()
+        if commissioning and novelty > self.familiar_threshold:
+            return Verdict.UNSURE, Reason.COMMISSIONING
         if confidence >= self._policy.min_defect_confidence:
             return Verdict.DEFECT, Reason.CONFIDENT
-        if not self.normal.any():
-            return Verdict.UNSURE, Reason.COMMISSIONING
-        return Verdict.UNSURE, Reason.LOW_CONFIDENCE
+        return Verdict.UNSURE, Reason.COMMISSIONING if commissioning else Reason.LOW_CONFIDENCE
 
     def _derive_pass_threshold(self, evidence: Evidence, policy: Policy) -> float | None:
         """The lowest confidence at which the held-out defects keep the promised bound.
@@ -200,14 +208,18 @@ class Decider:
 def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
     """The temperature that makes held-out labels most likely (Guo et al. 2017, arXiv:1706.04599).
 
-    A golden-section search on its logarithm over 0.05..20; the likelihood has one peak there.
+    Each of N labels counts as certain only to (N + 1) / (N + 2), as in Platt 1999 ("Probabilistic
+    outputs for support vector machines"): N images without a mistake do not prove certainty. A
+    golden-section search on its logarithm over 0.05..20; the likelihood has one peak there.
     """
+    doubt = 1 / (len(labels) + 2)
 
     def loss(log_temperature: float) -> float:
         scaled = logits.astype(np.float64) / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
         log_sum = np.log(np.exp(scaled).sum(axis=1))
-        return float((log_sum - scaled[np.arange(len(labels)), labels]).mean())
+        told = scaled[np.arange(len(labels)), labels]
+        return float((log_sum - (1 - doubt) * told - doubt * scaled.mean(axis=1)).mean())
 
     low, high = float(np.log(0.05)), float(np.log(20.0))
     ratio = (np.sqrt(5) - 1) / 2
@@ -244,8 +256,8 @@ def unit_length(features: Floats) -> Floats:
     return scaled
 
 
-def _novelty_threshold(novelty: Floats) -> float:
-    """The value that at most `KNOWN_CALLED_UNKNOWN` of the held-out images exceed."""
+def _exceeded_by(novelty: Floats, share: float) -> float:
+    """The value that at most this share of the held-out images exceed."""
     ordered = np.sort(novelty)
-    exceeding = int(KNOWN_CALLED_UNKNOWN * len(ordered))
+    exceeding = int(share * len(ordered))
     return float(ordered[len(ordered) - 1 - exceeding])

@@ -57,6 +57,13 @@ class SurfaceNetwork(nn.Module):
         features = torch.flatten(net.avgpool(maps), 1)
         return Activations(logits=net.fc(features), features=features, maps=maps)
 
+    def take_weights_of(self, other: "SurfaceNetwork") -> None:
+        """Start from another network; the head too, where it has as many classes."""
+        state = other.backbone.state_dict()
+        if other.backbone.fc.out_features != self.backbone.fc.out_features:
+            state |= {k: v for k, v in self.backbone.state_dict().items() if k.startswith("fc.")}
+        self.backbone.load_state_dict(state)
+
     def take_imagenet_weights(self, weights: Path) -> None:
         """Start from ResNet18 weights for three-channel pictures, the head left as it is.
 

@@ -235,11 +235,13 @@ class Station:
         if failures:
             raise failures[0]
 
-    def start(self, command: Sequence[str] = ("-m", "daemon.cli")) -> "subprocess.Popen[str]":
+    def start(
+        self, command: Sequence[str] = ("-m", "daemon.cli"), *, wrapper: Sequence[str] = ()
+    ) -> "subprocess.Popen[str]":
         """The daemon in a process of its own."""
         with (self.root / "daemon.log").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, *command, "run", "--config", str(self.config)],
+                [*wrapper, sys.executable, *command, "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 text=True,
@@ -247,9 +249,9 @@ class Station:
             )
 
     @contextmanager
-    def process(self) -> Iterator["subprocess.Popen[str]"]:
+    def process(self, *, wrapper: Sequence[str] = ()) -> Iterator["subprocess.Popen[str]"]:
         """The same, up and answering; killed at the end if it still runs."""
-        process = self.start()
+        process = self.start(wrapper=wrapper)
         try:
             wait_until(lambda: process.poll() is not None or self.is_up(), what="the daemon is up")
             assert process.poll() is None, (self.root / "daemon.log").read_text()

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.decision import fit_temperature
-from models.network import SurfaceNetwork, half_precision
+from models.network import SurfaceNetwork, half_precision, load_network
 from training.dataset import Dataset
 from training.recipe import Recipe
 
@@ -58,19 +58,23 @@ def fit(
     Args:
         fit_part: decoded at any size of at least `recipe.train_size`.
         select_part: decoded at `recipe.input_size`.
-        weights: torchvision's ImageNet ResNet18 to start from; from scratch when None.
+        weights: a model folder, or torchvision's ImageNet ResNet18, to start from; from scratch
+            when None.
 
     Returns:
         The kept network on the processor, rounded as `half_precision` rounds it.
 
     Raises:
         FitError: when the loss is no longer a number.
+        CheckpointError: for `weights` that are no whole model folder.
         OSError, ValueError: for `weights`, see `SurfaceNetwork.take_imagenet_weights`.
     """
     torch.manual_seed(seed)
     random = torch.Generator(device).manual_seed(seed)
     network = SurfaceNetwork(classes)
-    if weights is not None:
+    if weights is not None and weights.is_dir():
+        network.take_weights_of(load_network(weights)[0])
+    elif weights is not None:
         network.take_imagenet_weights(weights)
     network = network.to(device).to(memory_format=torch.channels_last)
     averaged = _averaged(network, recipe)

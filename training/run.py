@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from models.checkpoint import CheckpointError, Metadata, save
+from models.checkpoint import CheckpointError, Metadata, load_metadata, save
 from models.decision import Evidence, collect_evidence, fit_temperature
 from models.network import stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
@@ -79,11 +79,23 @@ def train(
         created_at=f"{created:%Y-%m-%dT%H:%M:%SZ}",
         manifest_sha256=manifest.sha256,
         metrics=_metrics(manifest, evaluation, evidence, temperature),
-        recipe={**asdict(recipe), "seed": seed, "imagenet_weights": weights is not None},
+        recipe={**asdict(recipe), "seed": seed, "started_from": _start(weights)},
     )
     metadata = save(out, stored_weights(fitted.network), metadata, evidence.arrays())
     _write_report(out, fitted.history, evaluation, metadata)
     return metadata, evaluation
+
+
+def _start(weights: Path | None) -> dict[str, object] | None:
+    """What a run began with: of a model its version, manifest and recipe; else the file's name."""
+    if weights is None or not weights.is_dir():
+        return None if weights is None else {"imagenet": weights.name}
+    parent = load_metadata(weights)
+    return {
+        "version": parent.version,
+        "manifest_sha256": parent.manifest_sha256,
+        "recipe": parent.recipe,
+    }
 
 
 def _metrics(

@@ -61,7 +61,8 @@ def train(
     weights: Annotated[
         str | None,
         typer.Option(
-            help="ImageNet weights to start from: a file, or `download` for torchvision's own."
+            help="What to start from: a model folder, a file with torchvision's ImageNet weights, "
+            "or `download` for those."
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,

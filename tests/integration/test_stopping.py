@@ -1,0 +1,104 @@
+"""Stopped in good order, stopped twice, killed; and two at once (rows 31 and 36)."""
+
+import os
+import signal
+import threading
+
+import pytest
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    stop_process,
+    surface_file,
+    wait_until,
+)
+
+from daemon.service import AlreadyRunningError
+
+IMAGES = 200
+
+
+def drop_many(station: Station) -> None:
+    data = [surface_file(seed=number) for number in range(10)]
+    for number in range(IMAGES):
+        camera = station.cameras[number % 2]
+        station.drop(camera, f"{number:04d}.jpg", data[number % 10] + b"%d" % number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_stopped_amid_two_hundred_images_and_started_again_there_are_two_hundred(
+    station: Station, number: signal.Signals
+) -> None:
+    drop_many(station)
+    with station.process() as process:
+        wait_until(lambda: station.count() > 20, what="some are recorded")
+        status = stop_process(process, number)
+        assert status == (-number if number is signal.SIGKILL else 0)
+    recorded = station.count()
+    assert recorded < IMAGES, "it was stopped too late to show anything"
+    with station.running():
+        station.wait_for_images(IMAGES)
+    assert station.count() == IMAGES
+    assert len(station.files()) == IMAGES
+    assert_every_image_accounted_for(station)
+
+
+def test_killed_again_and_again_there_are_two_hundred(station: Station) -> None:
+    drop_many(station)
+    for stop_at in (1, 60, 120):
+        with station.process() as process:
+            wait_until(lambda stop_at=stop_at: station.count() >= stop_at)
+            stop_process(process, signal.SIGKILL)
+    with station.running():
+        station.wait_for_images(IMAGES)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_stop_in_good_order_leaves_nothing_half_done(station: Station) -> None:
+    drop_many(station)
+    with station.running():
+        wait_until(lambda: station.count() > 10)
+    assert not station.query("SELECT 1 FROM image WHERE progress = 'pending'")
+    recorded = {name for (name,) in station.query("SELECT filename FROM inspections")}
+    waiting = {path.name for path in (station.root / "cameras").rglob("*.jpg")}
+    assert recorded | waiting == {name for _, name in station.dropped}
+    assert not recorded & waiting
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("files of")]
+
+
+def test_a_second_signal_ends_the_process_at_once(station: Station) -> None:
+    with station.process() as process:
+        process.send_signal(signal.SIGSTOP)  # so that both signals wait for it
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=30) in (0, -signal.SIGTERM)
+    station.drop_surfaces(2)
+    with station.running():
+        station.wait_for_images(2)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_second_daemon_on_the_same_state_folder_says_so_and_touches_nothing(
+    station: Station,
+) -> None:
+    with station.running():
+        with pytest.raises(AlreadyRunningError, match=r"another Millwatch is running"), station.running():
+            pass
+        second = station.start()
+        assert second.wait(timeout=60) == 1
+        assert "another Millwatch is running" in (station.root / "daemon.log").read_text()
+        station.drop_surfaces(3)
+        station.wait_for_images(3)
+    assert_every_image_accounted_for(station)
+
+
+def test_the_lock_of_a_killed_daemon_keeps_no_other_from_starting(station: Station) -> None:
+    with station.process() as process:
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert (station.state_dir / "millwatch.sock").exists()
+    with station.running():
+        station.drop_surfaces(1)
+        station.wait_for_images(1)
+    assert_every_image_accounted_for(station)
