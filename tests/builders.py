@@ -80,9 +80,7 @@ def write_model(folder: Path, classes: Sequence[str] = KNOWN_DEFECTS, *, seed: i
     return folder
 
 
-def _drawn(
-    classes: Sequence[str], seeds: range
-) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _drawn(classes: Sequence[str], seeds: range) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     pixels = [
         decode(surface_file(name, seed=seed), size=INPUT_SIZE).pixels
         for name in classes
@@ -107,7 +105,9 @@ def _fit_last_layer(
         network.backbone.fc.bias.copy_(torch.from_numpy(offset))
 
 
-def wait_until(condition: Callable[[], Any], *, seconds: float = WAIT_SECONDS, what: str = "") -> Any:
+def wait_until(
+    condition: Callable[[], Any], *, seconds: float = WAIT_SECONDS, what: str = ""
+) -> Any:
     """The condition's first true value. Fails loudly when it never comes."""
     deadline = time.monotonic() + seconds
     pause = threading.Event()
@@ -289,9 +289,11 @@ class Station:
     def wait_for_images(self, count: int) -> None:
         """Until that many are recorded and each is where it should be."""
         wait_until(
-            lambda: self.database.exists()
-            and self.count() >= count
-            and not self.query("SELECT 1 FROM image WHERE progress = 'pending' LIMIT 1"),
+            lambda: (
+                self.database.exists()
+                and self.count() >= count
+                and not self.query("SELECT 1 FROM image WHERE progress = 'pending' LIMIT 1")
+            ),
             what=f"{count} images are recorded and moved",
         )
 

@@ -73,16 +73,16 @@ ORIGINAL: Final = Recipe(
 REFINE: Final = Recipe(
     name="refine",
     optimiser="adamw_one_cycle",
-    epochs=24,
+    epochs=16,
     batch=48,
-    train_size=144,
-    input_size=160,
+    train_size=176,
+    input_size=200,
     learning_rate=1e-3,
     weight_decay=0.05,
     label_smoothing=0.1,
     ema_decay=0.98,
     augmentation=Augmentation(
-        min_area=0.5, gradient=0.4, contrast=0.5, exposure=30.0, noise=12.0, blur=0.2
+        min_area=0.6, gradient=0.4, contrast=0.5, exposure=30.0, noise=12.0, blur=0.2
     ),
 )
 """A second, calmer phase for a model that is nearly good, at the scale that it is served at."""

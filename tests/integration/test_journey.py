@@ -8,7 +8,10 @@ def test_dropped_images_are_recorded_and_moved_to_review(station: Station) -> No
         station.drop_surfaces(24)
         station.wait_for_images(24)
     assert_every_image_accounted_for(station)
-    places = {Path(path).relative_to(station.review).parts[0] for (path,) in station.query("SELECT path FROM inspections")}
+    places = {
+        Path(path).relative_to(station.review).parts[0]
+        for (path,) in station.query("SELECT path FROM inspections")
+    }
     assert places == {"to_check"}
 
 

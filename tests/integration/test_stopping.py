@@ -83,7 +83,10 @@ def test_a_second_daemon_on_the_same_state_folder_says_so_and_touches_nothing(
     station: Station,
 ) -> None:
     with station.running():
-        with pytest.raises(AlreadyRunningError, match=r"another Millwatch is running"), station.running():
+        with (
+            pytest.raises(AlreadyRunningError, match=r"another Millwatch is running"),
+            station.running(),
+        ):
             pass
         second = station.start()
         assert second.wait(timeout=60) == 1
