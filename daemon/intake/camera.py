@@ -84,7 +84,11 @@ class CameraMinder:
                     seconds = min(seconds, _POLLING_SECONDS)
                 self._stopping.wait(seconds)
         finally:
-            self._disarm()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the folder."""
+        self._disarm()
 
     def tell_if_stuck(self, *, now: float) -> None:
         """Tell of a folder that neither answers nor fails. Called from another thread."""

@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -18,24 +17,16 @@ from typing import Any
 
 import numpy as np
 import torch
+from builders import by_hand
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from config.loading import load_settings
 from config.logging import configure_logging
 from config.settings import Settings
-from daemon.health import Health
-from daemon.intake.camera import CameraMinder
-from daemon.intake.names import NameRule
-from daemon.intake.waiting import Patience, WaitingRoom
-from daemon.pipeline import Pipeline
-from daemon.service import now_utc
 from daemon.serving import load_serving_model
 from daemon.store import images
-from daemon.store.database import Database
-from daemon.store.upgrading import prepare_database
 from models.registry import Model
 
-GIVE_UP_SECONDS = 20.0
 OPERATIONS = ("link", "unlink", "rename", "replace", "fsync", "pread")
 
 
@@ -60,7 +51,7 @@ class Kill:
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*arguments: Any, **options: Any) -> Any:
-            self.step(f"{name} {describe(arguments[0])}")
+            self.step(describe(name, arguments))
             return call(*arguments, **options)
 
         return wrapped
@@ -72,65 +63,29 @@ class Kill:
         dialect.do_commit = self.around("commit", dialect.do_commit)
 
 
-def describe(argument: object) -> str:
-    """A path, or the path of an open file."""
-    if isinstance(argument, int):
-        return os.readlink(f"/proc/self/fd/{argument}")
-    return os.fspath(argument) if isinstance(argument, str | os.PathLike) else ""
-
-
-def drive(settings: Settings, model: Model, database: Database) -> None:
-    """Scan and judge until nothing is left to do."""
-    health = Health()
-    intake = settings.intake
-    room = WaitingRoom(
-        {camera.name: camera.folder for camera in settings.cameras},
-        Patience(quiet_seconds=intake.quiet_seconds, give_up_seconds=intake.give_up_seconds),
-    )
-    pipeline = Pipeline(
-        settings, database=database, model=model, room=room, health=health, clock=now_utc
-    )
-    minders = [
-        CameraMinder(
-            camera,
-            room=room,
-            rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
-            known=lambda deliveries: images.known(database, deliveries),
-            health=health,
-            rescan_seconds=intake.rescan_seconds,
-            marker_suffix="",
-            stopping=threading.Event(),
-        )
-        for camera in settings.cameras
-    ]
-    deadline = time.monotonic() + GIVE_UP_SECONDS
-    while True:
-        for minder in minders:
-            minder.step()
-        while pipeline.retry_if_due() or pipeline.step():
-            pass
-        if not any(room.backlog().values()) and not images.count_pending(database):
-            return
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"not done: {room.backlog()}, {health.troubles()}")
-        room.wait(1.0, now=time.monotonic())
+def describe(name: str, arguments: tuple[Any, ...]) -> str:
+    """The call and the paths that it is about, those of open files too."""
+    of = arguments[:2] if name in ("link", "rename", "replace") else arguments[:1]
+    if name == "commit":
+        of = ()
+    paths = (Path(f"/proc/self/fd/{one}").readlink() if isinstance(one, int) else one for one in of)
+    return " ".join([name, *map(os.fspath, paths)])
 
 
 def live(order: dict[str, Any], settings: Settings, model: Model) -> None:
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    path = settings.database_file
-    if path.exists():
-        database = Database(path)
-    else:
-        database = prepare_database(path, backups=settings.state_dir / "backups", now=now_utc())
-    if order["trace"] is None:
-        drive(settings, model, database)
-    else:
-        kill = Kill(order["kill_at"], Path(order["trace"]))
-        kill.arm()
-        drive(settings, model, database)
-        kill.step("end")
-    database.close()
+    """Scan and judge until nothing is left to do."""
+    with by_hand(settings, model=model) as line:
+        kill = None
+        if order["trace"] is not None:
+            kill = Kill(order["kill_at"], Path(order["trace"]))
+            kill.arm()
+        line.work_until(
+            lambda: (
+                not any(line.room.backlog().values()) and not images.count_pending(line.database)
+            )
+        )
+        if kill is not None:
+            kill.step("end")
 
 
 def main() -> None:
@@ -150,7 +105,7 @@ def main() -> None:
             try:
                 live(order, settings, model)
                 code = 0
-            except BaseException:
+            except BaseException:  # noqa: BLE001 -- told in the log, and by the status
                 traceback.print_exc()
             finally:
                 sys.stderr.flush()

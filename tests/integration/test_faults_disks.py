@@ -12,6 +12,7 @@ import pytest
 from builders import (
     Station,
     assert_every_image_accounted_for,
+    by_hand,
     filesystem,
     full,
     obeying_permissions,
@@ -152,17 +153,32 @@ def test_a_reporting_tool_that_reads_for_long_holds_nothing_up(station: Station)
 def test_a_program_that_holds_the_database_longer_than_the_timeout_is_waited_out(
     station: Station,
 ) -> None:
-    with station.running():
-        station.drop_surfaces(2)
-        station.wait_for_images(2)
+    station.drop_surfaces(4)
+    with by_hand(station.settings(), busy_seconds=0.1) as line:
         with closing(sqlite3.connect(station.database, isolation_level=None)) as holder:
             holder.execute("BEGIN IMMEDIATE")
-            station.drop_surfaces(4, first=2)
-            assert "locked" in wait_for_trouble(station, "database")
+            line.work_until(lambda: "locked" in line.health.troubles().get("database", ""))
             assert len(list(station.folder("top-1").iterdir())) == 2
             holder.execute("ROLLBACK")
-        station.wait_for_images(6)
-        wait_until_mended(station)
+        line.work_until(lambda: station.count() == 4 and line.health.troubles() == {})
+        station.wait_for_images(4)
+    assert_every_image_accounted_for(station)
+
+
+def test_a_commit_that_fails_after_the_move_is_made_up_for(station: Station) -> None:
+    """The disk is full, say, when `done` is to be written: the files lie where they should."""
+    station.drop_surfaces(4)
+    with by_hand(station.settings(), busy_seconds=0.1) as line:
+        with closing(sqlite3.connect(station.database, isolation_level=None)) as holder:
+            holder.execute(
+                "CREATE TRIGGER full BEFORE UPDATE OF progress ON image "
+                "WHEN NEW.progress = 'moved' BEGIN SELECT RAISE(ABORT, 'full'); END"
+            )
+            line.work_until(lambda: "database" in line.health.troubles())
+            assert station.query("SELECT count(*) FROM image WHERE progress = 'pending'") == [(4,)]
+            assert list(station.folder("top-1").iterdir()) == []
+            holder.execute("DROP TRIGGER full")
+        line.work_until(lambda: not station.query("SELECT 1 FROM image WHERE progress = 'pending'"))
     assert_every_image_accounted_for(station)
 
 
@@ -259,20 +275,22 @@ def hanging(folder: Path) -> Iterator[None]:
         libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
 
 
-def test_a_share_that_hangs_is_told_and_holds_up_no_other_camera(station: Station) -> None:
-    hung = station.folder("top-1") / "share"
-    hung.mkdir()
+def test_a_share_that_hangs_is_told_and_holds_up_no_other_camera(
+    tmp_path: Path, model: Path
+) -> None:
+    intake = {"quiet_seconds": 1.0, "give_up_seconds": 1.0}
+    station = Station(root=tmp_path, model=model, tables={"intake": intake})
+    share = station.folder("top-1") / "share"
     with station.running():
-        with hanging(hung):
-            # An event names a file on the share; to look at it never ends.
-            station.drop("bottom-1", "before.jpg", surface_file(seed=1))
-            (station.folder("top-1") / "x.jpg").symlink_to(hung / "x.jpg")
-            station.wait_for_images(1)
+        station.drop_unannounced("top-1", "share/x.jpg", surface_file(seed=1))
+        wait_until(lambda: station.status()["cameras"][0]["waiting"] == 1)
+        with hanging(share):
+            # To look at what waits there never ends; nor does the rescan.
+            wait_for_trouble(station, "files of top-1")
             for number in range(3):
                 station.drop("bottom-1", f"{number}.jpg", surface_file(seed=10 + number))
-                station.wait_for_images(2 + number)
-        (station.folder("top-1") / "x.jpg").unlink()
-        station.drop("top-1", "after.jpg", surface_file(seed=2))
-        station.wait_for_images(5)
+                station.wait_for_images(1 + number)
+            assert "files of top-1" in station.troubles()
+        station.wait_for_images(4)
         wait_until_mended(station)
     assert_every_image_accounted_for(station)

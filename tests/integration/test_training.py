@@ -89,7 +89,7 @@ def test_a_model_folder_says_how_it_came_to_be(trained: Trained, manifest: Manif
     assert metadata.version.endswith(manifest.sha256[:8])
     assert metadata.preprocessing == PREPROCESSING_VERSION
     settings = json.loads(json.dumps(asdict(RECIPE)))
-    assert metadata.recipe == {**settings, "seed": 5, "imagenet_weights": False}
+    assert metadata.recipe == {**settings, "seed": 5, "started_from": None}
     assert metadata.metrics["images"] == {"fit": 30, "select": 15, "test": 12}
 
 

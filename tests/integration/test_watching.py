@@ -1,6 +1,5 @@
 """Events are hints, the folder is the truth (rows 27, 29, 30 and 40)."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -160,7 +159,7 @@ def test_a_long_backlog_of_one_camera_keeps_no_other_camera_waiting(station: Sta
 
 def test_descriptors_threads_and_waiting_files_do_not_grow_with_images(station: Station) -> None:
     def descriptors() -> int:
-        return len(os.listdir("/proc/self/fd"))
+        return len(list(Path("/proc/self/fd").iterdir()))
 
     with station.running():
         station.drop_surfaces(40)

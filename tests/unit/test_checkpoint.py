@@ -99,6 +99,10 @@ def test_a_model_folder_holds_safetensors_and_json_alone(model: Path) -> None:
             load_file(path)
 
 
+def test_the_service_may_read_a_model_that_another_user_wrote(model: Path) -> None:
+    assert {path.stat().st_mode & 0o444 for path in model.iterdir()} == {0o444}
+
+
 def test_what_a_killed_save_left_behind_is_replaced(
     tmp_path: Path, network: SurfaceNetwork
 ) -> None:

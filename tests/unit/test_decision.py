@@ -177,7 +177,7 @@ def test_while_commissioning_only_what_looks_much_like_a_known_defect_is_called_
     commissioning = decider_of(evidence, no_normal).decide(logits, features)
     less_familiar = [d for d in commissioning if d.reason is Reason.COMMISSIONING]
     called_defect = [d for d in commissioning if d.verdict is Verdict.DEFECT]
-    assert 0 < len(less_familiar) + sum(d.unknown for d in commissioning)
+    assert len(less_familiar) + sum(d.unknown for d in commissioning) > 0
     assert len(commissioning) - len(called_defect) == int(KNOWN_CALLED_UNSURE * len(labels))
     assert all(d.verdict is Verdict.UNSURE for d in less_familiar)
     assert min(d.novelty for d in less_familiar) > max(d.novelty for d in called_defect)

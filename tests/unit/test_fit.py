@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchvision.models import resnet18
 
 from models.decision import fit_temperature, softmax
-from models.network import stored_weights
+from models.network import load_network, stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
 from training.augmentation import Augmentation
 from training.dataset import Dataset
@@ -194,6 +194,16 @@ def test_training_can_start_from_imagenet_weights(
     assert torch.allclose(kept["backbone.layer3.0.conv1.weight"], expected, atol=1e-3)
     summed = original.state_dict()["conv1.weight"].sum(dim=1, keepdim=True)
     assert torch.allclose(kept["backbone.conv1.weight"], summed, atol=1e-3)
+
+
+def test_training_can_start_from_a_model_folder(
+    model: Path, few: Dataset, select_part: Dataset
+) -> None:
+    still = replace(TINY, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    result = train(few, select_part, still, weights=model)
+    kept, known = result.network.state_dict(), load_network(model)[0].state_dict()
+    for layer in ("backbone.conv1.weight", "backbone.layer4.1.conv2.weight"):
+        assert torch.allclose(kept[layer], known[layer], atol=1e-3)
 
 
 def test_a_file_without_weights_is_refused_before_training(

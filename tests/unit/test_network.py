@@ -112,6 +112,23 @@ def test_imagenet_weights_answer_to_grey_as_they_answer_to_three_grey_channels(
     assert torch.equal(network.backbone.fc.weight, head)
 
 
+@pytest.mark.parametrize("classes", [6, 7])
+@torch.inference_mode()
+def test_a_network_that_starts_from_another_sees_what_it_saw(
+    network: SurfaceNetwork, pictures: Tensor, classes: int
+) -> None:
+    torch.manual_seed(9)
+    new = SurfaceNetwork(classes).eval()
+    head = new.backbone.fc.weight.clone()
+    new.take_weights_of(network)
+    seen, known = new.activations(pictures), network.activations(pictures)
+    assert torch.equal(seen.features, known.features)
+    if classes == 6:
+        assert torch.equal(seen.logits, known.logits)
+    else:
+        assert torch.equal(new.backbone.fc.weight, head)
+
+
 def save_truncated(path: Path) -> None:
     torch.save(resnet18().state_dict(), path)
     path.write_bytes(path.read_bytes()[:-1000])
