@@ -412,12 +412,16 @@ def by_hand(
         database.close()
 
 
+def mount_memory(folder: Path, *, size: str) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "millwatch-test", str(folder)]
+    return os.geteuid() == 0 and subprocess.run(command, check=False).returncode == 0
+
+
 @contextmanager
 def filesystem(folder: Path, *, size: str) -> Iterator[None]:
     """A small filesystem of its own mounted on a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "millwatch-test", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+    if not mount_memory(folder, size=size):
         pytest.skip("only root may mount, and not in every container")
     try:
         yield

@@ -13,7 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, clean_environment, surface_file
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    clean_environment,
+    mount_memory,
+    surface_file,
+)
 
 ROOT = Path(__file__).parents[2]
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -91,26 +97,39 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 
 
 @pytest.fixture
-def memory() -> Iterator[Path]:
-    """A folder on another filesystem than the drop folders."""
+def here(tmp_path: Path) -> Iterator[Path]:
+    """A folder in memory where there is one: fsync costs nothing there, and a kill is no power loss."""
     if not os.access(MEMORY, os.W_OK):
-        pytest.skip(f"{MEMORY} is not there to be the other filesystem")
+        yield tmp_path / "here"
+        return
     folder = Path(tempfile.mkdtemp(prefix="millwatch-test-", dir=MEMORY))
     yield folder
     shutil.rmtree(folder)
 
 
+@pytest.fixture
+def elsewhere(tmp_path: Path, here: Path) -> Iterator[Path]:
+    """A folder on another filesystem."""
+    folder = tmp_path / "elsewhere"
+    mounted = mount_memory(folder, size="64m")
+    if folder.stat().st_dev == here.stat().st_dev:
+        pytest.skip("there is only one filesystem to be had")
+    yield folder
+    if mounted:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 Make = Callable[[int], Station]
 
 
-def maker(tmp_path: Path, model: Path, zygote: Zygote, other: Path | None) -> Make:
+def maker(here: Path, model: Path, zygote: Zygote, other: Path | None) -> Make:
     """Makes stations, each with images of every fate waiting, and a database that is ready."""
     files = [surface_file("scratches", seed=1), surface_file("patches", seed=2, form="png")]
     half = surface_file("crazing", seed=3)[:500]
 
     def make(number: int) -> Station:
-        root = tmp_path / f"station-{number}"
-        elsewhere = None if other is None else other / str(number)
+        root = here / f"station-{number}"
+        apart = None if other is None else other / str(number)
         station = Station(
             root=root,
             model=model,
@@ -118,9 +137,9 @@ def maker(tmp_path: Path, model: Path, zygote: Zygote, other: Path | None) -> Ma
             watch="polling",
             tables={
                 "intake": {"quiet_seconds": 0.0, "give_up_seconds": 0.0},
-                "review": {"folder": str((elsewhere or root) / "review")},
+                "review": {"folder": str((apart or root) / "review")},
             },
-            state=None if elsewhere is None else elsewhere / "state",
+            state=None if apart is None else apart / "state",
         )
         if number:
             station.state_dir.mkdir(parents=True)
@@ -166,24 +185,23 @@ def leftovers(station: Station) -> list[Path]:
 
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
-    model: Path, zygote: Zygote, memory: Path
+    here: Path, model: Path, zygote: Zygote
 ) -> None:
-    # In memory, where fsync costs nothing: a kill is no power loss.
-    assert_survives_each_kill(maker(memory, model, zygote, None), zygote)
+    assert_survives_each_kill(maker(here, model, zygote, None), zygote)
 
 
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_nothing(
-    tmp_path: Path, model: Path, zygote: Zygote, memory: Path
+    here: Path, elsewhere: Path, model: Path, zygote: Zygote
 ) -> None:
-    assert_survives_each_kill(maker(tmp_path, model, zygote, memory), zygote)
+    assert_survives_each_kill(maker(here, model, zygote, elsewhere), zygote)
 
 
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
-    tmp_path: Path, model: Path, zygote: Zygote, memory: Path, across: bool
+    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
 ) -> None:
-    make = maker(tmp_path, model, zygote, memory if across else None)
+    make = maker(here, model, zygote, elsewhere if across else None)
     chance = random.Random(7)  # noqa: S311 -- the same kills each time
     for number in range(1, 5):
         station = make(number)
@@ -196,9 +214,9 @@ def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
 
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_the_copy_is_durable_before_the_source_goes(
-    tmp_path: Path, model: Path, zygote: Zygote, memory: Path, across: bool
+    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
 ) -> None:
-    station = maker(tmp_path, model, zygote, memory if across else None)(1)
+    station = maker(here, model, zygote, elsewhere if across else None)(1)
     steps = zygote.steps(station)
     assert_every_image_accounted_for(station)
     (target,) = station.query("SELECT path FROM inspections WHERE filename = '1.jpg'")[0]
@@ -214,10 +232,10 @@ def test_the_copy_is_durable_before_the_source_goes(
 
 
 def test_no_image_is_renamed_out_of_a_watched_folder(
-    tmp_path: Path, model: Path, zygote: Zygote
+    here: Path, model: Path, zygote: Zygote
 ) -> None:
     """watchdog holds every event behind such a rename for half a second."""
-    station = maker(tmp_path, model, zygote, None)(1)
+    station = maker(here, model, zygote, None)(1)
     steps = zygote.steps(station)
     camera = str(station.folder("top-1"))
     renames = [step.split()[1:] for step in steps if step.startswith(f"rename {camera}")]
