@@ -1,0 +1,119 @@
+import hashlib
+import itertools
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from builders import surface_file
+
+from daemon.reading import Limits, MovedOnError, read
+from daemon.values import Delivery
+
+LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000, allow_zero_tail=False)
+HASHED_ONLY = Limits(max_pixels=1, max_bytes=1, allow_zero_tail=False)
+
+
+def delivered(path: Path, data: bytes) -> Delivery:
+    path.write_bytes(data)
+    status = path.stat()
+    return Delivery(
+        camera="top-1",
+        filename=path.name,
+        path=path,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_hash_and_pixels_come_from_the_same_bytes(tmp_path: Path) -> None:
+    data = surface_file(seed=1)
+    reading = read(delivered(tmp_path / "x.jpg", data), size=64, limits=LIMITS)
+    assert reading.sha256 == hashlib.sha256(data).hexdigest()
+    assert reading.pixels is not None
+    assert reading.pixels.shape == (64, 64)
+    reading.close()
+
+
+@contextmanager
+def writing_all_the_time(path: Path) -> Iterator[None]:
+    stop = threading.Event()
+
+    def write() -> None:
+        with path.open("r+b", buffering=0) as file:
+            for number in itertools.count():
+                if stop.is_set():
+                    return
+                os.pwrite(file.fileno(), b"%d" % number, 0)
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def test_a_file_that_is_written_to_while_it_is_read_is_judged_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.bmp"
+    path.write_bytes(bytes(64 << 20))
+    before = open_files()
+    with writing_all_the_time(path):
+        status = path.stat()
+        delivery = Delivery(
+            camera="top-1",
+            filename=path.name,
+            path=path,
+            inode=status.st_ino,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+        )
+        with pytest.raises(MovedOnError):
+            read(delivery, size=64, limits=HASHED_ONLY)
+    assert open_files() == before
+
+
+def test_what_was_replaced_or_removed_before_it_is_read_is_judged_again(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    delivery = delivered(path, surface_file(seed=1))
+    before = open_files()
+    other = tmp_path / "other.jpg"
+    other.write_bytes(surface_file(seed=1))
+    other.replace(path)
+    with pytest.raises(MovedOnError):
+        read(delivery, size=64, limits=LIMITS)
+    path.unlink()
+    with pytest.raises(MovedOnError):
+        read(delivery, size=64, limits=LIMITS)
+    assert open_files() == before
+
+
+def test_a_link_or_a_pipe_that_took_the_name_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    delivery = delivered(path, surface_file(seed=1))
+    path.rename(tmp_path / "elsewhere.jpg")
+    path.symlink_to(tmp_path / "elsewhere.jpg")
+    with pytest.raises(OSError, match="symbolic links"):
+        read(delivery, size=64, limits=LIMITS)
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(MovedOnError):
+        read(delivery, size=64, limits=LIMITS)
+
+
+def test_a_file_larger_than_the_limit_is_hashed_in_pieces_and_not_decoded(tmp_path: Path) -> None:
+    data = surface_file(seed=1)
+    reading = read(delivered(tmp_path / "x.jpg", data), size=64, limits=HASHED_ONLY)
+    assert reading.pixels is None
+    assert reading.unreadable is not None
+    assert reading.unreadable.reason == "too_many_bytes"
+    assert reading.sha256 == hashlib.sha256(data).hexdigest()
+    reading.close()

@@ -1,0 +1,187 @@
+"""Where an image goes, and what becomes of it when that fails."""
+
+import hashlib
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from daemon.routing import Folders, another_target, route
+from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
+from models.taxonomy import Verdict
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+DATA = b"the image"
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> Folders:
+    return Folders(
+        review=tmp_path / "review",
+        archive=tmp_path / "archive",
+        quarantine=tmp_path / "quarantine",
+        on_pass="archive",  # noqa: S106 -- no password
+    )
+
+
+def finding_of(tmp_path: Path, filename: str = "x.jpg", **fields: object) -> Finding:
+    path = tmp_path / "drop" / filename
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(DATA)
+    status = path.stat()
+    delivery = Delivery(
+        camera="top-1",
+        filename=filename,
+        path=path,
+        inode=status.st_ino,
+        size=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+    )
+    values = {"verdict": Verdict.DEFECT, "reason": "confident", "predicted_class": "scratches"}
+    values |= {"confidence": 0.876} | fields
+    return Finding(delivery=delivery, sha256=hashlib.sha256(DATA).hexdigest(), **values)  # type: ignore[arg-type]
+
+
+def intent_of(folders: Folders, finding: Finding, image_id: int = 7) -> Intent:
+    return Intent(
+        image_id=image_id,
+        delivery=finding.delivery,
+        sha256=finding.sha256,
+        plan=folders.plan(image_id, finding, lambda _: False),
+        verdict=finding.verdict,
+        reason=finding.reason,
+    )
+
+
+def test_a_defect_goes_to_check_under_a_name_that_tells_all(
+    folders: Folders, tmp_path: Path
+) -> None:
+    finding = finding_of(tmp_path, "deep/x.JPG")
+    finding = replace(finding, delivery=replace(finding.delivery, mtime_ns=1_772_366_400 * 10**9))
+    plan = folders.plan(7, finding, lambda _: False)
+    name = "top-1__20260301T120000Z__7__scratches-87.JPG"
+    assert plan.target == folders.review / "to_check" / "scratches" / "2026-03-01" / name
+
+
+def test_an_unknown_surface_goes_to_the_folder_unknown(folders: Folders, tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, verdict=Verdict.UNSURE, reason="unknown")
+    target = folders.plan(7, finding, lambda _: False).target
+    assert target is not None
+    assert target.relative_to(folders.review).parts[:2] == ("to_check", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("on_pass", "action"),
+    [("archive", Action.MOVE), ("leave", Action.LEAVE), ("delete", Action.DELETE)],
+)
+def test_what_passed_is_archived_left_or_deleted(
+    folders: Folders, tmp_path: Path, on_pass: str, action: Action
+) -> None:
+    finding = finding_of(tmp_path, verdict=Verdict.PASS)
+    folders = replace(folders, on_pass=on_pass)  # type: ignore[arg-type]
+    assert folders.plan(7, finding, lambda _: False).action is action
+
+
+def test_no_target_is_given_twice_nor_one_that_exists(folders: Folders, tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, verdict=Verdict.UNREADABLE)
+    first = folders.plan(7, finding, lambda _: False).target
+    assert first is not None
+    promised = {first, first.with_name("x__7.jpg")}
+    other = folders.plan(7, finding, promised.__contains__).target
+    assert other is not None
+    assert other not in promised
+    other.parent.mkdir(parents=True)
+    other.symlink_to("nowhere")
+    third = folders.plan(7, finding, promised.__contains__).target
+    assert third not in {*promised, other}
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "ä" * 125 + ".jpg", "\udcff" * 250 + ".jpg"])
+def test_a_name_with_its_reason_beside_it_fits_the_limit(
+    folders: Folders, tmp_path: Path, name: str
+) -> None:
+    finding = finding_of(tmp_path, name, verdict=Verdict.UNREADABLE)
+    intent = intent_of(folders, finding)
+    routed = route([intent], held={}, now=NOW)
+    assert [settled.progress for settled in routed.settled] == [Progress.MOVED]
+    (place,) = (path for path in folders.quarantine.rglob("*") if path.suffix == ".json")
+    assert json.loads(place.read_text())["image"] == 7
+
+
+def test_the_file_is_removed_where_the_policy_says_delete(folders: Folders, tmp_path: Path) -> None:
+    finding = finding_of(tmp_path, verdict=Verdict.PASS)
+    intent = intent_of(replace(folders, on_pass="delete"), finding)  # noqa: S106
+    (settled,) = route([intent], held={}, now=NOW).settled
+    assert (settled.progress, settled.path) == (Progress.DELETED, None)
+    assert not finding.delivery.path.exists()
+
+
+def test_with_policy_delete_another_file_of_the_name_stays(
+    folders: Folders, tmp_path: Path
+) -> None:
+    finding = finding_of(tmp_path, verdict=Verdict.PASS)
+    intent = intent_of(replace(folders, on_pass="delete"), finding)  # noqa: S106
+    finding.delivery.path.rename(tmp_path / "away.jpg")
+    finding.delivery.path.write_bytes(b"another")
+    (settled,) = route([intent], held={}, now=NOW).settled
+    assert settled.progress is Progress.DELETED
+    assert finding.delivery.path.read_bytes() == b"another"
+
+
+def test_a_taken_target_changes_nothing_and_another_is_found(
+    folders: Folders, tmp_path: Path
+) -> None:
+    intent = intent_of(folders, finding_of(tmp_path, verdict=Verdict.UNREADABLE))
+    target = intent.plan.target
+    assert target is not None
+    target.parent.mkdir(parents=True)
+    target.write_bytes(b"a stranger's")
+    reason = target.with_name("x.jpg.reason.json")
+    reason.write_text("a stranger's reason")
+    routed = route([intent], held={}, now=NOW)
+    assert (routed.taken, routed.settled) == ([intent], [])
+    assert intent.delivery.path.read_bytes() == DATA
+    (settled,) = route([another_target(intent, NOW)], held={}, now=NOW).settled
+    assert settled.path not in (None, target)
+    assert target.read_bytes() == b"a stranger's"
+    assert reason.read_text() == "a stranger's reason"
+
+
+def test_while_the_drop_folder_is_away_a_finished_move_is_not_called_done(
+    folders: Folders, tmp_path: Path
+) -> None:
+    """Its file may still be on the share, and would be found there once more."""
+    intent = intent_of(folders, finding_of(tmp_path))
+    drop = intent.delivery.path.parent
+    assert intent.plan.target is not None
+    intent.plan.target.parent.mkdir(parents=True)
+    intent.plan.target.write_bytes(DATA)
+    drop.rename(tmp_path / "share-away")
+    routed = route([intent], held={}, now=NOW)
+    assert routed.settled == []
+    assert [one.progress for one in routed.missing] == [Progress.MOVED]
+    (tmp_path / "share-away").rename(drop)
+    (settled,) = route([intent], held={}, now=NOW).settled
+    assert settled.progress is Progress.MOVED
+    assert not intent.delivery.path.exists()
+
+
+def test_what_is_nowhere_is_missing_and_not_yet_given_up(folders: Folders, tmp_path: Path) -> None:
+    intent = intent_of(folders, finding_of(tmp_path))
+    intent.delivery.path.unlink()
+    routed = route([intent], held={}, now=NOW)
+    assert [(one.progress, one.path) for one in routed.missing] == [(Progress.GONE, None)]
+    assert (routed.settled, routed.failed) == ([], [])
+
+
+def test_one_image_that_cannot_be_moved_keeps_no_other(folders: Folders, tmp_path: Path) -> None:
+    good = intent_of(folders, finding_of(tmp_path, "good.jpg"), 1)
+    bad = intent_of(folders, finding_of(tmp_path, "bad.jpg"), 2)
+    bad = replace(bad, plan=Plan(action=Action.MOVE, target=tmp_path / "file" / "bad.jpg"))
+    (tmp_path / "file").write_text("not a folder")
+    routed = route([bad, good], held={}, now=NOW)
+    assert [one.intent for one in routed.settled] == [good]
+    assert [intent for intent, _ in routed.failed] == [bad]
+    assert bad.delivery.path.read_bytes() == DATA
