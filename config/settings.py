@@ -152,6 +152,41 @@ class Policy(Table):
     )
 
 
+class Retention(Table):
+    archive_days: int = Field(
+        default=0, ge=0, description="Archived images are deleted after so many days; 0 for never."
+    )
+    quarantine_days: int = Field(default=0, ge=0, description="The same for images in quarantine.")
+    rows_days: int = Field(
+        default=0,
+        ge=0,
+        description="Records of images neither labelled nor in review are deleted after so many "
+        "days, with their files; 0 for never. Defect rates stay.",
+    )
+    make_room_below_gb: float = Field(
+        default=10.0,
+        ge=0,
+        description="With less free space, the oldest archived, then quarantined images are "
+        "deleted; 0 for never.",
+    )
+    pause_below_gb: float = Field(
+        default=1.0, ge=0, description="With less free space, images wait in their drop folders."
+    )
+
+    @field_validator("pause_below_gb")
+    @classmethod
+    def _makes_room_before_it_pauses(cls, pause: float, info: ValidationInfo) -> float:
+        make_room = info.data.get("make_room_below_gb")
+        if make_room and pause > make_room:
+            raise refuse(
+                f"pause_below_gb ({pause:g}) is more than make_room_below_gb ({make_room:g}): the line"
+                " would stand before old images make room",
+                "Make pause_below_gb at most make_room_below_gb, or that 0 to delete nothing.",
+                also="make_room_below_gb",
+            )
+        return pause
+
+
 class Retraining(Table):
     schedule: CronSchedule = Field(
         default="0 3 * * *", description="When to retrain, as cron writes it, in time_zone."
@@ -200,6 +235,7 @@ class Settings(Table):
     batching: Batching = Field(default=Batching(), description="How images are grouped.")
     model: Model = Field(default=Model(), description="Which network judges, and on what.")
     policy: Policy = Field(default=Policy(), description="What may pass, and what then.")
+    retention: Retention = Field(default=Retention(), description="What is kept, and for how long.")
     retraining: Retraining = Field(default=Retraining(), description="When a new model is made.")
     web: Web = Field(default=Web(), description="The review page.")
 

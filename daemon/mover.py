@@ -76,6 +76,8 @@ class Mover:
         try:
             return self._retry_page()
         except StoreError as error:
+            if error.damaged:
+                raise
             self._health.trouble("database", str(error))
             self.retry_later()
             return False, []

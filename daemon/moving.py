@@ -17,6 +17,8 @@ from typing import Final
 
 from daemon.values import Delivery
 
+REASON_SUFFIX: Final = ".reason.json"
+"""After the name of an image in quarantine: the file that says why it is there."""
 _CHUNK: Final = 1 << 20
 _FSYNC_UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 _LINK_IMPOSSIBLE: Final = {

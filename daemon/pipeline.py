@@ -94,21 +94,30 @@ class Pipeline:
             intents = self._record(findings)
             self._route(intents, readings)
         except StoreError as error:
-            self._set_aside(readings, "database", str(error))
+            if error.damaged:  # the next start refuses it, and names the backup
+                raise
+            if error.again_helps:
+                self._set_aside(readings, "database", str(error))
+            else:  # one of them may be to blame
+                self._carry_each(readings, error)
         except ModelFailedError as error:
             self._set_aside(readings, "judging", f"the model fails on every image: {error}")
         except Exception as error:
-            # Unforeseen. It must not end the watch on a line, nor harm the rest of the batch; what
-            # has a record by now is passed over, and moved by the mover.
-            if len(readings) > 1:
-                for reading in readings:
-                    self._carry([reading])
-                return
-            path = to_text(readings[0].delivery.path)
-            log.exception("failed", path=path)
-            self._passing_trouble("image", f"{path} failed: {error!r}; see the log")
-            self._hand_back([readings[0].delivery], RETRY_SECONDS)
-            self._mover.retry_later()
+            # Unforeseen. It must not end the watch on a line, nor harm the rest of the batch.
+            log.exception("failed", path=to_text(readings[0].delivery.path), images=len(readings))
+            self._carry_each(readings, error)
+
+    def _carry_each(self, readings: Sequence[Reading], error: Exception) -> None:
+        """Find the one that a batch fails on. What has a record by now is moved by the mover."""
+        if len(readings) > 1:
+            for reading in readings:
+                self._carry([reading])
+            return
+        delivery = readings[0].delivery
+        what = f"{to_text(delivery.path)} failed: {error!r}; see the log"
+        self._passing_trouble("image", what)
+        self._hand_back([delivery], RETRY_SECONDS)
+        self._mover.retry_later()
 
     def retry_if_due(self) -> bool:
         """Do some of the recorded plans that are not yet known to be done.

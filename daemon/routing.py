@@ -22,7 +22,6 @@ from models.taxonomy import UNKNOWN, Reason, Verdict
 log = structlog.get_logger(__name__)
 
 _NAME_BYTES: Final = 255
-_REASON_SUFFIX: Final = ".reason.json"
 _ORDINARY_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,8}")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -213,7 +212,7 @@ def _write_reason(intent: Intent, target: Path, now: datetime) -> None:
         "quarantined_at": timestamp(now.astimezone(UTC)),
     }
     text = json.dumps(document, indent=2) + "\n"
-    moving.write_durably(target.with_name(target.name + _REASON_SUFFIX), text)
+    moving.write_durably(target.with_name(target.name + moving.REASON_SUFFIX), text)
 
 
 def _move(folder: Path, image_id: int, finding: Finding, promised: Callable[[Path], bool]) -> Plan:
@@ -245,7 +244,7 @@ def _with_id(target: Path, image_id: int, *, extra: str = "") -> Path:
 
 def _shortened(stem: str, tail: str) -> str:
     """`stem + tail`, the stem cut so that name and reason file fit the 255 bytes of a name."""
-    room = _NAME_BYTES - len(_REASON_SUFFIX) - len(tail.encode("utf-8", "surrogateescape"))
+    room = _NAME_BYTES - len(moving.REASON_SUFFIX) - len(tail.encode("utf-8", "surrogateescape"))
     raw = stem.encode("utf-8", "surrogateescape")
     if len(raw) <= room:
         return stem + tail

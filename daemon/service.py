@@ -1,5 +1,6 @@
 """The service: composed, started, run and stopped."""
 
+import os
 import resource
 import signal
 import threading
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 from config.settings import Camera, Settings
 from daemon.clock import timestamp
 from daemon.control import ControlServer
+from daemon.disks import DiskMinder
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
@@ -24,11 +26,13 @@ from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
+from daemon.retention import Retention
 from daemon.serving import load_serving_model
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.store.models import remember_current
 from daemon.store.upgrading import prepare_database
+from daemon.supervisor import Supervisor
 from models.registry import Model
 
 log = structlog.get_logger(__name__)
@@ -83,6 +87,9 @@ class Service:
             health=self._health,
             clock=clock,
         )
+        self._retention = Retention(settings, database=database, health=self._health, clock=clock)
+        self._disks = DiskMinder(settings, health=self._health)
+        self._supervisor = Supervisor(os.environ)
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
         self._control = ControlServer(settings.state_dir, {"status": self.status})
 
@@ -106,17 +113,21 @@ class Service:
                 runtime=self._model.runtime.name,
                 cameras=len(self._minders),
             )
+            self._supervisor.ready(self._in_words())
             while not self._stopping.is_set():
                 _check(threads)
                 self.step()
+                self._supervisor.alive(self._in_words())
         finally:
             self._stop(threads)
 
     def _stop(self, threads: list[threading.Thread]) -> None:
         self._stopping.set()
+        self._supervisor.stopping()
         self._control.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         self._pipeline.close(seconds=_STOP_SECONDS)
+        self._retention.close(seconds=0.0)
         for thread in threads:
             if thread.is_alive():
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))
@@ -126,9 +137,16 @@ class Service:
         """Do some work, or wait a little for some."""
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
-        more = self._pipeline.retry_if_due()
+        more = self._pipeline.retry_if_due() or self._retention.step()
+        if self._disks.must_pause():
+            self._room.rest(_IDLE_SECONDS, now=time.monotonic())
         if not self._pipeline.step() and not more:
             self._pipeline.wait(_IDLE_SECONDS)
+
+    def _in_words(self) -> str:
+        recorded = self._pipeline.verdicts.total()
+        troubles = len(self._health.troubles())
+        return f"{recorded} images recorded" + (f", troubles: {troubles}" if troubles else "")
 
     def status(self) -> dict[str, Any]:
         """What the daemon is doing, as JSON values."""
@@ -188,6 +206,7 @@ def serve(
 
     Raises:
         AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
+        StoreError: the database cannot be opened now, or was found damaged.
         ThreadDiedError: something unforeseen.
     """
     if stopping is None:

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torchvision.models import resnet18
 
 from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
+from models.resnet18 import ResNet18
 
 FEATURES = 512
 _MIN_CONTRAST = 8.0
@@ -33,7 +33,7 @@ class Activations:
 
 
 class SurfaceNetwork(nn.Module):
-    """torchvision's ResNet18 with one input channel (He et al. 2016, arXiv:1512.03385).
+    """A ResNet18 with one input channel.
 
     Each picture is brought to zero mean and unit variance by itself, so that the exposure of the
     camera and the gain of its sensor do not matter; only what lies within the picture does.
@@ -41,9 +41,7 @@ class SurfaceNetwork(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.backbone = resnet18(num_classes=classes)
-        self.backbone.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        nn.init.kaiming_normal_(self.backbone.conv1.weight, mode="fan_out", nonlinearity="relu")
+        self.backbone = ResNet18(channels=1, classes=classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` for grey pictures `(N, H, W)`, uint8 or float in 0..255."""

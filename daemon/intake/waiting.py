@@ -176,7 +176,7 @@ class WaitingRoom:
     def rest(self, seconds: float, *, now: float) -> None:
         """Give nothing to judge for a while: what is judged now could not be recorded."""
         with self._changed:
-            self._resting_until = now + seconds
+            self._resting_until = max(self._resting_until, now + seconds)
 
     def wait(self, seconds: float, *, now: float, without: Collection[str] = ()) -> None:
         """Return when a file may be due, something was named, or the time is over."""

@@ -21,6 +21,7 @@ _PASSING: Final = {
     "READONLY": "Mend its permissions; if the file was replaced or removed, start Millwatch again",
     "IOERR": "Look after its disk (`dmesg` may say more)",
 }
+_DAMAGED: Final = {"CORRUPT", "NOTADB"}
 _LASTING: Final = "Stop Millwatch and run `millwatch check`; a backup may have to be put back"
 
 
@@ -29,11 +30,13 @@ class StoreError(Exception):
 
     Attributes:
         again_helps: whether it may work later, when space is free or another program has ended.
+        damaged: whether the file itself is: nothing can be recorded until a backup is put back.
     """
 
-    def __init__(self, message: str, *, again_helps: bool = True) -> None:
+    def __init__(self, message: str, *, again_helps: bool = True, damaged: bool = False) -> None:
         super().__init__(message)
         self.again_helps = again_helps
+        self.damaged = damaged
 
 
 class Database:
@@ -84,10 +87,12 @@ class Database:
 def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:
     """What to raise where SQLite said no."""
     _, _, kind = str(getattr(cause, "sqlite_errorname", "")).partition("_")
-    step = _PASSING.get(kind.partition("_")[0])
+    kind = kind.partition("_")[0]
+    step = _PASSING.get(kind)
     return StoreError(
         f"the database {path} could not be {deed}: {cause}; nothing was changed. {step or _LASTING}",
         again_helps=step is not None or isinstance(cause, OSError),
+        damaged=kind in _DAMAGED,
     )
 
 
@@ -104,6 +109,8 @@ def _open(path: Path, busy_seconds: float) -> Engine:
         # In WAL mode NORMAL may lose the last commits on power loss; the files would have moved.
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
+        # What a long reader made the log grow to is given back to the disk.
+        connection.execute("PRAGMA journal_size_limit = 16777216")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:

@@ -23,6 +23,10 @@ metadata: Final = MetaData()
 STILL_THERE: Final = text("progress IN ('pending', 'left', 'gone')")
 PENDING: Final = text("progress = 'pending'")
 IN_FORCE: Final = text("undone_at IS NULL")
+KEPT: Final = text("progress = 'moved' AND verdict IN ('pass', 'unreadable')")
+"""Files in archive and quarantine, which may be deleted in time."""
+ENDED: Final = text("progress IN ('left', 'deleted', 'gone')")
+"""Images that have no file of ours."""
 
 # SQLite gives an id by itself only to a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -70,6 +74,8 @@ Index(
 Index("image_target", image.c.target, unique=True)
 Index("image_pending", image.c.id, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("image_captured_at", image.c.captured_at)
+Index("image_kept", image.c.verdict, image.c.id, sqlite_where=KEPT, postgresql_where=KEPT)
+Index("image_ended", image.c.id, sqlite_where=ENDED, postgresql_where=ENDED)
 
 tally: Final = Table(
     "tally",
@@ -100,6 +106,7 @@ Index(
     sqlite_where=IN_FORCE,
     postgresql_where=IN_FORCE,
 )
+Index("label_image", label.c.image_id)  # else to delete an image reads every label
 
 model: Final = Table(
     "model",

@@ -26,6 +26,7 @@ from daemon.store.upgrading import (
     prepare_database,
 )
 
+HEAD = ScriptDirectory(str(MIGRATIONS)).get_current_head()
 ADD_COLUMN = '    op.add_column("tally", sa.Column("weight", sa.Integer, server_default="7"))\n'
 
 
@@ -171,7 +172,7 @@ def test_an_older_database_is_copied_and_then_upgraded_with_all_its_data(
     made(tmp_path, 1, 2)
     add_migration(later, ADD_COLUMN)
     (tmp_path / "backups").mkdir()
-    (tmp_path / "backups" / "millwatch-0001-20260302T120000Z.part").write_text("of a power cut")
+    (tmp_path / "backups" / f"millwatch-{HEAD}-20260302T120000Z.part").write_text("of a power cut")
 
     store = prepare(tmp_path, scripts=later)
 
@@ -181,8 +182,8 @@ def test_an_older_database_is_copied_and_then_upgraded_with_all_its_data(
     assert query(store.path, "SELECT images, weight FROM tally") == [(2, 7)]
     assert query(store.path, "SELECT version_num FROM alembic_version") == [("later",)]
     (backup,) = backups(tmp_path)
-    assert backup.name == "millwatch-0001-20260302T120000Z.db"
-    assert query(backup, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert backup.name == f"millwatch-{HEAD}-20260302T120000Z.db"
+    assert query(backup, "SELECT version_num FROM alembic_version") == [(HEAD,)]
     assert query(backup, "SELECT count(*) FROM image") == [(2,)]
     prepare(tmp_path, scripts=later, days=2).close()
     assert backups(tmp_path) == [backup], "one upgrade, one backup"
@@ -247,7 +248,7 @@ def test_without_room_for_the_backup_nothing_is_upgraded(tmp_path: Path, later: 
     (tmp_path / "backups").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="could not be backed up"):
         prepare(tmp_path, scripts=later)
-    assert query(path, "SELECT version_num FROM alembic_version") == [("0001",)]
+    assert query(path, "SELECT version_num FROM alembic_version") == [(HEAD,)]
 
 
 # --- refusing --------------------------------------------------------------------------------------
@@ -276,7 +277,7 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path, later: Path)
         ["CREATE TABLE alembic_version (version_num)"],
         [
             "CREATE TABLE alembic_version (version_num)",
-            "INSERT INTO alembic_version VALUES ('0001')",
+            f"INSERT INTO alembic_version VALUES ('{HEAD}')",
             "CREATE TABLE invoices (id)",
         ],
     ],

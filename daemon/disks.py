@@ -1,0 +1,83 @@
+"""How much room there is on the disks that the service cannot do without."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from config.settings import Settings
+from daemon.health import Health
+from daemon.names import to_text
+
+_GB: Final = 1e9
+_PAUSE_SHARE: Final = 0.01
+_LOOK_SECONDS: Final = 5.0
+_LONG_LOG: Final = 256 << 20
+"""SQLite starts its log anew after 4 MB, unless another program reads the database meanwhile."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Room:
+    """The room on one filesystem, in bytes."""
+
+    total: int
+    free: int
+
+    @classmethod
+    def of(cls, folder: Path) -> Self:
+        """Raises OSError when the folder is not there."""
+        status = os.statvfs(folder)
+        return cls(total=status.f_blocks * status.f_frsize, free=status.f_bavail * status.f_frsize)
+
+    def is_below(self, gigabytes: float, *, at_most: float) -> bool:
+        """Whether less is free than that, which counts as no more than a share of the disk."""
+        return self.free < min(gigabytes * _GB, at_most * self.total)
+
+
+class DiskMinder:
+    """Says when the line must stand still, before the database's disk is full."""
+
+    def __init__(self, settings: Settings, *, health: Health) -> None:
+        self._pause_below_gb = settings.retention.pause_below_gb
+        self._folders = {settings.state_dir, settings.database_file.parent}
+        self._log = settings.database_file.with_name(settings.database_file.name + "-wal")
+        self._health = health
+        self._look_at = 0.0
+        self._must_pause = False
+
+    def must_pause(self) -> bool:
+        """Whether so little room is left that no image may be judged."""
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+            self._must_pause = self._mind_room()
+            self._mind_log()
+        return self._must_pause
+
+    def _mind_room(self) -> bool:
+        for folder in self._folders:
+            try:
+                room = Room.of(folder)
+            except OSError:  # what is written there will tell
+                continue
+            if room.is_below(self._pause_below_gb, at_most=_PAUSE_SHARE):
+                self._health.trouble(
+                    "space",
+                    f"the disk of {to_text(folder)} is almost full ({room.free / 1e6:.1f} MB free), "
+                    "and images wait in their drop folders; free space there, it goes on by "
+                    "itself. Nothing labelled or in review is ever deleted to make room",
+                )
+                return True
+        self._health.mended("space")
+        return False
+
+    def _mind_log(self) -> None:
+        size = self._log.stat().st_size if self._log.exists() else 0
+        if size > _LONG_LOG:
+            self._health.trouble(
+                "database log",
+                f"{to_text(self._log)} has grown to {size >> 20} MiB: a program has been reading the "
+                "database for long. End it, then the log shrinks by itself",
+            )
+        else:
+            self._health.mended("database log")

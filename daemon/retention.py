@@ -1,0 +1,247 @@
+"""Deleting in time what may be deleted.
+
+Only archived and quarantined images are ever deleted, the oldest first; what is in review or
+labelled is not. A file goes first and its record is changed after it, because on a full disk nothing
+can be recorded until something was deleted. A kill between the two leaves a record of a file that
+is absent; the oldest records are looked at again after each start.
+"""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime, timedelta
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from daemon.clock import timestamp
+from daemon.disks import Room
+from daemon.health import Health
+from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.moving import REASON_SUFFIX, fsync_folder
+from daemon.names import to_text
+from daemon.store import expiry
+from daemon.store.database import Database, StoreError
+from daemon.store.expiry import Old
+from daemon.values import Progress
+from models.taxonomy import Verdict
+
+log = structlog.get_logger(__name__)
+
+_PAGE: Final = 100
+_ROUND_SECONDS: Final = 5.0
+_AGES_SECONDS: Final = 3600.0
+_YOUNGEST: Final = timedelta(hours=1)
+"""Nothing younger is deleted to make room: somebody may be looking for it."""
+_MAKE_ROOM_SHARE: Final = 0.1
+_JUMP: Final = timedelta(hours=1)
+_MISTRUST_SECONDS: Final = 86_400.0
+
+
+class Retention:
+    """Deletes a page of files or records at each step. One thread calls it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._state_dir = settings.state_dir
+        self._keep = settings.retention
+        self._roots = {
+            Verdict.PASS: settings.archive_folder,
+            Verdict.UNREADABLE: settings.quarantine_folder,
+        }
+        self._database = database
+        self._health = health
+        self._clock = clock
+        self._trust = _ClockTrust(clock, health)
+        self._lanes = Lanes()
+        self._round: Iterator[None] = self._mend()
+        self._round_at = 0.0
+        self._ages_at = 0.0
+        self._failed = False
+
+    def step(self) -> bool:
+        """Do a little. Returns whether there is more to do at once."""
+        if time.monotonic() < self._round_at:
+            return False
+        try:
+            next(self._round)
+        except StopIteration:
+            pass
+        except StoreError as error:
+            self._health.trouble("retention", str(error))
+        except OSError as error:
+            self._tell(self._state_dir, error)
+        else:
+            return True
+        self._round = self._one_round()
+        self._round_at = time.monotonic() + _ROUND_SECONDS
+        return False
+
+    def close(self, *, seconds: float) -> None:
+        self._lanes.close(seconds=seconds)
+
+    def _one_round(self) -> Iterator[None]:
+        self._failed = False
+        if self._keep.make_room_below_gb:
+            yield from self._make_room()
+        trusted = self._trust.is_trusted()
+        if trusted and time.monotonic() >= self._ages_at:
+            self._ages_at = time.monotonic() + _AGES_SECONDS
+            days = self._keep.rows_days
+            yield from self._delete_aged(Verdict.PASS, self._keep.archive_days, days)
+            yield from self._delete_aged(Verdict.UNREADABLE, self._keep.quarantine_days, days)
+            yield from self._forget_aged()
+        if not self._failed:
+            self._health.mended("retention")
+
+    def _mend(self) -> Iterator[None]:
+        """Finish what a kill interrupted: record the deletion of files that are absent."""
+        for verdict in self._roots:
+            page = expiry.kept_files(self._database, verdict, after=0, limit=_PAGE)
+            absent = [old for old in page if old.path is not None and not old.path.exists()]
+            self._delete(verdict, absent, "absent")
+            yield
+
+    def _make_room(self) -> Iterator[None]:
+        limit = timestamp(self._clock() - _YOUNGEST)
+        for verdict in self._roots:
+            for page in self._pages(verdict, limit):
+                room = Room.of(self._state_dir)
+                if not room.is_below(self._keep.make_room_below_gb, at_most=_MAKE_ROOM_SHARE):
+                    return
+                self._delete(verdict, page, "to make room")
+                yield
+
+    def _delete_aged(self, verdict: Verdict, *days: int) -> Iterator[None]:
+        if not any(days):
+            return
+        limit = timestamp(self._clock() - timedelta(days=min(filter(None, days))))
+        for page in self._pages(verdict, limit):
+            self._delete(verdict, page, "its time is over")
+            yield
+
+    def _pages(self, verdict: Verdict, limit: str) -> Iterator[list[Old]]:
+        read = partial(expiry.kept_files, self._database, verdict)
+        return _older(read, limit)
+
+    def _delete(self, verdict: Verdict, olds: Sequence[Old], why: str) -> None:
+        """Delete files, make it durable, then record it."""
+        root = self._roots[verdict]
+        # An empty folder may be where a disk belongs that is not mounted now.
+        if not root.is_dir() or not any(root.iterdir()):
+            return
+        deleted: list[Old] = []
+        for old in olds:
+            if old.path is None or not old.path.is_relative_to(root):
+                continue
+            try:
+                _unlink(old.path)
+            except OSError as error:
+                self._tell(old.path, error)
+            else:
+                deleted.append(old)
+        folders = {old.path.parent for old in deleted if old.path is not None}
+        for folder in filter(Path.is_dir, folders):
+            fsync_folder(folder)
+        if deleted:
+            expiry.deleted(self._database, [old.image_id for old in deleted])
+            log.info("deleted", images=len(deleted), verdict=verdict.value, why=why)
+        for folder in folders:
+            with suppress(OSError):  # not empty, most likely
+                folder.rmdir()
+
+    def _tell(self, path: Path, error: OSError) -> None:
+        self._health.trouble(
+            "retention",
+            f"{to_text(path)} cannot be deleted: {error.strerror}; mend its permissions, it is "
+            "tried again by itself",
+        )
+        self._failed = True
+
+    def _forget_aged(self) -> Iterator[None]:
+        if not self._keep.rows_days:
+            return
+        limit = timestamp(self._clock() - timedelta(days=self._keep.rows_days))
+        for page in _older(partial(expiry.ended, self._database), limit):
+            left = self._still_there(old for old in page if old.progress is Progress.LEFT)
+            forgotten = [old.image_id for old in page if old.image_id not in left]
+            if forgotten:
+                expiry.forget(self._database, forgotten)
+                log.info("records deleted", images=len(forgotten))
+            yield
+
+    def _still_there(self, olds: Iterable[Old]) -> set[int]:
+        """Those whose file may still lie in the drop folder: it would be judged again."""
+        by_camera: dict[str, list[Old]] = defaultdict(list)
+        for old in olds:
+            by_camera[old.camera].append(old)
+        work = {camera: partial(_lie_there, group) for camera, group in by_camera.items()}
+        results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
+        unknown = {old.image_id for name in by_camera.keys() - results for old in by_camera[name]}
+        return unknown.union(*results.values())
+
+
+class _ClockTrust:
+    """Whether ages may be acted upon: a clock that jumped ahead makes every image old."""
+
+    def __init__(self, clock: Callable[[], datetime], health: Health) -> None:
+        self._clock = clock
+        self._health = health
+        self._seen = clock(), time.monotonic()
+        self._trusted_from = 0.0
+
+    def is_trusted(self) -> bool:
+        wall, steady = self._clock(), time.monotonic()
+        jump = wall - self._seen[0] - timedelta(seconds=steady - self._seen[1])
+        self._seen = wall, steady
+        if jump > _JUMP:
+            self._trusted_from = steady + _MISTRUST_SECONDS
+            self._health.trouble(
+                "clock",
+                f"the clock jumped ahead by {jump} to {timestamp(wall)}; see whether it is right. "
+                "For a day nothing is deleted because of its age",
+            )
+        trusted = steady >= self._trusted_from
+        if trusted:
+            self._health.mended("clock")
+        return trusted
+
+
+def _older(read: Callable[..., list[Old]], limit: str) -> Iterator[list[Old]]:
+    """Pages of what was recorded before a time. Ids grow with time, so the first without is the last."""
+    after = 0
+    while page := read(after=after, limit=_PAGE):
+        after = page[-1].image_id
+        older = [old for old in page if old.recorded_at < limit]
+        if not older:
+            return
+        yield older
+
+
+def _unlink(path: Path) -> None:
+    path.with_name(path.name + REASON_SUFFIX).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
+
+
+def _lie_there(olds: Iterable[Old]) -> set[int]:
+    there: set[int] = set()
+    for old in olds:
+        try:
+            if old.path is not None:
+                old.path.lstat()
+                there.add(old.image_id)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:  # a share that is away
+            there.add(old.image_id)
+    return there
