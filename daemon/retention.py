@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -64,7 +65,7 @@ class Retention:
         self._clock = clock
         self._trust = _ClockTrust(clock, health)
         self._lanes = Lanes()
-        self._round: Iterator[None] = self._mend()
+        self._round: Iterator[None] = chain(self._mend(), self._one_round())
         self._round_at = 0.0
         self._ages_at = 0.0
         self._failed = False
@@ -208,7 +209,7 @@ class _ClockTrust:
             self._trusted_from = steady + _MISTRUST_SECONDS
             self._health.trouble(
                 "clock",
-                f"the clock jumped ahead by {jump} to {timestamp(wall)}; see whether it is right. "
+                f"the clock jumped ahead by {timedelta(seconds=round(jump.total_seconds()))} to {timestamp(wall)}; see whether it is right. "
                 "For a day nothing is deleted because of its age",
             )
         trusted = steady >= self._trusted_from
