@@ -21,6 +21,7 @@ from daemon.control import ControlServer
 from daemon.disks import DiskMinder
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
+from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.moving import make_folder
@@ -90,6 +91,7 @@ class Service:
         self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
+        self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
         self._control = ControlServer(settings.state_dir, {"status": self.status})
 
@@ -163,7 +165,7 @@ class Service:
                     "name": minder.name,
                     "folder": to_text(minder.folder),
                     "watching": minder.watching,
-                    "waiting": backlog[minder.name],
+                    "waiting": max(backlog[minder.name], minder.backlog),
                 }
                 for minder in self._minders
             ],
@@ -189,6 +191,7 @@ class Service:
             room=self._room,
             rule=NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore),
             known=lambda deliveries: images.known(self._database, deliveries),
+            mounts=self._mounts,
             health=self._health,
             rescan_seconds=settings.intake.rescan_seconds,
             marker_suffix=settings.intake.marker_suffix,

@@ -27,6 +27,7 @@ from config.settings import Settings
 from daemon.control import NoDaemonError, ask
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
+from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.names import from_text
@@ -55,11 +56,17 @@ def surface_file(surface: str = "scratches", *, seed: int = 0, form: str = "jpeg
     return encode(draw_surface(surface, seed=seed, height=96, width=96), form)  # type: ignore[arg-type]
 
 
-def write_model(folder: Path, classes: Sequence[str] = KNOWN_DEFECTS, *, seed: int = 0) -> Path:
+def write_model(
+    folder: Path,
+    classes: Sequence[str] = KNOWN_DEFECTS,
+    *,
+    seed: int = 0,
+    input_size: int = INPUT_SIZE,
+) -> Path:
     """A real ResNet18 with random convolutions, whose last layer is fitted to drawn surfaces."""
     torch.manual_seed(seed)
     network = SurfaceNetwork(len(classes))
-    pixels, labels = _drawn(classes, range(20))
+    pixels, labels = _drawn(classes, range(20), input_size)
     network.train()
     with torch.no_grad():
         for module in network.modules():
@@ -71,7 +78,7 @@ def write_model(folder: Path, classes: Sequence[str] = KNOWN_DEFECTS, *, seed: i
     _fit_last_layer(network, features, labels)
     half_precision(network)
     runtime = TorchRuntime(network, device="cpu")
-    held_out, held_out_labels = _drawn(classes, range(100, 110))
+    held_out, held_out_labels = _drawn(classes, range(100, 110), input_size)
     outputs = runtime.infer(held_out)
     evidence = collect_evidence(
         fitted_features=runtime.infer(pixels).features,
@@ -82,7 +89,7 @@ def write_model(folder: Path, classes: Sequence[str] = KNOWN_DEFECTS, *, seed: i
     metadata = Metadata(
         version=f"tiny-{len(classes)}-{seed}",
         classes=tuple(classes),
-        input_size=INPUT_SIZE,
+        input_size=input_size,
         created_at="2026-01-01T00:00:00Z",
         manifest_sha256="0" * 64,
     )
@@ -90,9 +97,11 @@ def write_model(folder: Path, classes: Sequence[str] = KNOWN_DEFECTS, *, seed: i
     return folder
 
 
-def _drawn(classes: Sequence[str], seeds: range) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+def _drawn(
+    classes: Sequence[str], seeds: range, size: int
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     pixels = [
-        decode(surface_file(name, seed=seed), size=INPUT_SIZE).pixels
+        decode(surface_file(name, seed=seed), size=size).pixels
         for name in classes
         for seed in seeds
     ]
@@ -394,6 +403,7 @@ def by_hand(
             room=room,
             rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
             known=lambda deliveries: images.known(database, deliveries),
+            mounts=MountMemory(settings.state_dir / "drop_folders.json"),
             health=health,
             rescan_seconds=intake.rescan_seconds,
             marker_suffix=intake.marker_suffix,

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -12,9 +13,9 @@ import structlog
 
 from config.settings import Camera
 from daemon.health import Health
-from daemon.intake.mounts import is_network_filesystem
+from daemon.intake.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.intake.names import NameRule
-from daemon.intake.scanning import scan
+from daemon.intake.scanning import count_images, scan
 from daemon.intake.waiting import WaitingRoom
 from daemon.intake.watching import FolderWatch, WatchError
 from daemon.names import to_text
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _CHUNK: Final = 500
 _POLLING_SECONDS: Final = 1.0
+_COUNT_SECONDS: Final = 10.0
 _STUCK_SECONDS: Final = 30.0
 Known = Callable[[Sequence[Delivery]], set[Delivery]]
 
@@ -39,6 +41,7 @@ class CameraMinder:
         room: WaitingRoom,
         rule: NameRule,
         known: Known,
+        mounts: MountMemory,
         health: Health,
         rescan_seconds: float,
         marker_suffix: str,
@@ -49,14 +52,16 @@ class CameraMinder:
         self._room = room
         self._rule = rule
         self._known = known
+        self._mounts = mounts
         self._health = health
         self._rescan_seconds = rescan_seconds
         self._marker_suffix = marker_suffix
         self._stopping = stopping
         self._watch: FolderWatch | None = None
         self._polled = camera.watch == "polling"
-        self._device: int | None = None
         self._busy_since: float | None = None
+        self._backlog = 0
+        self._count_at = 0.0
 
     @property
     def name(self) -> str:
@@ -72,6 +77,11 @@ class CameraMinder:
         if self._watch:
             return "inotify"
         return "polling" if self._polled else "lost"
+
+    @property
+    def backlog(self) -> int:
+        """Images in the folder, counted now and then while they are more than the room has places."""
+        return self._backlog
 
     def run(self) -> None:
         """Until told to stop."""
@@ -118,6 +128,7 @@ class CameraMinder:
                     break
                 found += len(chunk)
                 self._offer(chunk)
+            self._backlog = 0
             self._mind_mount(found)
         except OSError as error:
             self._disarm()
@@ -155,8 +166,18 @@ class CameraMinder:
                 delivery.camera, delivery.filename, closed=False, now=time.monotonic()
             ):
                 self._busy_since = time.monotonic()
+                self._count_backlog()
                 if self._stopping.wait(0.2):
                     return
+
+    def _count_backlog(self) -> None:
+        """Of a folder that holds more images than there are places: for whoever asks how far it is."""
+        if time.monotonic() < self._count_at:
+            return
+        self._count_at = time.monotonic() + max(self._rescan_seconds, _COUNT_SECONDS)
+        with suppress(OSError):  # the scan itself will tell
+            self._backlog = count_images(self._folder, self._rule)
+            log.info("backlog", camera=self._camera.name, images=self._backlog)
 
     def _mind_watch(self) -> None:
         """Arm the watch, or arm it anew where it died or the folder was replaced."""
@@ -182,10 +203,10 @@ class CameraMinder:
 
     def _mind_mount(self, found: int) -> None:
         """Tell an idle camera from a share that is not mounted: its empty mount point is no share."""
-        device = self._folder.stat().st_dev
+        mount = mount_of(self._folder)
         trouble = f"mount {self._camera.name}"
-        if self._device in (None, device) or found:
-            self._device = device
+        if found or self._mounts.is_the_same(self._folder, mount):
+            self._mounts.remember(self._folder, mount)
             self._health.mended(trouble)
         else:
             self._health.trouble(

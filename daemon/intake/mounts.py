@@ -1,9 +1,15 @@
-"""What kind of filesystem a folder lies on."""
+"""What kind of filesystem a folder lies on, and whether it is the one that belongs there."""
 
+import json
 import os
 import re
+import threading
+from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
+
+from daemon.moving import write_durably
+from daemon.names import to_text
 
 _SEND_NO_EVENTS: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "vboxsf")
 
@@ -11,19 +17,52 @@ _SEND_NO_EVENTS: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "gl
 _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
+class Mount(NamedTuple):
+    """Where a filesystem is mounted and of what type it is."""
+
+    point: str
+    kind: str
+
+
 def is_network_filesystem(folder: Path) -> bool:
     """Whether the folder is on a share, whose changes from elsewhere cause no inotify event."""
-    return filesystem_of(folder).startswith(_SEND_NO_EVENTS)
+    return mount_of(folder).kind.startswith(_SEND_NO_EVENTS)
 
 
-def filesystem_of(folder: Path) -> str:
-    """The type in `/proc/self/mountinfo` (proc(5)) of the mount with the longest matching path."""
+def mount_of(folder: Path) -> Mount:
+    """The line of `/proc/self/mountinfo` (proc(5)) with the longest matching path."""
     wanted = os.fspath(folder.resolve())
-    best, kind = "", ""
+    best = Mount("", "")
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         mount, _, source = line.partition(" - ")
         point = _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), mount.split(" ")[4])
         inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, source.split(" ")[0]
-    return kind
+        if inside and len(point) >= len(best.point):
+            best = Mount(point, source.split(" ")[0])
+    return best
+
+
+class MountMemory:
+    """Which mount held each drop folder when images were last found there, over restarts.
+
+    A share that is not mounted leaves an empty folder behind, which looks like a camera that is idle.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+        self._mounts: dict[str, list[str]] = {}
+        with suppress(OSError, ValueError):  # a memory that is lost is made anew
+            self._mounts = dict(json.loads(file.read_text()))
+
+    def is_the_same(self, folder: Path, mount: Mount) -> bool:
+        with self._lock:
+            return self._mounts.get(to_text(folder), list(mount)) == list(mount)
+
+    def remember(self, folder: Path, mount: Mount) -> None:
+        with self._lock:
+            if self._mounts.get(to_text(folder)) == list(mount):
+                return
+            self._mounts[to_text(folder)] = list(mount)
+            with suppress(OSError):  # remembered until the next start at least
+                write_durably(self._file, json.dumps(self._mounts, indent=2) + "\n")
