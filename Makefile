@@ -8,7 +8,7 @@ CONFIG ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 
-.PHONY: demo run test lint bench lock clean
+.PHONY: demo run test lint bench soak fuzz lock clean
 
 demo: $(READY)
 	$(BIN)/millwatch demo
@@ -27,6 +27,14 @@ lint: $(READY)
 
 bench: $(READY)
 	$(BIN)/pytest -m benchmark -s tests/benchmarks
+
+# A line that is killed again and again while cameras write: SOAK_IMAGES, SOAK_CYCLES, SOAK_SEED.
+soak: $(READY)
+	$(BIN)/pytest -m soak -s tests/soak
+
+# Made-up picture files for ten minutes: FUZZ_SECONDS, FUZZ_SEED.
+fuzz: $(READY)
+	$(BIN)/pytest -m fuzz -s tests/fuzz
 
 # After a change of the dependencies in pyproject.toml.
 lock: $(READY)

@@ -79,6 +79,9 @@ class Mover:
             if error.damaged:
                 raise
             self._health.trouble("database", str(error))
+            self._retried_to = (
+                0  # else this page would be passed over, and the round be called done
+            )
             self.retry_later()
             return False, []
 
@@ -106,6 +109,7 @@ class Mover:
             self._retry_at = None
             self._missing_since.clear()
             self._health.mended("moving")
+            self._health.mended("database")
 
     def _move(self, intents: Sequence[Intent], held: Mapping[int, int]) -> tuple[int, list[Intent]]:
         remaining = len(intents)

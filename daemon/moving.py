@@ -306,7 +306,8 @@ def _copy(source: int, partial: Path, sha256: str, delivery: Delivery) -> None:
     partial.unlink(missing_ok=True)  # of a kill; or a link that somebody laid there
     with partial.open("xb") as file:
         offset = 0
-        while chunk := os.pread(source, _CHUNK, offset):
+        # No more than that: a file that grows as fast as it is read would never end.
+        while chunk := os.pread(source, min(_CHUNK, delivery.size - offset), offset):
             digest.update(chunk)
             file.write(chunk)
             offset += len(chunk)

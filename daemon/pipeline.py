@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from daemon.crashes import CrashGuard
 from daemon.health import Health
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
 from daemon.judging import ModelFailedError, judge
@@ -57,6 +58,7 @@ class Pipeline:
         self._health = health
         self._clock = clock
         self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
+        self._guard = CrashGuard(settings.state_dir, max_pixels=settings.intake.max_pixels)
         self._lanes = Lanes()
         self._mover = Mover(
             settings, database=database, lanes=self._lanes, health=health, clock=clock
@@ -109,6 +111,7 @@ class Pipeline:
 
     def _carry_each(self, readings: Sequence[Reading], error: Exception) -> None:
         """Find the one that a batch fails on. What has a record by now is moved by the mover."""
+        self._mover.retry_later()
         if len(readings) > 1:
             for reading in readings:
                 self._carry([reading])
@@ -117,7 +120,6 @@ class Pipeline:
         what = f"{to_text(delivery.path)} failed: {error!r}; see the log"
         self._passing_trouble("image", what)
         self._hand_back([delivery], RETRY_SECONDS)
-        self._mover.retry_later()
 
     def retry_if_due(self) -> bool:
         """Do some of the recorded plans that are not yet known to be done.
@@ -139,6 +141,7 @@ class Pipeline:
         """Let go of every file."""
         self._close(self._came_late())
         self._lanes.close(seconds=seconds)
+        self._guard.close()
 
     def _read(self, candidates: Sequence[Candidate]) -> list[Reading]:
         """Look at what is due, and read what is complete; the rest waits on."""
@@ -161,7 +164,11 @@ class Pipeline:
     def _read_one(self, arrival: Arrival) -> Reading | None:
         delivery = arrival.delivery
         try:
-            reading = read(delivery, size=self._model.input_size, limits=self._limits)
+            crashes = self._guard.crashes(delivery)
+            self._guard.note(delivery)
+            reading = read(
+                delivery, size=self._model.input_size, limits=self._limits, decodable=not crashes
+            )
         except MovedOnError:
             self._hand_back([delivery], 0.0)
             return None

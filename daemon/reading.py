@@ -15,6 +15,7 @@ from daemon.values import Delivery
 from models.preprocessing import UnreadableError, UnreadableReason, decode
 
 _CHUNK: Final = 1 << 20
+_CRASHES: Final = UnreadableError(UnreadableReason.CRASHES, "it ends the process that decodes it")
 
 
 class MovedOnError(Exception):
@@ -51,8 +52,11 @@ class Reading:
         os.close(self.held)
 
 
-def read(delivery: Delivery, *, size: int, limits: Limits) -> Reading:
+def read(delivery: Delivery, *, size: int, limits: Limits, decodable: bool = True) -> Reading:
     """Read a delivery in one pass: its hash and its pixels come from the same bytes.
+
+    Args:
+        decodable: False for what ends the process that decodes it; it is hashed only.
 
     Raises:
         MovedOnError: the file is gone, or was written to before or while it was read.
@@ -62,8 +66,10 @@ def read(delivery: Delivery, *, size: int, limits: Limits) -> Reading:
         pixels: NDArray[np.uint8] | None = None
         notes: tuple[str, ...] = ()
         unreadable: UnreadableError | None
-        if delivery.size > limits.max_bytes:
-            digest, unreadable = _hash_only(held, delivery, limits)
+        too_large = delivery.size > limits.max_bytes
+        if too_large or not decodable:
+            digest = _hash(held, delivery.size)
+            unreadable = _too_many_bytes(delivery, limits) if too_large else _CRASHES
             notes = (unreadable.detail,)
         else:
             data = _whole(held, delivery.size)
@@ -103,14 +109,19 @@ def _whole(held: int, size: int) -> bytes:
         return file.read(size + 1)
 
 
-def _hash_only(held: int, delivery: Delivery, limits: Limits) -> tuple[str, UnreadableError]:
+def _hash(held: int, size: int) -> str:
+    """Of that many bytes: a file that grows as fast as it is read would never end."""
     digest = hashlib.sha256()
     offset = 0
-    while chunk := os.pread(held, _CHUNK, offset):
+    while offset < size and (chunk := os.pread(held, min(_CHUNK, size - offset), offset)):
         digest.update(chunk)
         offset += len(chunk)
+    return digest.hexdigest()
+
+
+def _too_many_bytes(delivery: Delivery, limits: Limits) -> UnreadableError:
     detail = f"{delivery.size} bytes; intake.max_bytes is {limits.max_bytes}"
-    return digest.hexdigest(), UnreadableError(UnreadableReason.TOO_MANY_BYTES, detail)
+    return UnreadableError(UnreadableReason.TOO_MANY_BYTES, detail)
 
 
 def _decode(

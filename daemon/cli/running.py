@@ -18,6 +18,7 @@ from config.text import as_one_line
 from daemon.checking import CHECKS, camera_problems, policy_problems
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, ask
+from daemon.crashes import trace_crashes
 from daemon.service import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
@@ -43,6 +44,7 @@ def run(config: ConfigOption = None) -> None:
     configure_logging()
     for problem in problems:  # a share that is not mounted yet: the service waits for it
         log.warning("not there yet", problem=str(problem))
+    trace_crashes(settings.state_dir)
     serve(settings)
 
 

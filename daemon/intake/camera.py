@@ -138,6 +138,8 @@ class CameraMinder:
                 "it back or mend its permissions, it is tried again by itself",
             )
         except StoreError as error:
+            if error.damaged:  # it ends the service: the next start refuses it, and says what to do
+                raise
             self._health.trouble(f"{trouble} rescan", str(error))
         else:
             self._tell_unreadable(unreadable)

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,9 @@ _EVENTS: list[type[FileSystemEvent]] = [
     DirCreatedEvent,
     DirMovedEvent,
 ]
+
+# A subfolder that is made while the watch is armed is found twice, which is as good as once.
+warnings.filterwarnings("ignore", message="Callback with id", module="watchdog")
 
 
 class WatchError(Exception):

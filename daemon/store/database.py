@@ -1,5 +1,6 @@
 """The one place where the database is opened, and how it is written to."""
 
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ class Database:
     def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
         self.path = path
         self._engine = _open(path, busy_seconds)
+        self._file: tuple[int, int] | None = None
 
     @property
     def engine(self) -> Engine:
@@ -76,9 +78,26 @@ class Database:
             # timeout: the write lock is taken at the start.
             with self._engine.connect().execution_options(begin="IMMEDIATE") as connection:
                 yield connection
+                self._mind_file()
                 connection.commit()
         except DBAPIError as error:
             raise explain(self.path, "written to", error.orig) from error
+
+    def _mind_file(self) -> None:
+        """SQLite goes on writing to a file that was removed: what it records there is lost."""
+        try:
+            status = self.path.stat()
+            file = (status.st_dev, status.st_ino)
+        except OSError:
+            file = None
+        self._file = self._file or file
+        if file is None or file != self._file:
+            raise StoreError(
+                f"the database {self.path} was replaced or removed while it was in use; nothing was "
+                "changed. Stop Millwatch before a backup is put back; it now starts anew",
+                again_helps=False,
+                damaged=True,
+            )
 
     def close(self) -> None:
         self._engine.dispose()
@@ -88,12 +107,21 @@ def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:
     """What to raise where SQLite said no."""
     _, _, kind = str(getattr(cause, "sqlite_errorname", "")).partition("_")
     kind = kind.partition("_")[0]
+    if kind == "IOERR" and _is_full(path):  # SQLite says so of its shared memory
+        kind = "FULL"
     step = _PASSING.get(kind)
     return StoreError(
         f"the database {path} could not be {deed}: {cause}; nothing was changed. {step or _LASTING}",
         again_helps=step is not None or isinstance(cause, OSError),
         damaged=kind in _DAMAGED,
     )
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError:
+        return False
 
 
 def _open(path: Path, busy_seconds: float) -> Engine:

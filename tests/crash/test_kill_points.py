@@ -183,6 +183,7 @@ def leftovers(station: Station) -> list[Path]:
     return [path for path in files if path.suffix in (".part", ".leaving")]
 
 
+@pytest.mark.fault(1, 2)
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
     here: Path, model: Path, zygote: Zygote
@@ -190,6 +191,7 @@ def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
     assert_survives_each_kill(maker(here, model, zygote, None), zygote)
 
 
+@pytest.mark.fault(1, 2, 3)
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_nothing(
     here: Path, elsewhere: Path, model: Path, zygote: Zygote
@@ -197,6 +199,7 @@ def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_no
     assert_survives_each_kill(maker(here, model, zygote, elsewhere), zygote)
 
 
+@pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
     here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
@@ -212,6 +215,7 @@ def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
         assert leftovers(station) == []
 
 
+@pytest.mark.fault(38)
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_the_copy_is_durable_before_the_source_goes(
     here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
@@ -231,6 +235,7 @@ def test_the_copy_is_durable_before_the_source_goes(
     assert recorded < data < linked < folder_durable < gone < done
 
 
+@pytest.mark.fault(40)
 def test_no_image_is_renamed_out_of_a_watched_folder(
     here: Path, model: Path, zygote: Zygote
 ) -> None:

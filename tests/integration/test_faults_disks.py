@@ -29,6 +29,7 @@ def wait_until_mended(station: Station) -> None:
     wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
 
 
+@pytest.mark.fault(21)
 def test_a_file_without_permission_is_tried_again_and_keeps_no_other_waiting(
     station: Station,
 ) -> None:
@@ -52,6 +53,7 @@ def test_a_file_without_permission_is_tried_again_and_keeps_no_other_waiting(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(21)
 def test_a_folder_without_permission_is_told_and_keeps_no_other_waiting(station: Station) -> None:
     inner = station.folder("top-1") / "inner"
     station.drop("top-1", "inner/x.jpg", surface_file(seed=1))
@@ -66,6 +68,7 @@ def test_a_folder_without_permission_is_told_and_keeps_no_other_waiting(station:
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(21)
 def test_a_drop_folder_that_nothing_can_be_removed_from_keeps_its_images_and_mends(
     station: Station,
 ) -> None:
@@ -82,6 +85,7 @@ def test_a_drop_folder_that_nothing_can_be_removed_from_keeps_its_images_and_men
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(22)
 def test_a_read_only_review_folder_leaves_the_move_pending_and_the_source_where_it_is(
     station: Station,
 ) -> None:
@@ -101,6 +105,7 @@ def test_a_read_only_review_folder_leaves_the_move_pending_and_the_source_where_
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(22)
 def test_a_full_review_folder_leaves_the_move_pending_and_the_source_where_it_is(
     station: Station,
 ) -> None:
@@ -118,6 +123,7 @@ def test_a_full_review_folder_leaves_the_move_pending_and_the_source_where_it_is
         assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(23)
 def test_a_full_disk_under_the_database_stops_the_moves_and_not_the_service(
     tmp_path: Path, model: Path
 ) -> None:
@@ -137,6 +143,7 @@ def test_a_full_disk_under_the_database_stops_the_moves_and_not_the_service(
         assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(24)
 def test_a_reporting_tool_that_reads_for_long_holds_nothing_up(station: Station) -> None:
     with station.running():
         station.drop_surfaces(2)
@@ -150,6 +157,7 @@ def test_a_reporting_tool_that_reads_for_long_holds_nothing_up(station: Station)
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(24)
 def test_a_program_that_holds_the_database_longer_than_the_timeout_is_waited_out(
     station: Station,
 ) -> None:
@@ -165,6 +173,7 @@ def test_a_program_that_holds_the_database_longer_than_the_timeout_is_waited_out
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(2, 23)
 def test_a_commit_that_fails_after_the_move_is_made_up_for(station: Station) -> None:
     """The disk is full, say, when `done` is to be written: the files lie where they should."""
     station.drop_surfaces(4)
@@ -189,6 +198,7 @@ def test_a_commit_that_fails_after_the_move_is_made_up_for(station: Station) -> 
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(47)
 def test_a_strangers_file_at_the_target_is_kept_and_the_image_gets_another_name(
     station: Station,
 ) -> None:
@@ -215,6 +225,7 @@ def test_a_strangers_file_at_the_target_is_kept_and_the_image_gets_another_name(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(41)
 def test_review_folders_that_an_operator_deletes_are_made_anew(station: Station) -> None:
     with station.running():
         station.drop_surfaces(2)
@@ -229,6 +240,7 @@ def test_review_folders_that_an_operator_deletes_are_made_anew(station: Station)
     assert all(Path(path).is_file() for path in rows.values())
 
 
+@pytest.mark.fault(28)
 def test_a_share_that_is_not_mounted_is_no_idle_camera_and_its_images_come_back(
     station: Station,
 ) -> None:
@@ -282,6 +294,7 @@ def hanging(folder: Path) -> Iterator[None]:
         libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
 
 
+@pytest.mark.fault(28)
 def test_a_share_that_hangs_is_told_and_holds_up_no_other_camera(
     tmp_path: Path, model: Path
 ) -> None:

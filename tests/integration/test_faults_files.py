@@ -39,6 +39,7 @@ def picture(mode: str, colour: object, form: str = "PNG", **options: object) -> 
     return file.getvalue()
 
 
+@pytest.mark.fault(4)
 def test_a_half_written_file_that_was_there_at_the_start_waits_for_its_rest(
     patient_station: Station,
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_half_written_file_that_was_there_at_the_start_waits_for_its_rest(
     assert station.reasons() == {}
 
 
+@pytest.mark.fault(5)
 @pytest.mark.parametrize("form", ["jpeg", "png", "bmp"])
 def test_a_writer_that_pauses_longer_than_the_quiet_time_is_waited_for(
     patient_station: Station, form: str
@@ -76,6 +78,7 @@ def test_a_writer_that_pauses_longer_than_the_quiet_time_is_waited_for(
     assert station.reasons() == {}
 
 
+@pytest.mark.fault(5)
 def test_a_writer_that_opens_and_closes_the_file_for_each_piece_is_waited_for(
     patient_station: Station,
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_writer_that_opens_and_closes_the_file_for_each_piece_is_waited_for(
     assert station.reasons() == {}
 
 
+@pytest.mark.fault(6)
 @pytest.mark.parametrize("form", ["jpeg", "bmp"])
 def test_a_file_that_is_allocated_first_and_filled_later_is_not_judged_half_empty(
     patient_station: Station, form: str
@@ -111,6 +115,7 @@ def test_a_file_that_is_allocated_first_and_filled_later_is_not_judged_half_empt
     assert station.reasons() == {}
 
 
+@pytest.mark.fault(6)
 def test_closing_a_file_that_did_not_decode_and_looks_the_same_is_reason_to_try_again(
     patient_station: Station,
 ) -> None:
@@ -130,6 +135,7 @@ def test_closing_a_file_that_did_not_decode_and_looks_the_same_is_reason_to_try_
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(7)
 def test_a_file_renamed_into_place_is_taken_at_once_and_what_is_no_delivery_is_left_alone(
     tmp_path: Path, model: Path
 ) -> None:
@@ -150,6 +156,7 @@ def test_a_file_renamed_into_place_is_taken_at_once_and_what_is_no_delivery_is_l
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(8)
 def test_the_same_name_with_other_content_is_another_image_and_overwrites_nothing(
     station: Station,
 ) -> None:
@@ -161,6 +168,7 @@ def test_the_same_name_with_other_content_is_another_image_and_overwrites_nothin
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(8)
 def test_a_name_that_looks_like_one_with_an_id_stands_in_no_other_images_way(
     station: Station,
 ) -> None:
@@ -171,6 +179,7 @@ def test_a_name_that_looks_like_one_with_an_id_stands_in_no_other_images_way(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(8, 9)
 def test_a_camera_that_renames_over_its_last_image_is_followed(station: Station) -> None:
     """Each image that was recorded lies where its record says; the last one is among them."""
     with station.running():
@@ -187,6 +196,7 @@ def test_a_camera_that_renames_over_its_last_image_is_followed(station: Station)
     assert len({sha256 for sha256, _ in rows}) == len(rows)
 
 
+@pytest.mark.fault(5, 9)
 def test_a_camera_that_writes_over_its_last_image_in_place_is_followed(station: Station) -> None:
     with station.running():
         for number in range(60):
@@ -200,6 +210,7 @@ def test_a_camera_that_writes_over_its_last_image_in_place_is_followed(station: 
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(10)
 def test_the_same_content_under_another_name_is_another_image(station: Station) -> None:
     data = surface_file(seed=9)
     with station.running():
@@ -210,6 +221,7 @@ def test_the_same_content_under_another_name_is_another_image(station: Station) 
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(11, 12, 13, 15, 16)
 def test_what_is_no_whole_picture_goes_to_quarantine_with_its_reason_and_its_neighbours_pass(
     station: Station,
 ) -> None:
@@ -242,6 +254,7 @@ def test_what_is_no_whole_picture_goes_to_quarantine_with_its_reason_and_its_nei
     assert station.reasons() == {name: reason for name, (_, reason) in bad.items()}
 
 
+@pytest.mark.fault(13)
 def test_a_file_larger_than_the_limit_goes_to_quarantine_unread(
     tmp_path: Path, model: Path
 ) -> None:
@@ -254,6 +267,7 @@ def test_a_file_larger_than_the_limit_goes_to_quarantine_unread(
     assert station.reasons() == {"large.jpg": "too_many_bytes"}
 
 
+@pytest.mark.fault(14, 15)
 def test_each_kind_of_picture_has_one_defined_conversion_that_the_record_tells(
     station: Station,
 ) -> None:
@@ -279,6 +293,7 @@ def test_each_kind_of_picture_has_one_defined_conversion_that_the_record_tells(
     assert station.reasons() == {}
 
 
+@pytest.mark.fault(18)
 def test_links_pipes_sockets_and_devices_are_neither_followed_nor_opened_nor_told_twice(
     station: Station, tmp_path: Path
 ) -> None:
@@ -308,6 +323,7 @@ def test_links_pipes_sockets_and_devices_are_neither_followed_nor_opened_nor_tol
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(19)
 def test_a_folder_of_images_that_is_moved_in_is_judged_even_if_it_is_named_like_an_image(
     station: Station, tmp_path: Path
 ) -> None:
@@ -324,6 +340,7 @@ def test_a_folder_of_images_that_is_moved_in_is_judged_even_if_it_is_named_like_
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("picture_data", [b"no picture", surface_file(seed=12)])
 def test_no_name_is_too_strange_to_be_recorded_without_loss(
     station: Station, picture_data: bytes
@@ -352,6 +369,7 @@ def test_no_name_is_too_strange_to_be_recorded_without_loss(
     assert stored == set(names)
 
 
+@pytest.mark.fault(26, 44)
 @pytest.mark.parametrize("seconds", [0, 253_402_300_799, -1_000_000_000, 4_102_444_800])
 def test_an_image_from_another_time_is_judged_like_any_other(
     station: Station, seconds: int

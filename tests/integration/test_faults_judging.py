@@ -36,6 +36,7 @@ class Fragile:
         return self.sound.infer(images, with_maps=with_maps)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize("others", [0, 13])
 def test_only_the_picture_that_the_model_fails_on_is_set_aside(
     station: Station, others: int
@@ -55,6 +56,7 @@ def test_only_the_picture_that_the_model_fails_on_is_set_aside(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(17)
 def test_a_model_that_fails_on_everything_sets_no_image_aside_and_may_recover(
     station: Station,
 ) -> None:
@@ -71,6 +73,7 @@ def test_a_model_that_fails_on_everything_sets_no_image_aside_and_may_recover(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(30)
 def test_the_network_is_never_given_more_images_at_once_than_configured(
     station: Station,
 ) -> None:

@@ -25,6 +25,7 @@ def drop_many(station: Station) -> None:
         station.drop(camera, f"{number:04d}.jpg", data[number % 10] + b"%d" % number)
 
 
+@pytest.mark.fault(1, 36)
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
 def test_stopped_amid_two_hundred_images_and_started_again_there_are_two_hundred(
     station: Station, number: signal.Signals
@@ -43,6 +44,7 @@ def test_stopped_amid_two_hundred_images_and_started_again_there_are_two_hundred
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(1)
 def test_killed_again_and_again_there_are_two_hundred(station: Station) -> None:
     drop_many(station)
     for stop_at in (1, 60, 120):
@@ -54,6 +56,7 @@ def test_killed_again_and_again_there_are_two_hundred(station: Station) -> None:
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(36)
 def test_a_stop_in_good_order_leaves_nothing_half_done(station: Station) -> None:
     drop_many(station)
     with station.running():
@@ -66,6 +69,7 @@ def test_a_stop_in_good_order_leaves_nothing_half_done(station: Station) -> None
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("files of")]
 
 
+@pytest.mark.fault(36)
 def test_a_second_signal_ends_the_process_at_once(station: Station) -> None:
     with station.process() as process:
         process.send_signal(signal.SIGSTOP)  # so that both signals wait for it
@@ -79,6 +83,7 @@ def test_a_second_signal_ends_the_process_at_once(station: Station) -> None:
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(31)
 def test_a_second_daemon_on_the_same_state_folder_says_so_and_touches_nothing(
     station: Station,
 ) -> None:
@@ -96,6 +101,7 @@ def test_a_second_daemon_on_the_same_state_folder_says_so_and_touches_nothing(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(31)
 def test_the_lock_of_a_killed_daemon_keeps_no_other_from_starting(station: Station) -> None:
     with station.process() as process:
         os.kill(process.pid, signal.SIGKILL)

@@ -56,6 +56,11 @@ def heard(systemd: socket.socket) -> list[str]:
     return systemd.recv(1 << 12).decode().splitlines()
 
 
+def hear_out(systemd: socket.socket) -> None:
+    while True:
+        heard(systemd)
+
+
 def test_systemd_is_told_of_the_start_of_life_and_of_the_end(
     station: Station, systemd: socket.socket
 ) -> None:
@@ -95,8 +100,7 @@ def test_an_inference_that_hangs_ends_the_pings_so_that_systemd_restarts(
         assert hanging.entered.wait(60)
         systemd.settimeout(10 * PING_SECONDS)
         with pytest.raises(TimeoutError):
-            while True:  # one may have been on its way
-                heard(systemd)
+            hear_out(systemd)  # one may have been on its way
         hanging.let.set()
         systemd.settimeout(60)
         assert heard(systemd)[0] == "WATCHDOG=1"

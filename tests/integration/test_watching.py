@@ -40,6 +40,7 @@ def finish_by_scan(station: Station) -> None:
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(27)
 def test_a_drop_folder_that_is_deleted_and_made_again_is_watched_again(
     by_events_only: Station,
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_drop_folder_that_is_deleted_and_made_again_is_watched_again(
     finish_by_scan(station)
 
 
+@pytest.mark.fault(27)
 def test_a_drop_folder_that_is_renamed_and_replaced_is_watched_in_its_new_place(
     by_events_only: Station,
 ) -> None:
@@ -74,6 +76,34 @@ def test_a_drop_folder_that_is_renamed_and_replaced_is_watched_in_its_new_place(
     finish_by_scan(station)
 
 
+@pytest.mark.fault(27)
+def test_a_drop_folder_that_became_a_link_to_itself_is_told_and_watched_when_it_is_back(
+    station: Station,
+) -> None:
+    folder = station.folder("top-1")
+    aside = station.root / "aside"
+    with station.running():
+        station.drop("top-1", "before.jpg", surface_file(seed=1))
+        station.wait_for_images(1)
+        folder.rename(aside)
+        folder.symlink_to(folder)
+        wait_until(lambda: "camera top-1" in station.troubles(), what="the loop is told")
+        assert str(folder) in station.troubles()["camera top-1"]
+        station.drop("bottom-1", "meanwhile.jpg", surface_file(seed=2))
+        station.wait_for_images(2)
+        assert station.status()["cameras"][0]["watching"] == "lost"
+        data = surface_file(seed=3)
+        (aside / "inside.jpg").write_bytes(data)
+        station.expect("top-1", "inside.jpg", data)
+        folder.unlink()
+        aside.rename(folder)
+        station.wait_for_images(3)
+        wait_until(lambda: station.troubles() == {}, what="mended")
+        assert station.status()["cameras"][0]["watching"] == "inotify"
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(19)
 def test_subfolders_that_come_and_go_are_watched(by_events_only: Station) -> None:
     station = by_events_only
     with station.running():
@@ -82,6 +112,7 @@ def test_subfolders_that_come_and_go_are_watched(by_events_only: Station) -> Non
     finish_by_scan(station)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("watch", ["polling", "inotify", "auto"])
 def test_images_that_no_event_announces_are_found_by_the_rescan(
     tmp_path: Path, model: Path, watch: str
@@ -96,6 +127,7 @@ def test_images_that_no_event_announces_are_found_by_the_rescan(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(29)
 def test_an_overflow_of_the_event_queue_loses_no_image(station: Station) -> None:
     queue = int(Path("/proc/sys/fs/inotify/max_queued_events").read_text())
     if queue > 100_000:
@@ -117,6 +149,7 @@ def test_an_overflow_of_the_event_queue_loses_no_image(station: Station) -> None
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(29)
 @pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
 def test_without_inotify_watches_the_folder_is_polled_and_the_sysctl_named(
     station: Station, limit: str
@@ -133,6 +166,7 @@ def test_without_inotify_watches_the_folder_is_polled_and_the_sysctl_named(
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(27)
 def test_a_watch_that_was_refused_is_armed_when_it_may_be(station: Station) -> None:
     """`watching` says what is so now, not what was so at the start."""
     shutil.rmtree(station.folder("top-1"))
@@ -145,6 +179,7 @@ def test_a_watch_that_was_refused_is_armed_when_it_may_be(station: Station) -> N
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(30)
 def test_a_long_backlog_of_one_camera_keeps_no_other_camera_waiting(station: Station) -> None:
     data = surface_file(seed=1)
     for number in range(300):
@@ -158,6 +193,7 @@ def test_a_long_backlog_of_one_camera_keeps_no_other_camera_waiting(station: Sta
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(30)
 def test_descriptors_threads_and_waiting_files_do_not_grow_with_images(station: Station) -> None:
     def descriptors() -> list[str]:
         """Of this process, those of images: the database's come and go as others read."""

@@ -189,6 +189,7 @@ def test_an_older_database_is_copied_and_then_upgraded_with_all_its_data(
     assert backups(tmp_path) == [backup], "one upgrade, one backup"
 
 
+@pytest.mark.fault(25)
 def test_the_backup_holds_commits_that_are_still_in_the_log(tmp_path: Path, later: Path) -> None:
     add_migration(later, ADD_COLUMN)
     store = open_store(tmp_path)
@@ -201,6 +202,7 @@ def test_the_backup_holds_commits_that_are_still_in_the_log(tmp_path: Path, late
     store.close()
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -254,6 +256,7 @@ def test_without_room_for_the_backup_nothing_is_upgraded(tmp_path: Path, later: 
 # --- refusing --------------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(25)
 def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path, later: Path) -> None:
     made(tmp_path, 1)
     add_migration(later, ADD_COLUMN)
@@ -277,7 +280,7 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path, later: Path)
         ["CREATE TABLE alembic_version (version_num)"],
         [
             "CREATE TABLE alembic_version (version_num)",
-            f"INSERT INTO alembic_version VALUES ('{HEAD}')",
+            f"INSERT INTO alembic_version VALUES ('{HEAD}')",  # noqa: S608 -- our own
             "CREATE TABLE invoices (id)",
         ],
     ],
@@ -315,6 +318,7 @@ def cut_short(path: Path) -> None:
     os.truncate(path, path.stat().st_size // 2)
 
 
+@pytest.mark.fault(25)
 @pytest.mark.parametrize("damage", [spoil_header, spoil_pages, cut_short], ids=lambda f: f.__name__)
 def test_a_damaged_database_is_refused_and_the_newest_backup_named(
     tmp_path: Path, damage: Callable[[Path], None]
@@ -337,6 +341,7 @@ def test_a_damaged_database_is_refused_and_the_newest_backup_named(
     assert str(path) in str(find_schema_trouble(path))
 
 
+@pytest.mark.fault(25)
 def test_without_any_backup_that_is_said(tmp_path: Path) -> None:
     (tmp_path / "millwatch.db").write_text("not a database at all, but long enough to look at it")
     with pytest.raises(DatabaseRefusedError, match="there is none in"):

@@ -163,6 +163,7 @@ def forget_classes(folder: Path) -> None:
     (folder / METADATA).write_text(json.dumps(fields))
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
@@ -202,6 +203,7 @@ def test_a_damaged_model_is_refused_in_words_that_say_what_to_do(
     assert str(copied) in str(caught.value)
 
 
+@pytest.mark.fault(32)
 def test_weights_of_another_shape_are_refused_though_their_hash_is_right(
     tmp_path: Path, network: SurfaceNetwork
 ) -> None:

@@ -104,6 +104,7 @@ def test_a_large_answer_arrives_whole(tmp_path: Path) -> None:
         assert ask(tmp_path, "large") == large
 
 
+@pytest.mark.fault(45)
 def test_clients_that_connect_and_say_nothing_keep_nobody_waiting(tmp_path: Path) -> None:
     with serving(tmp_path), connected(tmp_path) as silent, connected(tmp_path) as slow:
         slow.sendall(b'{"comm')

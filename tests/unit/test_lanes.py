@@ -14,6 +14,7 @@ def lanes() -> Iterator[Lanes]:
     lanes.close(seconds=10)
 
 
+@pytest.mark.fault(28)
 def test_a_camera_that_hangs_is_overdue_and_the_others_are_served(lanes: Lanes) -> None:
     go_on = threading.Event()
     late: list[str] = []
@@ -31,6 +32,7 @@ def test_a_camera_that_hangs_is_overdue_and_the_others_are_served(lanes: Lanes) 
     assert late == ["late"]
 
 
+@pytest.mark.fault(28)
 def test_what_is_done_afterwards_waits_for_what_hangs(lanes: Lanes) -> None:
     go_on = threading.Event()
     order: list[str] = []

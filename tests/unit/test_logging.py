@@ -81,6 +81,7 @@ def test_libraries_and_warnings_speak_through_the_same_renderer(as_json: bool) -
     assert as_json == upgrade.startswith("{") == warning.startswith("{")
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 @settings(deadline=None)  # a busy disk or CPU is no failure

@@ -196,6 +196,7 @@ def test_a_linked_target_that_was_written_to_goes_back(delivery: Delivery, targe
     assert delivery.path.read_bytes() == b"through the second name"
 
 
+@pytest.mark.fault(5)
 def test_a_target_written_to_after_the_source_was_removed_goes_back(
     delivery: Delivery, target: Path
 ) -> None:
@@ -292,6 +293,7 @@ def test_a_held_file_whose_name_is_gone_is_still_brought(delivery: Delivery, tar
     assert names(target.parent) == {"x.jpg"}
 
 
+@pytest.mark.fault(3)
 def test_what_a_kill_left_of_a_copy_is_removed(delivery: Delivery, target: Path) -> None:
     partial = moving._partial(target, delivery, SHA256)
     partial.write_bytes(DATA[:50])
@@ -325,6 +327,7 @@ def test_the_marker_goes_with_its_image_and_with_no_other(delivery: Delivery) ->
     assert not marker.exists()
 
 
+@pytest.mark.fault(38)
 def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
     moving.write_durably(tmp_path / "x.json", "one")
     moving.write_durably(tmp_path / "x.json", "two")

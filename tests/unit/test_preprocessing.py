@@ -141,6 +141,7 @@ def with_alpha(mode: str) -> Image.Image:
     return image
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize(
     ("image", "form", "expected", "note"),
     [
@@ -211,6 +212,7 @@ deep_files = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.fault(14)
 @deep_files
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
 def test_a_deep_ramp_is_scaled_linearly_and_never_saturates(
@@ -235,6 +237,22 @@ def test_sixteen_bit_colour_is_cut_to_eight_and_says_so() -> None:
     decoded = decode(png(64, 8, bits=16, colour=2, rows=rows))
     assert furthest(decoded.pixels, np.tile(levels / 257, (8, 1))) <= 1
     assert decoded.notes == ("16-bit colour cut to 8",)
+
+
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("brightest", [1, 100, 254, 256, 1000, 4095, 65534])
+@pytest.mark.parametrize("bands", [1, 3])
+def test_a_ppm_of_any_depth_gives_the_same_pixels_as_pillow(brightest: int, bands: int) -> None:
+    count = 48 * 64 * bands
+    samples = np.linspace(0, brightest + brightest // 50, count).round()  # some are too bright
+    kind = "u1" if brightest < 256 else ">u2"
+    header = b"P%d 64 48 %d\n" % (5 if bands == 1 else 6, brightest)
+    data = header + samples.clip(max=np.iinfo(kind).max).astype(kind).tobytes()
+    with Image.open(io.BytesIO(data)) as image:
+        deep = image.mode == "I"
+        expected = np.rint(np.asarray(image) / 257) if deep else np.asarray(image.convert("L"))
+    assert furthest(decode(data).pixels, expected) == 0
+    assert refusal(data[:-1]).may_be_unfinished
 
 
 @pytest.mark.parametrize("outlier", [-1, 65536])
@@ -266,6 +284,7 @@ any_orientation = pytest.mark.parametrize("orientation", range(1, 9))
 exif_formats = pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF", "WEBP"])
 
 
+@pytest.mark.fault(15)
 @any_orientation
 @exif_formats
 def test_a_turned_camera_gives_an_upright_picture(form: str, orientation: int) -> None:
@@ -306,6 +325,7 @@ def several(form: str) -> bytes:
     return encoded(GREY, form, save_all=True, append_images=[COLOUR.convert("L")])
 
 
+@pytest.mark.fault(15)
 @pytest.mark.parametrize("form", ["TIFF", "WEBP", "PNG"])
 def test_a_file_of_several_pictures_is_refused_for_good(form: str) -> None:
     error = refusal(several(form))
@@ -340,6 +360,7 @@ def test_a_tiff_that_claims_a_hundred_thousand_pages_costs_no_time() -> None:
 # Not whole
 
 
+@pytest.mark.fault(12)
 @every_kind
 def test_a_picture_cut_anywhere_is_refused_and_may_still_be_finished(kind: str) -> None:
     whole = WHOLE[kind]
@@ -348,6 +369,7 @@ def test_a_picture_cut_anywhere_is_refused_and_may_still_be_finished(kind: str) 
         assert refusal(whole[: len(whole) * percent // 100]).may_be_unfinished, percent
 
 
+@pytest.mark.fault(12)
 @kinds("BMP", "JPEG", "PNG", "PPM", "WEBP")
 def test_a_picture_that_lacks_its_last_bytes_is_refused(kind: str) -> None:
     for missing in range(1, 30):
@@ -365,6 +387,7 @@ def preallocated(whole: bytes, percent: int, *, times: int = 1) -> bytes:
 any_allocation = pytest.mark.parametrize("times", [1, 4])
 
 
+@pytest.mark.fault(6)
 @kinds("JPEG", "PNG")
 @any_allocation
 def test_a_file_allocated_but_not_fully_written_is_refused(kind: str, times: int) -> None:
@@ -373,6 +396,7 @@ def test_a_file_allocated_but_not_fully_written_is_refused(kind: str, times: int
         assert refusal(data).may_be_unfinished, percent
 
 
+@pytest.mark.fault(6)
 @kinds("BMP", "PPM", "TIFF", "WEBP")
 @any_allocation
 def test_a_long_tail_of_zeros_is_refused_where_the_format_has_no_end_mark(
@@ -411,6 +435,7 @@ def test_a_large_even_surface_stored_as_webp_is_a_picture() -> None:
     assert furthest(decode(data).pixels, even) <= 2
 
 
+@pytest.mark.fault(6)
 @kinds("JPEG", "PNG")
 def test_a_whole_picture_padded_with_zeros_is_a_picture(kind: str) -> None:
     padded = decode(WHOLE[kind] + bytes(100_000))
@@ -431,6 +456,7 @@ def test_a_png_with_one_wrong_bit_in_its_pixels_is_refused() -> None:
     assert refusal(bytes(data)).reason is UnreadableReason.TRUNCATED
 
 
+@pytest.mark.fault(16)
 def test_a_png_whose_chunk_has_no_sense_is_refused() -> None:
     data = WHOLE["PNG"]
     name = (
@@ -444,6 +470,7 @@ def test_a_png_whose_chunk_has_no_sense_is_refused() -> None:
 # Not a picture at all
 
 
+@pytest.mark.fault(11, 16)
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -475,6 +502,7 @@ def bmp_claiming(side: int) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.fault(13)
 @pytest.mark.parametrize(
     "data",
     [
@@ -491,11 +519,59 @@ def test_a_picture_that_claims_to_be_huge_is_refused_by_its_header(data: bytes) 
     assert not error.may_be_unfinished
 
 
+@pytest.mark.fault(13)
 @every_kind
 def test_the_limit_of_pixels_is_the_last_number_that_is_taken(kind: str) -> None:
     limit = SURFACE.size
     assert decode(WHOLE[kind], max_pixels=limit).pixels.size == limit
     assert refusal(WHOLE[kind], max_pixels=limit - 1).reason is UnreadableReason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("scans", [100, 101])
+def test_a_jpeg_of_more_than_a_hundred_scans_is_refused(scans: int) -> None:
+    data = WHOLE["JPEG progressive"]
+    last = data.rindex(b"\xff\xda")
+    repeated = data[:-2] + data[last:-2] * (scans - data.count(b"\xff\xda")) + data[-2:]
+    if scans == 100:
+        assert decode(repeated).pixels.shape == SURFACE.shape
+    else:
+        assert refusal(repeated).reason is UnreadableReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("width", [1_000_000, 1_000_001])
+def test_a_side_of_more_than_a_million_pixels_is_refused(width: int) -> None:
+    data = b"P5 %d 1 255\n" % width + b"\x80" * width
+    if width == 1_000_000:
+        assert decode(data, size=16).width == width
+    else:
+        assert refusal(data, size=16).reason is UnreadableReason.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("rows", [1000, 1001])
+def test_a_picture_in_letters_of_more_than_a_million_pixels_is_refused(rows: int) -> None:
+    data = b"P2 1000 %d 9\n" % rows + b"9 " * (1000 * rows)
+    if rows == 1000:
+        assert (decode(data).pixels == 255).all()
+    else:
+        assert refusal(data).reason is UnreadableReason.UNSUPPORTED
+
+
+@pytest.mark.parametrize("how", ["group3", "group4", "tiff_ccitt"])
+def test_a_fax_is_refused_by_name(how: str) -> None:
+    error = refusal(encoded(GREY.convert("1"), "TIFF", compression=how))
+    assert error.reason is UnreadableReason.UNSUPPORTED
+    assert "fax" in error.detail
+
+
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 273, 278, 279])
+def test_a_tiff_of_which_a_tag_cannot_be_read_is_refused(tag: int) -> None:
+    for data, order in ((WHOLE["TIFF"], "<"), (encoded(GREY, "TIFF", big_tiff=True), "<")):
+        big = data[2] == 43
+        directory = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)[0]
+        entry = data.index(struct.pack(order + "H", tag), directory + (8 if big else 2))
+        broken = bytearray(data)
+        struct.pack_into(order + "I", broken, entry + 4, 1 << 30)
+        assert refusal(bytes(broken), allow_zero_tail=True).may_be_unfinished
 
 
 # Large pictures, hostile bytes
@@ -526,6 +602,7 @@ def mutated_files(draw: st.DrawFn) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.fault(16)
 @settings(max_examples=300, deadline=None)
 @given(data=mutated_files())
 def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:

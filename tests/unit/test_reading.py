@@ -62,6 +62,7 @@ def writing_all_the_time(path: Path) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.fault(9)
 def test_a_file_that_is_written_to_while_it_is_read_is_judged_again(tmp_path: Path) -> None:
     path = tmp_path / "x.bmp"
     path.write_bytes(bytes(64 << 20))
@@ -96,6 +97,7 @@ def test_what_was_replaced_or_removed_before_it_is_read_is_judged_again(tmp_path
     assert open_files() == before
 
 
+@pytest.mark.fault(18)
 def test_a_link_or_a_pipe_that_took_the_name_is_not_opened(tmp_path: Path) -> None:
     path = tmp_path / "x.jpg"
     delivery = delivered(path, surface_file(seed=1))

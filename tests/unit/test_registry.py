@@ -52,6 +52,7 @@ def test_a_model_tells_its_version_and_size(seven: Model, commissioned_model: Pa
     assert (seven.version, seven.input_size) == (metadata.version, metadata.input_size)
 
 
+@pytest.mark.fault(32)
 def test_a_model_without_a_normal_class_passes_nothing(model: Path) -> None:
     six = load_model(model, policy=POLICY)
     pixels = [
@@ -65,6 +66,7 @@ def test_a_runtime_that_this_version_lacks_is_refused_by_name(model: Path) -> No
         load_model(model, policy=POLICY, runtime="abacus")
 
 
+@pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -53,6 +53,7 @@ def test_a_missing_drop_folder_is_an_error_and_no_empty_folder(tmp_path: Path) -
         found(tmp_path / "missing")
 
 
+@pytest.mark.fault(30)
 def test_memory_does_not_grow_with_the_files(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").touch()
     for number in range(5000):
@@ -88,6 +89,7 @@ def test_a_watch_whose_thread_died_is_not_alive(tmp_path: Path) -> None:
     watch.stop()
 
 
+@pytest.mark.fault(27)
 def test_a_watch_whose_reader_of_the_kernel_stopped_is_not_alive(tmp_path: Path) -> None:
     watch = FolderWatch(tmp_path, lambda _, __: None)
     assert watch.is_alive()

@@ -160,6 +160,7 @@ def test_a_delivery_that_differs_in_one_thing_is_another_image(
     assert images.known(store, [delivery(1), changed]) == {delivery(1), changed}
 
 
+@pytest.mark.fault(42)
 def test_the_same_delivery_after_the_first_was_moved_away_is_another_image(
     store: Database,
 ) -> None:
@@ -185,6 +186,7 @@ def test_a_batch_of_deliveries_that_are_all_known_asks_for_nothing(store: Databa
     assert recorded.intents == []
 
 
+@pytest.mark.fault(44)
 @pytest.mark.parametrize(
     "odd",
     [
@@ -362,12 +364,14 @@ def pragma(store: Database, name: str) -> Any:
         return connection.execute(text(f"PRAGMA {name}")).scalar()
 
 
+@pytest.mark.fault(38)
 def test_a_commit_is_on_the_disk_when_it_returns(store: Database) -> None:
     assert pragma(store, "journal_mode") == "wal"
     assert pragma(store, "synchronous") == 2, "2 is FULL"
     assert pragma(store, "foreign_keys") == 1
 
 
+@pytest.mark.fault(24)
 def test_while_another_program_writes_nothing_is_half_done(tmp_path: Path) -> None:
     store = open_store(tmp_path, busy_seconds=0.05)
     one, two = record(store, finding(1), finding(2))
@@ -389,6 +393,7 @@ def test_while_another_program_writes_nothing_is_half_done(tmp_path: Path) -> No
     store.close()
 
 
+@pytest.mark.fault(24)
 def test_what_a_transaction_has_read_still_holds_when_it_writes(store: Database) -> None:
     (intent,) = record(store, finding(1))
     with closing(sqlite3.connect(store.path, timeout=0)) as other:
@@ -459,6 +464,7 @@ def record_without_end(store: Database) -> None:
         record(store, finding(number))
 
 
+@pytest.mark.fault(23)
 def test_a_full_disk_changes_nothing_and_work_goes_on_when_there_is_space(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk"), closing(open_store(tmp_path / "disk")) as store:
         record(store, finding(0))

@@ -90,6 +90,7 @@ class SmallMemory(SurfaceNetwork):
         return super().activations(images)
 
 
+@pytest.mark.fault(17)
 @pytest.mark.parametrize(("room", "batches"), [(7, [7]), (4, [3, 4]), (3, [3, 2, 2]), (1, [1] * 7)])
 @pytest.mark.parametrize("with_maps", [False, True])
 def test_a_batch_that_does_not_fit_is_halved_and_comes_back_whole_and_in_order(

@@ -112,6 +112,7 @@ def test_each_camera_has_its_turn_whatever_the_backlog_of_another(
     assert cameras.count("bottom") == 2
 
 
+@pytest.mark.fault(30)
 def test_with_places_for_few_none_is_lost_and_the_stuck_keep_none_out(
     room: WaitingRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

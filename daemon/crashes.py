@@ -1,0 +1,102 @@
+"""The image that the decoder dies on, so that it does not end the service again and again.
+
+A decoder is C code, and a file may end it and the process with it. What is being decoded is noted;
+after a crash what was noted is first decoded in a process that may die.
+"""
+
+import faulthandler
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from daemon.names import to_text
+from daemon.values import Delivery
+
+log = structlog.get_logger(__name__)
+
+_TRACE: Final = "crash.txt"
+_NOTES: Final = "decoding"
+_TRIAL_SECONDS: Final = 60.0
+_TRIAL: Final = """
+import pathlib, sys
+from models.preprocessing import UnreadableError, decode
+path, max_pixels = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+try:
+    decode(path.read_bytes(), size=64, max_pixels=max_pixels)
+except (UnreadableError, OSError):
+    pass
+"""
+
+
+def trace_crashes(state_dir: Path) -> None:
+    """Have Python write down where the process dies, should it crash."""
+    state_dir.mkdir(parents=True, exist_ok=True)
+    # Never closed: it is written to when nothing else works any more.
+    descriptor = os.open(state_dir / _TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    faulthandler.enable(descriptor)
+
+
+class CrashGuard:
+    """Remembers what is being decoded, and what was when the process before this one crashed."""
+
+    def __init__(self, state_dir: Path, *, max_pixels: int) -> None:
+        self._folder = state_dir / _NOTES
+        self._max_pixels = max_pixels
+        self._notes: dict[str, int] = {}
+        trace = state_dir / _TRACE
+        self._suspects: set[str] = set()
+        if trace.exists() and (text := trace.read_text(errors="replace")):
+            self._suspects = self._noted()
+            log.error("the service crashed", suspects=len(self._suspects), trace=text)
+            os.truncate(trace, 0)
+
+    def note(self, delivery: Delivery) -> None:
+        """This is decoded next, of the images of its camera."""
+        with suppress(OSError):  # a full disk; judging goes on without
+            if delivery.camera not in self._notes:
+                self._folder.mkdir(exist_ok=True)
+                path = self._folder / delivery.camera
+                self._notes[delivery.camera] = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
+            os.pwrite(self._notes[delivery.camera], f"{_identity(delivery)}\n".encode(), 0)
+
+    def crashes(self, delivery: Delivery) -> bool:
+        """Whether the process dies that decodes it. Tried only for what may have ended the service."""
+        identity = _identity(delivery)
+        if identity not in self._suspects:
+            return False
+        command = [sys.executable, "-c", _TRIAL, str(delivery.path), str(self._max_pixels)]
+        try:
+            ended = subprocess.run(  # noqa: S603 -- ourselves
+                command, capture_output=True, timeout=_TRIAL_SECONDS, check=False
+            ).returncode
+        except subprocess.TimeoutExpired:
+            return True
+        if ended >= 0:
+            self._suspects.discard(identity)
+        return ended < 0
+
+    def close(self) -> None:
+        """Nothing is decoded any more."""
+        for camera, descriptor in self._notes.items():
+            os.close(descriptor)
+            with suppress(OSError):
+                (self._folder / camera).unlink()
+        self._notes.clear()
+
+    def _noted(self) -> set[str]:
+        if not self._folder.is_dir():
+            return set()
+        texts = [path.read_text(errors="replace") for path in self._folder.iterdir()]
+        return {text.partition("\n")[0] for text in texts}
+
+
+def _identity(delivery: Delivery) -> str:
+    """One line; a longer one that it was written over ends with its own line end."""
+    parts = (to_text(delivery.filename), delivery.inode, delivery.size, delivery.mtime_ns)
+    return json.dumps([delivery.camera, *parts])

@@ -1,0 +1,94 @@
+"""What a start refuses, and what a daemon says of strange names (rows 20, 25 and 32)."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    run_cli,
+    stop_process,
+    surface_file,
+)
+
+from daemon.names import to_text
+
+
+def spoil_the_database(station: Station) -> Path:
+    with station.database.open("r+b") as file:
+        file.write(os.urandom(100))
+    return station.database
+
+
+def spoil_the_model(station: Station) -> Path:
+    weights = station.model / "model.safetensors"
+    with weights.open("r+b") as file:
+        file.seek(weights.stat().st_size // 2)
+        file.write(bytes(1000))
+    return station.model
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(spoil_the_database, marks=pytest.mark.fault(25)),
+        pytest.param(spoil_the_model, marks=pytest.mark.fault(32)),
+    ],
+    ids=lambda fault: fault.__name__,
+)
+def test_a_line_that_cannot_serve_refuses_to_start_and_touches_no_image(
+    tmp_path: Path, model: Path, fault: Callable[[Station], Path]
+) -> None:
+    station = Station(root=tmp_path, model=shutil.copytree(model, tmp_path / "model"))
+    with station.running():
+        station.drop("top-1", "before.jpg", surface_file(seed=1))
+        station.wait_for_images(1)
+    sound = tmp_path / "sound"
+    shutil.copytree(station.state_dir, sound / "state")
+    shutil.copytree(station.model, sound / "model")
+    culprit = fault(station)
+    damaged = station.database.read_bytes()
+    waiting = station.drop("top-1", "waiting.jpg", surface_file(seed=2))
+
+    done = run_cli("run", "--config", station.config)
+
+    assert done.returncode == 78
+    assert str(culprit) in done.stderr
+    assert "Traceback" not in done.stderr
+    assert waiting.exists()
+    assert station.database.read_bytes() == damaged
+
+    shutil.copytree(sound / "model", station.model, dirs_exist_ok=True)
+    shutil.copytree(sound / "state", station.state_dir, dirs_exist_ok=True)
+    with station.running():
+        station.wait_for_images(2)
+    shutil.rmtree(sound)
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(20)
+def test_no_name_breaks_a_line_of_the_log(station: Station) -> None:
+    names = [
+        os.fsdecode(b"latin-\xe9\xff.jpg"),
+        "new\nline\r.jpg",
+        "\x1b[2Jclear\x1b]0;title\x07.jpg",
+        'quote"},{"level":"info.jpg',
+        "\u2028\u202egpj.jpg",
+    ]
+    for name in names:
+        (station.folder("top-1") / name).symlink_to("/nowhere")
+    with station.process() as process:
+        station.drop("bottom-1", "good.jpg", surface_file(seed=1))
+        station.wait_for_images(1)
+        assert stop_process(process) == 0
+    log = (station.root / "daemon.log").read_bytes()
+    assert log.isascii()
+    assert b"\x1b" not in log
+    entries = [json.loads(line) for line in log.splitlines()]
+    told = [entry["path"] for entry in entries if "not a regular file" in entry["event"]]
+    folder = station.folder("top-1")
+    assert sorted(told) == sorted(to_text(folder / name) for name in names)

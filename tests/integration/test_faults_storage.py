@@ -1,0 +1,142 @@
+"""Places that take no more images, and a database that cannot be written (rows 22 and 23)."""
+
+import resource
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import structlog
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    by_hand,
+    filesystem,
+    full,
+    surface_file,
+    wait_until,
+)
+
+from daemon.serving import load_serving_model
+from models.preprocessing import decode
+from models.taxonomy import NO_DEFECT, Verdict
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The filesystem that is mounted on a folder cannot be written to meanwhile."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+
+def surfaces_that_pass(station: Station) -> Iterator[bytes]:
+    model = load_serving_model(station.settings())
+    for seed in range(200, 300):
+        data = surface_file(NO_DEFECT, seed=seed)
+        pixels = decode(data, size=model.input_size).pixels
+        if model.judge(np.expand_dims(pixels, 0))[0].verdict is Verdict.PASS:
+            yield data
+
+
+@pytest.fixture
+def commissioned(tmp_path: Path, commissioned_model: Path) -> Station:
+    tables = {"policy": {"max_missed_defect_rate": 0.5}}
+    return Station(root=tmp_path, model=commissioned_model, tables=tables)
+
+
+@pytest.mark.fault(22)
+@pytest.mark.parametrize(
+    ("place", "blocked"),
+    [("archive", full), ("archive", read_only), ("quarantine", full)],
+    ids=["full archive", "read-only archive", "full quarantine"],
+)
+def test_a_place_that_takes_no_images_keeps_only_its_own_waiting_and_is_told_once(
+    commissioned: Station, place: str, blocked: Callable[[Path], AbstractContextManager[None]]
+) -> None:
+    station = commissioned
+    clean = surfaces_that_pass(station)
+    one_for = {
+        "archive": lambda: next(clean),
+        "quarantine": lambda: b"no picture",
+        "review": lambda: surface_file("scratches", seed=1),
+    }
+    others = [name for name in one_for if name != place]
+    folder = station.state_dir / place
+
+    def moving() -> str:
+        return station.troubles().get("moving", "")
+
+    with filesystem(folder, size="200k"), structlog.testing.capture_logs() as logs:
+        with station.running():
+            station.drop("top-1", "before.jpg", one_for[place]())
+            station.wait_for_images(1)
+            with blocked(folder):
+                kept = station.drop("top-1", "kept.jpg", one_for[place]())
+                wait_until(lambda: "kept.jpg" in moving(), what="the first is told")
+                for name in others:
+                    station.drop("bottom-1", f"{name}.jpg", one_for[name]())
+                later = station.drop("top-1", "later.jpg", one_for[place]())
+                wait_until(lambda: "later.jpg" in moving(), what="the second is told")
+                wait_until(lambda: "kept.jpg" in moving(), what="the first was tried again")
+                wait_until(lambda: station.count() == 5, what="each is recorded")
+                pending = "SELECT filename FROM image WHERE progress = 'pending' ORDER BY 1"
+                wait_until(lambda: station.query(pending) == [("kept.jpg",), ("later.jpg",)])
+                assert str(folder) in moving()
+                assert kept.exists()
+                assert later.exists()
+            station.wait_for_images(5)
+            wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
+        assert_every_image_accounted_for(station)
+        paths = [path for (path,) in station.query("SELECT path FROM inspections")]
+        assert sum(Path(path).is_relative_to(folder) for path in paths) == 3
+    told = [entry["event"] for entry in logs if entry.get("trouble") == "moving"]
+    assert told == ["degraded", "mended"]
+
+
+@pytest.mark.fault(23)
+def test_a_database_on_a_disk_that_became_read_only_stops_the_line_until_it_is_mended(
+    tmp_path: Path, model: Path
+) -> None:
+    disk = tmp_path / "disk"
+    review = {"review": {"folder": str(tmp_path / "review")}}
+    with filesystem(disk, size="8m"):
+        station = Station(root=tmp_path, model=model, tables=review, state=disk / "state")
+        with by_hand(station.settings()) as line:
+            station.drop("top-1", "before.jpg", surface_file(seed=1))
+            line.work_until(lambda: station.count() == 1)
+            # No disk becomes read-only in good order while a file is open for writing.
+            line.database.close()
+            with read_only(disk):
+                kept = station.drop("top-1", "during.jpg", surface_file(seed=2))
+                line.work_until(lambda: "database" in line.health.troubles())
+                line.work_until(lambda: "camera top-1 rescan" in line.health.troubles())
+                assert kept.exists()
+            line.work_until(lambda: station.count() == 2 and line.health.troubles() == {})
+            station.wait_for_images(2)
+        assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(23)
+def test_a_daemon_that_may_write_no_byte_more_lives_and_goes_on_when_it_may(
+    station: Station,
+) -> None:
+    """Each write fails, in the database and beside it, as on a disk that is failing."""
+    with station.process() as process:
+        station.drop_surfaces(2)
+        station.wait_for_images(2)
+        _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))
+        station.drop_surfaces(6, first=2)
+        wait_until(lambda: "database" in station.troubles(), what="the database is told")
+        assert station.count() == 2
+        assert sum(1 for _ in (station.root / "cameras").rglob("*.jpg")) == 6
+        resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        station.wait_for_images(8)
+        wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
+        assert process.poll() is None
+    assert_every_image_accounted_for(station)
