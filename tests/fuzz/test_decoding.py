@@ -71,6 +71,7 @@ def test_a_decoder_with_a_fault_is_found_out_and_its_input_kept(
     assert kept == [case(files, seed=1, iteration=n).data for n in range(3)]
 
 
+@pytest.mark.fault(52, 53)
 def test_no_broken_file_does_harm(tmp_path: Path) -> None:
     tally = run_campaign(SUITE_SEED, range(SUITE_MUTATIONS), folder=tmp_path)
     assert tally.findings == []

@@ -67,6 +67,7 @@ def tiff_entry(tag: int, *, values: int) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.fault(52, 53)
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
@@ -100,6 +101,7 @@ def test_a_file_that_once_did_harm_is_refused(
     assert caught.value.reason is reason
 
 
+@pytest.mark.fault(52)
 @pytest.mark.parametrize(("brightest", "kind"), [(4095, ">u2"), (254, "u1")])
 def test_a_large_picture_of_an_odd_depth_is_read_at_once(brightest: int, kind: str) -> None:
     samples = np.full(6000 * 6000, brightest // 2, dtype=kind)

@@ -7,7 +7,7 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, by_hand, surface_file
 
 
-@pytest.mark.fault(23, 50)
+@pytest.mark.fault(50)
 def test_moves_whose_end_cannot_be_recorded_are_made_up_for_however_often_it_fails(
     station: Station,
 ) -> None:

@@ -142,6 +142,7 @@ def test_records_go_with_their_files_and_those_of_the_review_and_the_rates_stay(
     assert line.query(RATES) == rates
 
 
+@pytest.mark.fault(54)
 def test_a_labelled_image_is_never_deleted(line: Station) -> None:
     ((image_id, path),) = line.query(
         "SELECT id, path FROM inspections WHERE verdict = 'pass' ORDER BY id LIMIT 1"
@@ -157,6 +158,7 @@ def test_a_labelled_image_is_never_deleted(line: Station) -> None:
     assert passed(line) == 1
 
 
+@pytest.mark.fault(57)
 def test_a_record_stays_while_its_image_lies_in_the_drop_folder(
     tmp_path: Path, commissioned_model: Path
 ) -> None:
@@ -181,6 +183,7 @@ def test_a_record_stays_while_its_image_lies_in_the_drop_folder(
     ) == [(1,)], "judged once"
 
 
+@pytest.mark.fault(54)
 def test_the_oldest_archived_images_make_room_and_no_other_ever_does(
     line: Station, tmp_path: Path
 ) -> None:
@@ -207,6 +210,7 @@ def test_the_oldest_archived_images_make_room_and_no_other_ever_does(
         (tmp_path / "small" / "filler").unlink()
 
 
+@pytest.mark.fault(55)
 def test_a_kill_between_a_deletion_and_its_record_is_made_up_for(line: Station) -> None:
     ((path,),) = line.query(
         "SELECT path FROM inspections WHERE verdict = 'pass' ORDER BY id LIMIT 1"
@@ -216,6 +220,7 @@ def test_a_kill_between_a_deletion_and_its_record_is_made_up_for(line: Station) 
     assert line.query("SELECT count(*) FROM inspections WHERE path IS NULL") == [(1,)]
 
 
+@pytest.mark.fault(56)
 def test_an_archive_that_is_not_mounted_is_not_taken_for_a_deleted_one(line: Station) -> None:
     archive = line.state_dir / "archive"
     archive.rename(line.state_dir / "elsewhere")
@@ -239,6 +244,7 @@ def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Stati
     assert files(line.state_dir / "archive") == ["something"]
 
 
+@pytest.mark.fault(26)
 def test_a_clock_that_jumps_ahead_makes_no_image_old(line: Station) -> None:
     line.tables["retention"] = {"archive_days": 30}
     line.write_config()
@@ -251,6 +257,7 @@ def test_a_clock_that_jumps_ahead_makes_no_image_old(line: Station) -> None:
     assert len(files(line.state_dir / "archive")) == passed(line)
 
 
+@pytest.mark.fault(54)
 def test_before_the_disk_is_full_images_wait_and_are_judged_when_there_is_room(
     tmp_path: Path, model: Path
 ) -> None:
