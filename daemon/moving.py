@@ -68,10 +68,18 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
         OSError: the target's folder cannot be written to; trying again may help.
     """
     partial = _partial(target, delivery, sha256)
-    _recover_aside(delivery)
-    if is_there(delivery, sha256, target):
-        partial.unlink(missing_ok=True)  # the second name that a kill left
-        return
+    try:
+        _recover_aside(delivery)
+        if is_there(delivery, sha256, target):
+            partial.unlink(missing_ok=True)  # the second name that a kill left
+        else:
+            _bring(delivery, sha256, target, partial, held)
+    except (ChangedError, GoneError, TargetTakenError):
+        partial.unlink(missing_ok=True)  # of a copy that a kill ended
+        raise
+
+
+def _bring(delivery: Delivery, sha256: str, target: Path, partial: Path, held: int | None) -> None:
     with _source(delivery, held) as source:
         if not same_file(os.fstat(source), delivery):
             raise ChangedError(str(delivery.path))
@@ -79,6 +87,28 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
         if not same_file(os.fstat(source), delivery):
             target.unlink()
             raise ChangedError(str(delivery.path))
+
+
+def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
+    """Where the camera still has the file under another name, let the target be a copy of its own.
+
+    Else what the camera writes there later would alter the image that was judged.
+
+    Raises:
+        ChangedError: it was written to just now.
+    """
+    status = target.lstat()
+    if status.st_nlink == 1 or not _is_same_inode(status, delivery):
+        return
+    partial = _partial(target, delivery, sha256)
+    descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        _copy(descriptor, partial, sha256, delivery)
+        partial.replace(target)
+        fsync_folder(target.parent)
+    finally:
+        os.close(descriptor)
+        partial.unlink(missing_ok=True)
 
 
 def is_there(delivery: Delivery, sha256: str, target: Path) -> bool:
@@ -220,10 +250,24 @@ def _is_same_inode(status: os.stat_result, delivery: Delivery) -> bool:
 
 def _give_back(target: Path, delivery: Delivery) -> None:
     """Let a file that was written to after it was judged lie in the drop folder only."""
-    if os.path.lexists(delivery.path) and target.samefile(delivery.path):
+    if _lies_in_drop_folder(target.lstat().st_ino, delivery):
         target.unlink()
     else:
         _put_back(target, delivery.path)
+
+
+def _lies_in_drop_folder(inode: int, delivery: Delivery) -> bool:
+    """Whether the file has a name there, under which it is found again: its own or another."""
+    root = delivery.path.parents[len(Path(delivery.filename).parts) - 1]
+    below = [root]
+    while below:
+        with os.scandir(below.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    below.append(Path(entry.path))
+                elif entry.inode() == inode:
+                    return True
+    return False
 
 
 @contextmanager

@@ -115,13 +115,15 @@ class Retention:
 
     def _make_room(self) -> Iterator[None]:
         limit = timestamp(self._clock() - _YOUNGEST)
-        for verdict in self._roots:
+        for verdict, root in self._roots.items():
             for page in self._pages(verdict, limit):
-                room = Room.of(self._state_dir)
-                if not room.is_below(self._keep.make_room_below_gb, at_most=_MAKE_ROOM_SHARE):
-                    return
+                if not root.is_dir() or not self._is_short_of_room(root):
+                    break
                 self._delete(verdict, page, "to make room")
                 yield
+
+    def _is_short_of_room(self, root: Path) -> bool:
+        return Room.of(root).is_below(self._keep.make_room_below_gb, at_most=_MAKE_ROOM_SHARE)
 
     def _delete_aged(self, verdict: Verdict, *days: int) -> Iterator[None]:
         if not any(days):

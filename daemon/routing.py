@@ -1,8 +1,10 @@
 """Where an image goes, and bringing it there."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -115,7 +117,12 @@ def route(
     routed = Routed()
     brought = [intent for intent in intents if _bring(intent, held, routed, now)]
     safe = _fsync_folders(brought, _target_folder, routed)
-    released = [intent for intent in safe if _release(intent, held, routed, marker_suffix)]
+    ends = {
+        intent.image_id: end
+        for intent in safe
+        if (end := _release(intent, held, routed, marker_suffix)) is not None
+    }
+    released = [intent for intent in safe if intent.image_id in ends]
     for intent in _fsync_folders(released, _source_folder, routed):
         held_file = held.get(intent.image_id)
         try:
@@ -126,7 +133,7 @@ def route(
         if written:
             routed.withdrawn.append(intent)
         else:
-            routed.settled.append(_done(intent))
+            routed.settled.append(ends[intent.image_id])
     return routed
 
 
@@ -161,8 +168,10 @@ def _bring(intent: Intent, held: Mapping[int, int], routed: Routed, now: datetim
         routed.taken.append(intent)
     except moving.ChangedError:
         log.info("written to after it was judged", path=to_text(intent.delivery.path))
+        _remove_reason(target)
         routed.withdrawn.append(intent)
     except moving.GoneError:
+        _remove_reason(target)
         routed.missing.append(Settled(intent=intent, progress=Progress.GONE, path=None))
     except OSError as error:
         routed.failed.append((intent, error))
@@ -171,24 +180,29 @@ def _bring(intent: Intent, held: Mapping[int, int], routed: Routed, now: datetim
     return False
 
 
-def _release(intent: Intent, held: Mapping[int, int], routed: Routed, marker_suffix: str) -> bool:
-    """Whether nothing of the delivery is in the drop folder any more."""
+def _release(
+    intent: Intent, held: Mapping[int, int], routed: Routed, marker_suffix: str
+) -> Settled | None:
+    """How the intent ends, where nothing of the delivery is in the drop folder any more."""
     delivery = intent.delivery
     try:
         end = moving.release(delivery, marker_suffix)
+        if end is moving.Release.ABSENT and intent.plan.target is not None:
+            moving.make_own(intent.plan.target, delivery, intent.sha256)
     except OSError as error:
         routed.failed.append((intent, error))
-        return False
+        return None
     if end is moving.Release.WRITTEN and _is_target(intent, delivery.path):
         # One file under two names: what was judged is overwritten.
         routed.withdrawn.append(intent)
-        return False
-    away = end is moving.Release.ABSENT and not delivery.path.parent.is_dir()
-    if away and intent.image_id not in held:
-        # Only a share that is away, perhaps, with the file still on it.
-        routed.missing.append(_done(intent))
-        return False
-    return True
+        return None
+    if end is not moving.Release.ABSENT:
+        return _done(intent)
+    unseen = Settled(intent=intent, progress=Progress.UNSEEN, path=intent.plan.target)
+    if intent.image_id not in held and not delivery.path.parent.is_dir():
+        routed.missing.append(unseen)  # only a share that is away, perhaps
+        return None
+    return unseen
 
 
 def _is_target(intent: Intent, path: Path) -> bool:
@@ -213,6 +227,13 @@ def _write_reason(intent: Intent, target: Path, now: datetime) -> None:
     }
     text = json.dumps(document, indent=2) + "\n"
     moving.write_durably(target.with_name(target.name + moving.REASON_SUFFIX), text)
+
+
+def _remove_reason(target: Path) -> None:
+    """A reason without its image tells nobody anything."""
+    if not os.path.lexists(target):
+        with suppress(OSError):
+            target.with_name(target.name + moving.REASON_SUFFIX).unlink(missing_ok=True)
 
 
 def _move(folder: Path, image_id: int, finding: Finding, promised: Callable[[Path], bool]) -> Plan:

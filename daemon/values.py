@@ -39,6 +39,9 @@ class Progress(StrEnum):
     LEFT = "left"
     MOVED = "moved"
     DELETED = "deleted"
+    UNSEEN = "unseen"
+    """At its target, or deleted; but it was not there to be removed from the drop folder. A folder
+    that was away may come back with it."""
     GONE = "gone"
     """Somebody else took or replaced the file between its record and its move."""
 

@@ -19,9 +19,10 @@ from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 
 _CHUNK: Final = 200
+_MAY_COME_BACK: Final = {Progress.GONE.value, Progress.UNSEEN.value}
 _IDENTITY: Final = ("camera", "filename", "inode", "size", "mtime_ns")
 # One delivery at a time: of a list, `(camera, ...) IN (...)`, SQLite reads the whole table.
-_FIND: Final = select(image.c.id, image.c.progress).where(
+_FIND: Final = select(image.c.id, image.c.progress, image.c.sha256, image.c.path).where(
     STILL_THERE, *(image.c[name] == bindparam(name) for name in _IDENTITY)
 )
 
@@ -58,7 +59,7 @@ def known(database: Database, deliveries: Sequence[Delivery]) -> set[Delivery]:
     with database.reading() as connection:
         for delivery in deliveries:
             row = connection.execute(_FIND, _identity(delivery)).first()
-            if row is not None and row.progress != Progress.GONE.value:
+            if row is not None and row.progress not in _MAY_COME_BACK:
                 found.add(delivery)
     return found
 
@@ -69,7 +70,8 @@ def record(
     """Record a batch in one transaction, with what will be done with each file.
 
     A finding whose delivery is recorded already is passed over: nothing is counted twice. Where
-    that file was given up as gone (its share was away, say), its intent is taken up again.
+    that file was away when it should have been moved or removed (its share, say), its intent is
+    taken up again.
 
     Args:
         plan: called with the id that the image was given; two images never get one target.
@@ -198,7 +200,7 @@ class _Promised:
 def _sort_out(
     connection: Connection, findings: Sequence[Finding]
 ) -> tuple[list[Finding], list[Intent]]:
-    """The findings that have no record yet, and the intents of those that had been given up."""
+    """The findings that have no record yet, and the intents of those whose file came back."""
     fresh: dict[tuple[object, ...], Finding] = {}
     returned: list[Intent] = []
     for finding in findings:
@@ -206,7 +208,13 @@ def _sort_out(
         row = connection.execute(_FIND, identity).first()
         if row is None:
             fresh.setdefault(tuple(identity.values()), finding)
-        elif row.progress == Progress.GONE.value:
+        elif row.progress == Progress.UNSEEN.value and row.sha256 != finding.sha256:
+            # Another file has the number, the name, the size and the time of one that did leave.
+            end = Progress.DELETED if row.path is None else Progress.MOVED
+            this = image.c.id == row.id
+            connection.execute(update(image).where(this).values(progress=end.value))
+            fresh.setdefault(tuple(identity.values()), finding)
+        elif row.progress in _MAY_COME_BACK:
             returned.append(_take_up_again(connection, row.id, finding.delivery))
     return list(fresh.values()), returned
 

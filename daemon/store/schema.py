@@ -20,10 +20,10 @@ metadata: Final = MetaData()
 
 # The conditions of partial indexes. Queries repeat them as they stand here: SQLite takes a partial
 # index only where it can see, without the bound values, that the query's rows are all in it.
-STILL_THERE: Final = text("progress IN ('pending', 'left', 'gone')")
+STILL_THERE: Final = text("progress IN ('pending', 'left', 'gone', 'unseen')")
 PENDING: Final = text("progress = 'pending'")
 IN_FORCE: Final = text("undone_at IS NULL")
-KEPT: Final = text("progress = 'moved' AND verdict IN ('pass', 'unreadable')")
+KEPT: Final = text("progress IN ('moved', 'unseen') AND verdict IN ('pass', 'unreadable')")
 """Files in archive and quarantine, which may be deleted in time."""
 ENDED: Final = text("progress IN ('left', 'deleted', 'gone')")
 """Images that have no file of ours."""
@@ -58,8 +58,8 @@ image: Final = Table(
     sqlite_autoincrement=True,  # an id stands in file names: it is never given twice
 )
 # Once a file has left the drop folder its inode may be used again, by a file with the same name,
-# size and restored time: the identity is unique among the files that may still lie there. A `gone`
-# file may: on a share that was away.
+# size and restored time: the identity is unique among the files that may still lie there. A `gone` or
+# `unseen` file may: on a share that was away.
 Index(
     "image_delivery",
     image.c.camera,

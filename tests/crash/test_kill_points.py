@@ -248,3 +248,25 @@ def test_no_image_is_renamed_out_of_a_watched_folder(
     for source, target in renames:
         assert Path(source).parent == Path(target).parent
     assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(58)
+@pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
+def test_a_drop_folder_that_comes_back_with_an_image_that_was_moved_doubles_nothing(
+    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
+) -> None:
+    """As a share does that was unmounted while the service was down."""
+    make = maker(here, model, zygote, elsewhere if across else None)
+    steps = zygote.steps(make(1))
+    leaving = next(n for n, step in enumerate(steps, 1) if step.endswith(".leaving"))
+    station = make(2)
+    assert str(zygote.kill(station, leaving)).startswith("rename")
+    folder = station.folder("top-1")
+    away = folder.rename(station.root / "away")
+    folder.mkdir()
+    zygote.finish(station)
+    folder.rmdir()
+    away.rename(folder)
+    zygote.finish(station)
+    assert_every_image_accounted_for(station)
+    assert leftovers(station) == []

@@ -11,13 +11,14 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from builders import by_hand
+from builders import by_hand, full, obeying_permissions
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from config.loading import load_settings
@@ -33,20 +34,39 @@ OPERATIONS = ("link", "unlink", "rename", "replace", "fsync", "pread")
 class Kill:
     """Counts the steps, and ends the process without a word before the one it was given.
 
-    Nothing changes a disk between two steps, so before one is after the one before it.
+    Nothing changes a disk between two steps, so before one is after the one before it. Before
+    another one, perhaps, it fills the filesystems of some folders to the last byte.
+
+    Args:
+        kind: where given, `at` counts the steps of this name only.
     """
 
-    def __init__(self, at: int | None, trace: Path) -> None:
-        self._at = at
+    def __init__(
+        self,
+        at: int | None,
+        trace: Path,
+        *,
+        kind: str | None = None,
+        fill: Sequence[str] = (),
+        fill_at: int | None = None,
+    ) -> None:
+        self._at, self._kind = at, kind
+        self._fill, self._fill_at = fill, fill_at
+        self._filled = ExitStack()  # never closed: whoever gave the order frees the space
         self._trace = os.open(trace, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        self._count = 0
+        self._count = self._of_kind = 0
         self._lock = threading.Lock()
 
     def step(self, what: str) -> None:
         with self._lock:
             self._count += 1
+            counts = self._kind in (None, what.split(maxsplit=1)[0])
+            self._of_kind += counts
             os.write(self._trace, f"{what}\n".encode(errors="surrogateescape"))
-            if self._count == self._at:
+            if self._count == self._fill_at:
+                for folder in self._fill:
+                    self._filled.enter_context(full(Path(folder)))
+            if counts and self._of_kind == self._at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -73,17 +93,33 @@ def describe(name: str, arguments: tuple[Any, ...]) -> str:
 
 
 def live(order: dict[str, Any], settings: Settings, model: Model) -> None:
-    """Scan and judge until nothing is left to do."""
-    with by_hand(settings, model=model) as line:
+    """Scan and judge until nothing is left to do, or as often as the order says."""
+    permissions = obeying_permissions() if order.get("obey_permissions") else nullcontext()
+    with permissions, by_hand(settings, model=model) as line:
         kill = None
         if order["trace"] is not None:
-            kill = Kill(order["kill_at"], Path(order["trace"]))
-            kill.arm()
-        line.work_until(
-            lambda: (
-                not any(line.room.backlog().values()) and not images.count_pending(line.database)
+            kill = Kill(
+                order["kill_at"],
+                Path(order["trace"]),
+                kind=order.get("kind"),
+                fill=order.get("fill", ()),
+                fill_at=order.get("fill_at"),
             )
-        )
+            kill.arm()
+        if order.get("rounds") is None:
+            line.work_until(
+                lambda: (
+                    not any(line.room.backlog().values())
+                    and not images.count_pending(line.database)
+                )
+            )
+        else:
+            for _ in range(order["rounds"]):
+                line.scan()
+                line.work()
+                if not any(line.room.backlog().values()):
+                    break
+                line.pipeline.wait(0.2)
         if kill is not None:
             kill.step("end")
 

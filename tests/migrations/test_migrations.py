@@ -117,7 +117,9 @@ def test_the_schema_can_be_made_on_postgresql() -> None:
         for table in metadata.sorted_tables
         for index in table.indexes
     }
-    assert indexes["image_delivery"].endswith("WHERE progress IN ('pending', 'left', 'gone')")
+    assert indexes["image_delivery"].endswith(
+        "WHERE progress IN ('pending', 'left', 'gone', 'unseen')"
+    )
     assert indexes["image_pending"].endswith("WHERE progress = 'pending'")
     assert indexes["label_in_force"].endswith("WHERE undone_at IS NULL")
 

@@ -339,3 +339,57 @@ def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
     moving.make_folder(tmp_path / "a" / "b" / "c")
     moving.make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
+
+
+@pytest.mark.fault(59)
+def test_a_file_that_the_camera_still_has_under_another_name_is_not_altered_through_it(
+    delivery: Delivery, target: Path
+) -> None:
+    moving.bring(delivery, SHA256, target, None)
+    renamed = delivery.path.rename(delivery.path.with_name("renamed.jpg"))
+    assert moving.release(delivery) is Release.ABSENT
+    moving.make_own(target, delivery, SHA256)
+    renamed.write_bytes(b"written in place")
+    assert target.read_bytes() == DATA
+    assert names(target.parent) == {"x.jpg"}
+
+
+def test_a_file_that_only_the_target_names_is_not_copied(delivery: Delivery, target: Path) -> None:
+    moving.bring(delivery, SHA256, target, None)
+    moving.release(delivery)
+    moving.make_own(target, delivery, SHA256)
+    assert target.stat().st_ino == delivery.inode
+
+
+@pytest.mark.fault(60)
+@pytest.mark.parametrize("inside", [".", "deeper"])
+def test_what_was_written_to_and_renamed_after_a_kill_lies_under_its_new_name_only(
+    delivery: Delivery, target: Path, inside: str
+) -> None:
+    moving.bring(delivery, SHA256, target, None)
+    delivery.path.write_bytes(b"written in place")
+    (delivery.path.parent / inside).mkdir(exist_ok=True)
+    renamed = delivery.path.rename(delivery.path.parent / inside / "renamed.jpg")
+    with pytest.raises(ChangedError):
+        moving.bring(delivery, SHA256, target, None)
+    assert not delivery.path.exists()
+    assert not target.exists()
+    assert renamed.read_bytes() == b"written in place"
+
+
+@pytest.mark.fault(61)
+@pytest.mark.parametrize("end", [ChangedError, GoneError, TargetTakenError])
+def test_what_a_kill_left_of_a_copy_is_removed_though_the_copy_is_not_made(
+    delivery: Delivery, target: Path, end: type[Exception]
+) -> None:
+    partial = target.with_name(f".{SHA256[:16]}-{delivery.inode}.part")
+    partial.write_bytes(DATA[:10])
+    if end is ChangedError:
+        delivery.path.write_bytes(b"other")
+    elif end is GoneError:
+        delivery.path.unlink()
+    else:
+        target.write_bytes(b"a stranger's")
+    with pytest.raises(end):
+        moving.bring(delivery, SHA256, target, None)
+    assert not partial.exists()

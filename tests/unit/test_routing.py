@@ -126,7 +126,7 @@ def test_with_policy_delete_another_file_of_the_name_stays(
     finding.delivery.path.rename(tmp_path / "away.jpg")
     finding.delivery.path.write_bytes(b"another")
     (settled,) = route([intent], held={}, now=NOW).settled
-    assert settled.progress is Progress.DELETED
+    assert settled.progress is Progress.UNSEEN
     assert finding.delivery.path.read_bytes() == b"another"
 
 
@@ -161,7 +161,7 @@ def test_while_the_drop_folder_is_away_a_finished_move_is_not_called_done(
     drop.rename(tmp_path / "share-away")
     routed = route([intent], held={}, now=NOW)
     assert routed.settled == []
-    assert [one.progress for one in routed.missing] == [Progress.MOVED]
+    assert [one.progress for one in routed.missing] == [Progress.UNSEEN]
     (tmp_path / "share-away").rename(drop)
     (settled,) = route([intent], held={}, now=NOW).settled
     assert settled.progress is Progress.MOVED
@@ -185,3 +185,18 @@ def test_one_image_that_cannot_be_moved_keeps_no_other(folders: Folders, tmp_pat
     assert [one.intent for one in routed.settled] == [good]
     assert [intent for intent, _ in routed.failed] == [bad]
     assert bad.delivery.path.read_bytes() == DATA
+
+
+@pytest.mark.fault(61)
+@pytest.mark.parametrize("gone", [True, False])
+def test_no_reason_is_left_of_an_image_that_is_not_brought(
+    folders: Folders, tmp_path: Path, gone: bool
+) -> None:
+    intent = intent_of(folders, finding_of(tmp_path, verdict=Verdict.UNREADABLE))
+    if gone:
+        intent.delivery.path.unlink()
+    else:
+        intent.delivery.path.write_bytes(b"the camera went on")
+    routed = route([intent], held={}, now=NOW)
+    assert (len(routed.missing), len(routed.withdrawn)) == (gone, not gone)
+    assert [path for path in folders.quarantine.rglob("*") if path.is_file()] == []

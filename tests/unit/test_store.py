@@ -312,6 +312,33 @@ def test_a_file_that_was_gone_and_comes_back_resumes_and_is_not_counted_again(
     assert_tallies_agree(store)
 
 
+@pytest.mark.fault(58)
+def test_a_moved_file_that_comes_back_is_removed_and_not_counted_again(store: Database) -> None:
+    (intent,) = record(store, finding(1))
+    settle(store, intent, progress=Progress.UNSEEN)
+    assert images.known(store, [delivery(1)]) == set()
+
+    back = images.record(store, [finding(1)], to_its_id, NOW)
+
+    assert (back.findings, back.intents) == ([], [intent])
+    assert images.pending(store) == [intent]
+    assert_tallies_agree(store)
+
+
+@pytest.mark.fault(42)
+def test_another_image_with_the_identity_of_one_that_may_come_back_is_another_image(
+    store: Database,
+) -> None:
+    settle(store, *record(store, finding(1)), progress=Progress.UNSEEN)
+    other = replace(finding(1), sha256="f" * 64)
+    recorded = images.record(store, [other], to_its_id, NOW)
+    assert recorded.findings == [other]
+    assert images.known(store, [delivery(1)]) == {delivery(1)}
+    paths = [each.path for each in all_inspections(store)]
+    assert paths == [Path("/review/1.jpg"), delivery(1).path]
+    assert_tallies_agree(store)
+
+
 def test_a_withdrawn_image_leaves_no_trace_in_the_counts(store: Database) -> None:
     one, two = record(store, finding(1), finding(2, "unsure"))
     images.withdraw(store, [one])
@@ -322,7 +349,7 @@ def test_a_withdrawn_image_leaves_no_trace_in_the_counts(store: Database) -> Non
 
 STEPS = st.lists(
     st.tuples(
-        st.sampled_from(["record", "withdraw", "moved", "gone"]),
+        st.sampled_from(["record", "withdraw", "moved", "unseen", "gone"]),
         st.integers(0, 5),
         st.sampled_from(["pass", "defect", "unsure", "unreadable"]),
         st.sampled_from(["2026-03-01T09:59:59", "2026-03-01T10:00:00", "2026-03-02T00:00:00"]),
