@@ -16,9 +16,6 @@ from daemon.names import from_text
 CAMERAS = ("top-1", "bottom-1")
 PATIENT, HOPELESS = "patient.toml", "hopeless.toml"
 """A daemon that never gives up a file that does not decode, and one that does so at once."""
-STRICT = True
-"""Whether what is known not to hold yet counts: a camera that renames a file, or replaces its folder,
-between a kill and the next start, and what such a kill leaves beside the images."""
 _SQL = """SELECT id, camera, filename, inode, size, mtime_ns, sha256,
           CASE progress WHEN 'unseen' THEN 'moved' ELSE progress END, path, target
           FROM image ORDER BY id"""
@@ -100,32 +97,6 @@ class World:
     def reachable(self) -> list[Lying]:
         """What the camera still finds in its drop folders."""
         return [file for file in self.lying if not file.away and self.lies(file)]
-
-    def quiet(self, camera: str) -> bool:
-        """Whether the daemon owes nothing to any file of a camera's drop folder."""
-        rows = [row for row in self.rows if row.progress == "pending"]
-        files = [file for file in self.reachable() if file.camera == camera]
-        return STRICT or not (
-            any(row.identity[0] == camera for row in rows)
-            or any(self.is_entangled(file) for file in files)
-        )
-
-    def is_entangled(self, file: Lying) -> bool:
-        """Whether it was recorded, and renamed or overwritten in place since."""
-        return not STRICT and any(
-            row.identity[2] == file.identity[2] and row.identity != file.identity
-            for row in self.rows
-        )
-
-    def is_free(self, camera: str, filename: str) -> bool:
-        """Whether nothing entangled has this name."""
-        return not any(
-            self.is_entangled(file)
-            for file in self.reachable()
-            if (file.camera, file.filename) == (camera, filename)
-        )
-
-    # What cameras do.
 
     def drop(self, camera: str, filename: str, data: bytes, *, decodes: bool) -> None:
         """Written elsewhere and renamed into place, over what has its name."""
@@ -349,9 +320,8 @@ class World:
         found = {path for root in roots for path in root.rglob("*") if path.is_file()}
         if pending:
             found = {path for path in found if path.suffix not in (".part", ".leaving")}
-        if not STRICT:
-            found = {path for path in found if path.suffix != ".part"}
-            found = {path for path in found if not path.name.endswith(".reason.json")}
+        # A kill between the two steps of a removal, in a folder that was then away: the image is safe.
+        found = {path for path in found if not (self.been_away and path.suffix == ".leaving")}
         assert found <= expected, f"left over: {found - expected}"
 
     def check_rest(self, *, hopeless: bool) -> None:

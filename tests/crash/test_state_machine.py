@@ -152,8 +152,6 @@ class Line(RuleBasedStateMachine):
 
     @rule(camera=cameras, name=names, content=contents, in_place=st.booleans())
     def drop(self, camera: str, name: str, content: str, in_place: bool) -> None:
-        if not self.world.is_free(camera, name):
-            return
         deliver = self.world.write if in_place else self.world.drop
         deliver(camera, name, CONTENTS[content], decodes=content in PICTURES)
 
@@ -165,16 +163,14 @@ class Line(RuleBasedStateMachine):
     )
     def begin(self, camera: str, name: str, content: str, quarters: int) -> None:
         data = PICTURES[content]
-        if self.world.is_free(camera, name):
-            self.world.begin(camera, name, data, quarters * len(data) // 4)
+        self.world.begin(camera, name, data, quarters * len(data) // 4)
 
     @precondition(lambda self: any(file.writer for file in self.world.lying))
     @rule(which=some)
     def go_on(self, which: int) -> None:
         begun = [file for file in self.world.lying if file.writer]
         file = begun[which % len(begun)]
-        if not self.world.is_entangled(file):
-            self.world.go_on(file)
+        self.world.go_on(file)
 
     @precondition(lambda self: self.world.reachable())
     @rule(which=some, content=contents, in_place=st.booleans())
@@ -188,18 +184,15 @@ class Line(RuleBasedStateMachine):
     def rename(self, which: int, camera: str, name: str) -> None:
         waiting = self.world.reachable()
         file = waiting[which % len(waiting)]
-        if self.world.is_free(file.camera, file.filename) and self.world.is_free(camera, name):
-            self.world.rename(file, camera, name)
+        self.world.rename(file, camera, name)
 
     @rule(camera=cameras)
     def make_folder_anew(self, camera: str) -> None:
-        if self.world.quiet(camera):
-            self.world.make_anew(camera)
+        self.world.make_anew(camera)
 
     @rule(camera=cameras)
     def exchange_folder(self, camera: str) -> None:
-        if self.world.quiet(camera):
-            self.world.exchange(camera)
+        self.world.exchange(camera)
 
     @precondition(lambda self: self.world.in_review())
     @rule(which=some, deed=st.sampled_from(("label", "copy", "move", "delete")))
