@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -165,24 +164,27 @@ class Line(RuleBasedStateMachine):
         data = PICTURES[content]
         self.world.begin(camera, name, data, quarters * len(data) // 4)
 
-    @precondition(lambda self: any(file.writer for file in self.world.lying))
     @rule(which=some)
     def go_on(self, which: int) -> None:
         begun = [file for file in self.world.lying if file.writer]
+        if not begun:
+            return
         file = begun[which % len(begun)]
         self.world.go_on(file)
 
-    @precondition(lambda self: self.world.reachable())
     @rule(which=some, content=contents, in_place=st.booleans())
     def overwrite(self, which: int, content: str, in_place: bool) -> None:
         waiting = self.world.reachable()
+        if not waiting:
+            return
         file = waiting[which % len(waiting)]
         self.drop(file.camera, file.filename, content, in_place)
 
-    @precondition(lambda self: self.world.reachable())
     @rule(which=some, camera=cameras, name=names)
     def rename(self, which: int, camera: str, name: str) -> None:
         waiting = self.world.reachable()
+        if not waiting:
+            return
         file = waiting[which % len(waiting)]
         self.world.rename(file, camera, name)
 
@@ -194,10 +196,11 @@ class Line(RuleBasedStateMachine):
     def exchange_folder(self, camera: str) -> None:
         self.world.exchange(camera)
 
-    @precondition(lambda self: self.world.in_review())
     @rule(which=some, deed=st.sampled_from(("label", "copy", "move", "delete")))
     def operate(self, which: int, deed: str) -> None:
         rows = self.world.in_review()
+        if not rows:
+            return
         row = rows[which % len(rows)]
         assert row.path is not None
         review = self.world.station.review
@@ -209,12 +212,12 @@ class Line(RuleBasedStateMachine):
     def work(self, config: str) -> None:
         self.world.run(config)
 
-    @precondition(lambda self: self.world.reachable())
     @rule(config=configs, kind=st.sampled_from(KINDS), nth=st.integers(1, 3))
     def kill(self, config: str, kind: str, nth: int) -> None:
+        if not self.world.reachable():
+            return
         self.world.run(config, kill_at=nth, kind=kind)
 
-    @precondition(lambda self: self.apart and self.world.reachable())
     @rule(
         config=configs,
         which=st.sampled_from(("review", "state", "both")),
@@ -222,6 +225,8 @@ class Line(RuleBasedStateMachine):
         kill_after=st.none() | st.integers(1, 20),
     )
     def fill(self, config: str, which: str, step: int, kill_after: int | None) -> None:
+        if not (self.apart and self.world.reachable()):
+            return
         disks = [disk for disk in self.yard.small if which in (disk.name, "both")]
         kill_at = None if kill_after is None else step + kill_after
         fill = [str(disk) for disk in disks]
@@ -230,9 +235,10 @@ class Line(RuleBasedStateMachine):
         finally:
             free(disks)
 
-    @precondition(lambda self: self.world.reachable())
     @rule(config=configs)
     def work_with_review_read_only(self, config: str) -> None:
+        if not self.world.reachable():
+            return
         folder = self.world.station.review / "to_check"
         folder.mkdir(parents=True, exist_ok=True)
         folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
