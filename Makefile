@@ -16,8 +16,9 @@ demo: $(READY)
 run: $(READY)
 	$(BIN)/millwatch run $(if $(CONFIG),--config $(CONFIG))
 
+# One thread for each network: several daemons at a time would fight for the processor.
 test: $(READY)
-	$(BIN)/pytest $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -95,6 +95,7 @@ def _report(samples: list[Sample]) -> None:
     tenth = max(1, len(samples) // 10)
     early = median(s.memory_mib for s in samples[1 : tenth + 1])
     late = median(s.memory_mib for s in samples[-tenth:])
+    course = [f"{s.memory_mib:.0f}" for s in samples[1 :: max(1, len(samples) // 10)]]
     told = [f"{s.waiting} at {s.seconds:.0f} s" for s in samples[:: max(1, len(samples) // 5)]]
     print(
         f"{IMAGES} images in {samples[-1].seconds:.0f} s"
@@ -102,5 +103,6 @@ def _report(samples: list[Sample]) -> None:
         f"ratio {last / first:.3f}"
         f"\nmemory {early:.0f} MiB in the first tenth, {late:.0f} MiB in the last, "
         f"ratio {late / early:.3f}"
+        f"\nmemory in the course of it, MiB: {', '.join(course)}"
         f"\nwaiting, as the status told: {', '.join(told)}"
     )
