@@ -7,6 +7,7 @@ after a crash what was noted is first decoded in a process that may die.
 import faulthandler
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -48,7 +49,6 @@ class CrashGuard:
     def __init__(self, state_dir: Path, *, max_pixels: int) -> None:
         self._folder = state_dir / _NOTES
         self._max_pixels = max_pixels
-        self._notes: dict[str, int] = {}
         trace = state_dir / _TRACE
         self._suspects: set[str] = set()
         if trace.exists() and (text := trace.read_text(errors="replace")):
@@ -59,11 +59,8 @@ class CrashGuard:
     def note(self, delivery: Delivery) -> None:
         """This is decoded next, of the images of its camera."""
         with suppress(OSError):  # a full disk; judging goes on without
-            if delivery.camera not in self._notes:
-                self._folder.mkdir(exist_ok=True)
-                path = self._folder / delivery.camera
-                self._notes[delivery.camera] = os.open(path, os.O_WRONLY | os.O_CREAT, 0o640)
-            os.pwrite(self._notes[delivery.camera], f"{_identity(delivery)}\n".encode(), 0)
+            self._folder.mkdir(exist_ok=True)
+            (self._folder / delivery.camera).write_text(_identity(delivery))
 
     def crashes(self, delivery: Delivery) -> bool:
         """Whether the process dies that decodes it. Tried only for what may have ended the service."""
@@ -83,20 +80,15 @@ class CrashGuard:
 
     def close(self) -> None:
         """Nothing is decoded any more."""
-        for camera, descriptor in self._notes.items():
-            os.close(descriptor)
-            with suppress(OSError):
-                (self._folder / camera).unlink()
-        self._notes.clear()
+        with suppress(OSError):
+            shutil.rmtree(self._folder)
 
     def _noted(self) -> set[str]:
         if not self._folder.is_dir():
             return set()
-        texts = [path.read_text(errors="replace") for path in self._folder.iterdir()]
-        return {text.partition("\n")[0] for text in texts}
+        return {path.read_text(errors="replace") for path in self._folder.iterdir()}
 
 
 def _identity(delivery: Delivery) -> str:
-    """One line; a longer one that it was written over ends with its own line end."""
     parts = (to_text(delivery.filename), delivery.inode, delivery.size, delivery.mtime_ns)
     return json.dumps([delivery.camera, *parts])

@@ -129,7 +129,7 @@ class Service:
         self._control.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         self._pipeline.close(seconds=_STOP_SECONDS)
-        self._retention.close(seconds=0.0)
+        self._retention.close(seconds=1.0)
         for thread in threads:
             if thread.is_alive():
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))

@@ -142,8 +142,8 @@ class Decider:
     def __init__(self, *, classes: Sequence[str], evidence: Evidence, policy: Policy) -> None:
         self.classes = tuple(classes)
         self.temperature = fit_temperature(evidence.logits, evidence.labels)
-        self.novelty_threshold = _exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
-        self.familiar_threshold = _exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
+        self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
+        self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
         self.pass_threshold = self._derive_pass_threshold(evidence, policy)
         self._reference = evidence.reference
@@ -256,7 +256,7 @@ def unit_length(features: Floats) -> Floats:
     return scaled
 
 
-def _exceeded_by(novelty: Floats, share: float) -> float:
+def exceeded_by(novelty: Floats, share: float) -> float:
     """The value that at most this share of the held-out images exceed."""
     ordered = np.sort(novelty)
     exceeding = int(share * len(ordered))

@@ -77,6 +77,7 @@ def keep(station: Station, *, days: float = 0, **keys: float) -> dict[str, str]:
     retention = Retention(settings, database=database, health=health, clock=later(days))
     while retention.step():
         pass
+    retention.close(seconds=5.0)
     database.close()
     return health.troubles()
 
