@@ -3,10 +3,14 @@
 Everything works on float grey batches `(N, H, W)` in 0..255, on any device, from one generator.
 """
 
+import io
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
 
@@ -22,8 +26,13 @@ class Augmentation:
         gradient: amplitude of uneven light, as a share of the local brightness.
         contrast: gain is drawn from 1/(1+contrast) to 1+contrast.
         exposure: offset either way, in grey levels.
+        over: a picture may be exposed from 1/(1+over) to 1+over times as long; what is then too
+            bright is lost, as in a sensor.
         noise: largest standard deviation of sensor noise, in grey levels.
         blur: share of the pictures that are defocused or smeared.
+        blur_pixels: how far that reaches at most, from end to end.
+        compressed: share of the pictures that go through JPEG.
+        quality: the worst quality of that JPEG, as libjpeg counts.
     """
 
     min_area: float = 0.6
@@ -32,15 +41,20 @@ class Augmentation:
     gradient: float = 0.5
     contrast: float = 0.6
     exposure: float = 40.0
+    over: float = 0.0
     noise: float = 20.0
     blur: float = 0.3
+    blur_pixels: float = 5.0
+    compressed: float = 0.0
+    quality: int = 10
 
     def __call__(self, images: Tensor, *, size: int, random: Generator) -> Tensor:
         """Uint8 grey `(N, H, W)` to float `(N, size, size)` in 0..255."""
         x = self._place(images.float(), size, random)
         x = self._light(x, random)
         x = self._soften(x, random)
-        return self._add_noise(x, random).clamp(0, 255)
+        x = self._add_noise(x, random).clamp(0, 255)
+        return self._compress(x, random)
 
     def _place(self, images: Tensor, size: int, random: Generator) -> Tensor:
         """Crop, tilt, turn and mirror in one resampling, mirrored at the border."""
@@ -82,29 +96,20 @@ class Augmentation:
         gain = torch.exp(draw.between(-1.0, 1.0) * math.log1p(self.contrast))[:, None, None]
         mean = x.mean(dim=(1, 2), keepdim=True)
         offset = draw.between(-self.exposure, self.exposure)[:, None, None]
-        return ((x - mean) * gain + mean + offset).clamp(0, 255)
+        x = (x - mean) * gain + mean + offset
+        if self.over:
+            longer = torch.exp(draw.between(-1.0, 1.0) * math.log1p(self.over))[:, None, None]
+            x = x * longer
+        return x.clamp(0, 255)
 
     def _soften(self, x: Tensor, random: Generator) -> Tensor:
-        """Defocus (a Gaussian) or motion (a Gaussian drawn out along a direction)."""
+        """Defocus (a disc with a soft rim) or motion (a disc drawn out along a direction)."""
         chosen = torch.rand(len(x), generator=random, device=x.device) < self.blur
         count = int(chosen.sum())
         if count == 0:
             return x
-        draw = _Draw(random, count, x.device)
-        along = draw.between(0.3, 2.5)
-        across = torch.where(draw.between(0.0, 1.0) < 0.5, along, torch.full_like(along, 0.3))
-        angle = draw.between(0.0, math.pi)
-        radius = 5
-        axis = torch.arange(-radius, radius + 1, device=x.device, dtype=torch.float32)
-        u = angle.cos()[:, None, None] * axis[None, None, :] + (
-            angle.sin()[:, None, None] * axis[None, :, None]
-        )
-        v = -angle.sin()[:, None, None] * axis[None, None, :] + (
-            angle.cos()[:, None, None] * axis[None, :, None]
-        )
-        exponent = (u / along[:, None, None]) ** 2 + (v / across[:, None, None]) ** 2
-        kernels = torch.exp(-0.5 * exponent)
-        kernels = kernels / kernels.sum(dim=(1, 2), keepdim=True)
+        kernels = _kernels(_Draw(random, count, x.device), self.blur_pixels / 2)
+        radius = kernels.shape[-1] // 2
         padded = functional.pad(x[chosen].unsqueeze(0), [radius] * 4, mode="reflect")
         softened = functional.conv2d(padded, kernels.unsqueeze(1), groups=count).squeeze(0)
         result = x.clone()
@@ -116,6 +121,39 @@ class Augmentation:
         # Squared: most pictures get little, a few get a lot.
         amount = (self.noise * draw.between(0.0, 1.0).square())[:, None, None]
         return x + amount * torch.randn(x.shape, generator=random, device=x.device)
+
+    def _compress(self, x: Tensor, random: Generator) -> Tensor:
+        chosen = torch.rand(len(x), generator=random, device=x.device) < self.compressed
+        if not chosen.any():
+            return x
+        draw = _Draw(random, int(chosen.sum()), x.device)
+        qualities = draw.between(float(self.quality), 60.0).round().int().tolist()
+        pictures = x[chosen].round().to("cpu", torch.uint8).numpy()
+        again = [_through_jpeg(*each) for each in zip(pictures, qualities, strict=True)]
+        result = x.clone()
+        result[chosen] = torch.from_numpy(np.stack(again)).to(x)
+        return result
+
+
+def _kernels(draw: "_Draw", reach: float) -> Tensor:
+    """Smearing kernels `(N, k, k)` of sum 1 and of at most that radius, in pixels."""
+    along = draw.between(0.5, reach)
+    across = torch.where(draw.between(0.0, 1.0) < 0.5, along, torch.full_like(along, 0.5))
+    angle = draw.between(0.0, math.pi)
+    radius = math.ceil(reach)
+    axis = torch.arange(-radius, radius + 1, device=angle.device, dtype=torch.float32)
+    cos, sin = angle.cos()[:, None, None], angle.sin()[:, None, None]
+    u = cos * axis[None, None, :] + sin * axis[None, :, None]
+    v = -sin * axis[None, None, :] + cos * axis[None, :, None]
+    distance = (u / along[:, None, None]) ** 2 + (v / across[:, None, None]) ** 2
+    kernels = torch.exp(-(distance**2))
+    return kernels / kernels.sum(dim=(1, 2), keepdim=True)
+
+
+def _through_jpeg(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file))
 
 
 class _Draw:

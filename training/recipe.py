@@ -1,6 +1,6 @@
 """How a network is trained: every setting of a run in one frozen value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from training.augmentation import Augmentation
@@ -87,4 +87,22 @@ REFINE: Final = Recipe(
 )
 """A second, calmer phase for a model that is nearly good, at the scale that it is served at."""
 
-RECIPES: Final = {recipe.name: recipe for recipe in (BETTER, REFINE, ORIGINAL)}
+STURDY: Final = replace(
+    REFINE,
+    name="sturdy",
+    epochs=24,
+    augmentation=Augmentation(
+        min_area=0.6,
+        gradient=0.6,
+        contrast=0.5,
+        exposure=20.0,
+        over=0.7,
+        noise=28.0,
+        blur=0.4,
+        blur_pixels=13.0,
+        compressed=0.3,
+    ),
+)
+"""A second phase that shows the network what a bad day on the line does to its pictures."""
+
+RECIPES: Final = {recipe.name: recipe for recipe in (BETTER, REFINE, STURDY, ORIGINAL)}

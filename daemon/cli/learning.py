@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command()(prepare)
     app.command()(train)
     app.command()(evaluate)
+    app.command()(crossvalidate)
 
 
 def prepare(
@@ -103,6 +104,9 @@ def evaluate(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
     part: Annotated[str, typer.Option(help="`test`, `select` or `fit`.")] = "test",
     *,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also on spoilt copies of each image.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge a part of a manifest as the model would serve: accuracy, precision, recall, confusion."""
@@ -110,7 +114,7 @@ def evaluate(
 
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training.manifest import ManifestError, Part, load_manifest  # noqa: PLC0415
-    from training.serving import evaluate_as_served  # noqa: PLC0415
+    from training.serving import evaluate_as_served, evaluate_corrupted  # noqa: PLC0415
 
     try:
         chosen = Part(part)
@@ -120,12 +124,75 @@ def evaluate(
         ) from error
     try:
         evaluation = evaluate_as_served(model, load_manifest(manifest), chosen)
+        spoilt = {}
+        if corruptions:
+            spoilt = evaluate_corrupted(model, load_manifest(manifest), chosen)
     except (ManifestError, CheckpointError) as error:
         raise CommandError(str(error)) from error
+    accuracies = {kind: [each.accuracy for each in of] for kind, of in spoilt.items()}
     if as_json:
-        print_json(asdict(evaluation))
-    else:
-        _print_evaluation(evaluation)
+        print_json(asdict(evaluation) | ({"corruptions": accuracies} if corruptions else {}))
+        return
+    _print_evaluation(evaluation)
+    if corruptions:
+        _print_corruptions(accuracies)
+
+
+def crossvalidate(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Where each fold's models go.")],
+    recipe: Annotated[
+        list[str] | None, typer.Option(help="A phase of training; again for the next phase.")
+    ] = None,
+    folds: Annotated[int, typer.Option(min=2, help="Into how many the images are divided.")] = 5,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
+    *,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also on spoilt copies of each image.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Test a recipe on every image once, each by a model that never saw it. Goes on where it ended."""
+    from dataclasses import asdict, replace  # noqa: PLC0415 -- see the module
+
+    from models.checkpoint import CheckpointError  # noqa: PLC0415
+    from training import crossvalidate as step  # noqa: PLC0415
+    from training.fit import FitError  # noqa: PLC0415
+    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.recipe import RECIPES  # noqa: PLC0415
+
+    names = recipe or ["better", "sturdy"]
+    if unknown := [name for name in names if name not in RECIPES]:
+        raise typer.BadParameter(
+            f"no recipe {unknown[0]!r}; there are {', '.join(RECIPES)}", param_hint="--recipe"
+        )
+    chosen = [RECIPES[name] for name in names]
+    if epochs is not None:
+        chosen = [replace(each, epochs=epochs) for each in chosen]
+    with _EpochDisplay() as display:
+        try:
+            result = step.crossvalidate(
+                load_manifest(manifest),
+                out,
+                recipes=chosen,
+                folds=folds,
+                seed=seed,
+                corruptions=corruptions,
+                on_epoch=lambda fold, epoch: display.show(epoch, f"fold {fold + 1}/{folds}  "),
+            )
+        except (ManifestError, FitError, CheckpointError, OSError) as error:
+            raise CommandError(str(error)) from error
+    result.save(out / "crossvalidation.json")
+    if as_json:
+        print_json(asdict(result))
+        return
+    _print_evaluation(result.pooled)
+    for path, true, choice in result.mistakes:
+        sys.stdout.write(f"{path}: {true}, taken for {choice}\n")
+    sys.stdout.write(f"called unknown: {result.called_unknown:.2%}\n")
+    if corruptions:
+        _print_corruptions(result.corruptions)
 
 
 def _imagenet_weights(weights: str | None) -> Path | None:
@@ -171,9 +238,9 @@ class _EpochDisplay:
         if self._bar:
             self._bar.stop()
 
-    def show(self, epoch: "Epoch") -> None:
+    def show(self, epoch: "Epoch", where: str = "") -> None:
         text = (
-            f"epoch {epoch.number}/{epoch.epochs}  loss {epoch.fit_loss:.3f}  "
+            f"{where}epoch {epoch.number}/{epoch.epochs}  loss {epoch.fit_loss:.3f}  "
             f"held out: loss {epoch.select_loss:.3f}, accuracy {epoch.select_accuracy:.2%}"
             f"{'  kept' if epoch.kept else ''}"
         )
@@ -201,3 +268,12 @@ def _print_evaluation(evaluation: "Evaluation") -> None:
         cells = (f"{figures.precision:.3f}", f"{figures.recall:.3f}", *map(str, counts))
         table.add_row(name, *cells)
     console.print(table)
+
+
+def _print_corruptions(accuracies: dict[str, list[float]]) -> None:
+    table = Table("accuracy on spoilt images", "slightly", "clearly", "badly")
+    for kind, by_severity in accuracies.items():
+        table.add_row(kind, *(f"{accuracy:.2%}" for accuracy in by_severity))
+    every = [accuracy for by_severity in accuracies.values() for accuracy in by_severity]
+    Console().print(table)
+    Console().print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)

@@ -13,12 +13,14 @@ from models.decision import Policy
 from models.preprocessing import PREPROCESSING_VERSION
 from models.registry import load_model
 from training import run
+from training.corruptions import CORRUPTIONS, SEVERITIES
+from training.crossvalidate import crossvalidate, fold_of
 from training.dataset import load_part
 from training.evaluate import Evaluation
 from training.fit import Epoch, FitError
 from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
 from training.recipe import BETTER
-from training.serving import evaluate_as_served
+from training.serving import evaluate_as_served, evaluate_corrupted
 from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "no_defect", "scratches")
@@ -176,3 +178,48 @@ def test_a_model_is_evaluated_only_on_the_classes_that_it_was_trained_on(
     other = replace(manifest, classes=("crazing", "no_defect", "scratches", "stain"))
     with pytest.raises(ManifestError, match=r"knows crazing, .*stain: evaluate a model on"):
         evaluate_as_served(out, other, Part.TEST)
+
+
+def test_each_kind_of_corruption_is_judged_at_each_severity(
+    trained: tuple[Path, Evaluation, list[Epoch]], manifest: Manifest
+) -> None:
+    out, clean, _ = trained
+    spoilt = evaluate_corrupted(out, manifest, Part.TEST)
+    assert set(spoilt) == set(CORRUPTIONS)
+    assert all(len(of) == len(SEVERITIES) for of in spoilt.values())
+    assert {each.images for of in spoilt.values() for each in of} == {clean.images}
+    again = evaluate_corrupted(out, manifest, Part.TEST)
+    assert again == spoilt
+    assert any(each.cross_entropy != clean.cross_entropy for of in spoilt.values() for each in of)
+
+
+def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_path: Path) -> None:
+    folds = [fold_of(manifest, number, folds=3) for number in range(3)]
+    tested = [image.path for fold in folds for image in fold.of_part(Part.TEST)]
+    assert sorted(tested) == sorted(image.path for image in manifest.images)
+    told: list[tuple[int, int]] = []
+    result = crossvalidate(
+        manifest,
+        tmp_path,
+        recipes=[replace(RECIPE, epochs=1), replace(RECIPE, epochs=1, name="second")],
+        folds=3,
+        corruptions=True,
+        on_epoch=lambda fold, epoch: told.append((fold, epoch.number)),
+    )
+    assert told == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
+    assert result.pooled.images == len(manifest.images)
+    assert len(result.mistakes) == len(result.pooled.mistakes)
+    assert all(true != choice for _, true, choice in result.mistakes)
+    second = load_metadata(tmp_path / "fold-1" / "second").recipe["started_from"]
+    first = load_metadata(tmp_path / "fold-1" / RECIPE.name)
+    assert second == {
+        "version": first.version,
+        "manifest_sha256": folds[1].sha256,
+        "recipe": first.recipe,
+    }
+    told.clear()
+    again = crossvalidate(
+        manifest, tmp_path, recipes=[RECIPE, replace(RECIPE, name="second")], folds=3
+    )
+    assert told == [], "what is trained is only judged"
+    assert again.pooled == result.pooled

@@ -29,9 +29,18 @@ STRONGER: dict[str, Any] = {
     "contrast": 0.6,
     "exposure": 40.0,
     "noise": 20.0,
+    "over": 1.0,
     "blur": 1.0,
+    "blur_pixels": 13.0,
+    "compressed": 1.0,
+    "quality": 60,
 }
 """For each setting of `NOTHING`, a value that must be seen."""
+ONLY_WITH: dict[str, dict[str, Any]] = {
+    "blur_pixels": {"blur": 1.0},
+    "quality": {"compressed": 1.0},
+}
+"""Settings that change nothing without another."""
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +125,9 @@ def test_quarter_turns_turn_and_do_nothing_else(pictures: Tensor) -> None:
 
 @pytest.mark.parametrize("setting", [field.name for field in fields(Augmentation)])
 def test_each_setting_is_seen(pictures: Tensor, setting: str) -> None:
-    plain = NOTHING(pictures, size=80, random=seeded())
-    changed = replace(NOTHING, **{setting: STRONGER[setting]})
+    before = replace(NOTHING, **ONLY_WITH.get(setting, {}))
+    plain = before(pictures, size=80, random=seeded())
+    changed = replace(before, **{setting: STRONGER[setting]})
     result = changed(pictures, size=80, random=seeded())
     assert (result - plain).abs().mean() > 1
 
@@ -165,3 +175,20 @@ def test_what_a_surface_looks_like_is_still_to_be_seen(pictures: Tensor, name: s
         for x in (pictures, result)
     )
     assert np.corrcoef(before, after)[0, 1] > 0.5
+
+
+def test_what_is_exposed_too_long_is_cut_off_and_cannot_be_brought_back(pictures: Tensor) -> None:
+    bright = (128 + pictures.float() / 2).to(torch.uint8)
+    plain = NOTHING(bright, size=80, random=seeded())
+    over = replace(NOTHING, over=1.0)(bright, size=80, random=seeded())
+    gains = over.mean(dim=(1, 2)) / plain.mean(dim=(1, 2))
+    assert 0.5 - 0.01 <= gains.min() < 0.8
+    assert (over == 255).float().mean(dim=(1, 2)).max() > 0.5
+
+
+def test_compression_is_as_bad_as_its_quality_and_leaves_the_others_alone(pictures: Tensor) -> None:
+    plain = NOTHING(pictures, size=80, random=seeded())
+    some = replace(NOTHING, compressed=0.5)(pictures, size=80, random=seeded())
+    damage = (some - plain).abs().mean(dim=(1, 2))
+    assert 0 < (damage < 0.5).sum() < len(pictures)
+    assert damage.max() < 30

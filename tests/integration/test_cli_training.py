@@ -1,0 +1,58 @@
+"""`crossvalidate` and `evaluate --corruptions`, on a few drawn surfaces."""
+
+import json
+from pathlib import Path
+
+import pytest
+from builders import surface_file
+from commands import Millwatch
+
+CLASSES = ("crazing", "scratches")
+
+
+@pytest.fixture
+def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
+    for label in CLASSES:
+        folder = tmp_path / "data" / "train" / "images" / label
+        folder.mkdir(parents=True)
+        for number in range(30):
+            (folder / f"{label}_{number}.jpg").write_bytes(surface_file(label, seed=number))
+    out = tmp_path / "manifest.json"
+    done = millwatch("prepare", tmp_path / "data", "--out", out)
+    assert done.status == 0, done.err
+    return out
+
+
+def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_pictures(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "folds"
+    done = millwatch(
+        "crossvalidate", manifest, "--out", out, "--folds", "2", "--recipe", "better",
+        "--epochs", "1", "--corruptions", "--json",
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    told = json.loads(done.out)
+    assert told == json.loads((out / "crossvalidation.json").read_text())
+    assert told["pooled"]["images"] == 60
+    assert len(told["mistakes"]) == round(60 * (1 - told["pooled"]["accuracy"]))
+    assert "fold 2/2" in done.err
+
+    model = out / "fold-0" / "better"
+    judged = millwatch("evaluate", model, manifest, "--corruptions", "--json")
+    assert judged.status == 0, judged.err
+    corruptions = json.loads(judged.out)["corruptions"]
+    assert set(corruptions) == set(told["corruptions"])
+    assert all(0 <= accuracy <= 1 for of in corruptions.values() for accuracy in of)
+    table = millwatch("evaluate", model, manifest, "--corruptions")
+    assert "motion blur" in table.out
+    assert "mean over all of them" in table.out
+
+
+def test_a_recipe_that_is_none_is_named(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    done = millwatch("crossvalidate", manifest, "--out", tmp_path / "folds", "--recipe", "best")
+    assert done.status == 2
+    assert "no recipe 'best'" in done.err
+    assert not (tmp_path / "folds").exists()

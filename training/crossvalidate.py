@@ -1,0 +1,177 @@
+"""Judging a recipe and not one lucky split: every image is tested once, by a model that never saw it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import load_metadata
+from models.decision import (
+    KNOWN_CALLED_UNKNOWN,
+    Evidence,
+    exceeded_by,
+    fit_temperature,
+    novelty_of,
+)
+from models.registry import read_evidence
+from models.runtimes.torch_runtime import load
+from training.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from training.dataset import load_part
+from training.evaluate import Evaluation, evaluate, run
+from training.fit import Epoch
+from training.manifest import Manifest, Part
+from training.recipe import Recipe
+from training.run import train
+
+FOLDS: Final = 5
+_SELECT_PERCENT: Final = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crossvalidation:
+    """What all folds together came to.
+
+    Attributes:
+        pooled: over every image of the manifest, each judged by the model of its own fold at that
+            model's temperature.
+        called_unknown: the share of images that their model calls unknown.
+        mistakes: path, true class and first choice of each image that was wrong.
+        corruptions: mean accuracy by kind, at severities 1 to 3; empty when not asked for.
+    """
+
+    pooled: Evaluation
+    called_unknown: float
+    mistakes: list[tuple[str, str, str]]
+    corruptions: dict[str, list[float]]
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+
+def fold_of(manifest: Manifest, number: int, *, folds: int = FOLDS) -> Manifest:
+    """The same images, divided anew: the fold is the test part, a tenth of the rest selects.
+
+    Both follow from the pixels alone, so that copies of one picture stay together.
+    """
+    return replace(
+        manifest,
+        images=tuple(
+            replace(image, part=_part_in_fold(image.pixels, number, folds))
+            for image in manifest.images
+        ),
+    )
+
+
+def crossvalidate(
+    manifest: Manifest,
+    out: Path,
+    *,
+    recipes: Sequence[Recipe],
+    folds: int = FOLDS,
+    seed: int = 1,
+    corruptions: bool = False,
+    on_epoch: Callable[[int, Epoch], None] = lambda _, __: None,
+) -> Crossvalidation:
+    """Train and judge one model for each fold, in `out`; one that is there already is only judged.
+
+    Args:
+        recipes: the phases of training; each begins with the weights of the one before it.
+        on_epoch: told the fold, from 0, and the epoch.
+
+    Raises:
+        ManifestError, FitError: as in `training.run.train`.
+    """
+    judged = []
+    for number in range(folds):
+        divided = fold_of(manifest, number, folds=folds)
+        model = _trained(divided, out / f"fold-{number}", recipes, seed, on_epoch, number)
+        judged.append(_Judged.of(model, divided, corruptions=corruptions))
+    return _pool(manifest, judged)
+
+
+def _part_in_fold(pixels: str, number: int, folds: int) -> Part:
+    if int(pixels[:8], 16) % folds == number:
+        return Part.TEST
+    return Part.SELECT if int(pixels[8:16], 16) % 100 < _SELECT_PERCENT else Part.FIT
+
+
+def _trained(
+    divided: Manifest,
+    folder: Path,
+    recipes: Sequence[Recipe],
+    seed: int,
+    on_epoch: Callable[[int, Epoch], None],
+    number: int,
+) -> Path:
+    weights = None
+    for recipe in recipes:
+        model = folder / recipe.name
+        if not model.exists():
+            train(
+                divided,
+                model,
+                recipe=recipe,
+                seed=seed,
+                weights=weights,
+                on_epoch=lambda epoch: on_epoch(number, epoch),
+            )
+        weights = model
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Judged:
+    """One fold's test images, as its model serves them; logits are scaled by its temperature."""
+
+    paths: list[str]
+    logits: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    unknown: NDArray[np.bool_]
+    spoilt: dict[str, list[NDArray[np.bool_]]]
+
+    @classmethod
+    def of(cls, model: Path, divided: Manifest, *, corruptions: bool) -> "_Judged":
+        metadata = load_metadata(model)
+        evidence: Evidence = read_evidence(model, metadata)
+        runtime = load(model)
+        images = load_part(divided, Part.TEST, side=metadata.input_size)
+        outputs = run(runtime, images)
+        novelty = novelty_of(outputs.features, evidence.reference)
+        spoilt: dict[str, list[NDArray[np.bool_]]] = {}
+        for kind in CORRUPTIONS if corruptions else ():
+            spoilt[kind] = []
+            for severity in SEVERITIES:
+                worse = replace(images, pixels=corrupt(images.pixels, kind, severity, seed=0))
+                choices = run(runtime, worse).logits.argmax(axis=1)
+                spoilt[kind].append(choices == images.labels)
+        return cls(
+            paths=[image.path for image in divided.of_part(Part.TEST)],
+            logits=outputs.logits / fit_temperature(evidence.logits, evidence.labels),
+            labels=images.labels,
+            unknown=novelty > exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN),
+            spoilt=spoilt,
+        )
+
+
+def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
+    logits = np.concatenate([each.logits for each in judged])
+    labels = np.concatenate([each.labels for each in judged])
+    paths = [path for each in judged for path in each.paths]
+    pooled = evaluate(logits, labels, manifest.classes)
+    names, choices = manifest.classes, logits.argmax(axis=1)
+    return Crossvalidation(
+        pooled=pooled,
+        called_unknown=float(np.concatenate([each.unknown for each in judged]).mean()),
+        mistakes=[(paths[i], names[labels[i]], names[choices[i]]) for i in pooled.mistakes],
+        corruptions={
+            kind: [
+                float(np.concatenate([each.spoilt[kind][level] for each in judged]).mean())
+                for level in range(len(SEVERITIES))
+            ]
+            for kind in judged[0].spoilt
+        },
+    )
