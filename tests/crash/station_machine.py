@@ -16,8 +16,7 @@ from daemon.names import from_text
 CAMERAS = ("top-1", "bottom-1")
 PATIENT, HOPELESS = "patient.toml", "hopeless.toml"
 """A daemon that never gives up a file that does not decode, and one that does so at once."""
-_SQL = """SELECT id, camera, filename, inode, size, mtime_ns, sha256,
-          CASE progress WHEN 'unseen' THEN 'moved' ELSE progress END, path, target
+_SQL = """SELECT id, camera, filename, inode, size, mtime_ns, sha256, progress, path, target
           FROM image ORDER BY id"""
 
 Identity = tuple[str, str, int, int, int]
@@ -272,7 +271,8 @@ class World:
         ]
 
     def _settled(self) -> list[Row]:
-        return [row for row in self.rows if row.progress == "moved" and row.id not in self.taken]
+        moved = [row for row in self.rows if row.progress in ("moved", "unseen")]
+        return [row for row in moved if row.id not in self.taken]
 
     def check(self) -> None:
         """What holds at every moment, killed or not."""
@@ -301,7 +301,7 @@ class World:
             assert self.place(file).read_bytes() == file.data, f"altered: {self.place(file)}"
             assert not (fresh and "moved" in rows), f"in two places: {file}"
             return
-        row = rows.get("pending") or rows.get("moved")
+        row = rows.get("pending") or rows.get("moved") or rows.get("unseen")
         assert row is not None, f"lost: {file}, {rows}"
         assert row.target is not None
         assert row.target.exists(), f"lost: {file}, {row}"
