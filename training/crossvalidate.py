@@ -19,13 +19,14 @@ from models.decision import (
 )
 from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
-from training.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from training.corruptions import SEVERITIES
 from training.dataset import load_part
 from training.evaluate import Evaluation, evaluate, run
 from training.fit import Epoch
 from training.manifest import Manifest, Part
 from training.recipe import Recipe
 from training.run import train
+from training.serving import evaluate_corrupted
 
 FOLDS: Final = 5
 _SELECT_PERCENT: Final = 10
@@ -131,7 +132,7 @@ class _Judged:
     logits: NDArray[np.float32]
     labels: NDArray[np.int64]
     unknown: NDArray[np.bool_]
-    spoilt: dict[str, list[NDArray[np.bool_]]]
+    spoilt: dict[str, list[Evaluation]]
 
     @classmethod
     def of(cls, model: Path, divided: Manifest, *, corruptions: bool) -> "_Judged":
@@ -141,19 +142,12 @@ class _Judged:
         images = load_part(divided, Part.TEST, side=metadata.input_size)
         outputs = run(runtime, images)
         novelty = novelty_of(outputs.features, evidence.reference)
-        spoilt: dict[str, list[NDArray[np.bool_]]] = {}
-        for kind in CORRUPTIONS if corruptions else ():
-            spoilt[kind] = []
-            for severity in SEVERITIES:
-                worse = replace(images, pixels=corrupt(images.pixels, kind, severity, seed=0))
-                choices = run(runtime, worse).logits.argmax(axis=1)
-                spoilt[kind].append(choices == images.labels)
         return cls(
             paths=[image.path for image in divided.of_part(Part.TEST)],
             logits=outputs.logits / fit_temperature(evidence.logits, evidence.labels),
             labels=images.labels,
             unknown=novelty > exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN),
-            spoilt=spoilt,
+            spoilt=evaluate_corrupted(model, divided, Part.TEST) if corruptions else {},
         )
 
 
@@ -169,9 +163,15 @@ def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
         mistakes=[(paths[i], names[labels[i]], names[choices[i]]) for i in pooled.mistakes],
         corruptions={
             kind: [
-                float(np.concatenate([each.spoilt[kind][level] for each in judged]).mean())
+                _accuracy([each.spoilt[kind][level] for each in judged])
                 for level in range(len(SEVERITIES))
             ]
             for kind in judged[0].spoilt
         },
     )
+
+
+def _accuracy(of_folds: Sequence[Evaluation]) -> float:
+    """Over all their images, as folds differ a little in size."""
+    right = sum(each.accuracy * each.images for each in of_folds)
+    return right / sum(each.images for each in of_folds)

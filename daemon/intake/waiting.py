@@ -76,7 +76,10 @@ class WaitingRoom:
     No file system is touched while the lock is held: a share that hangs must hold up no other.
     """
 
-    def __init__(self, folders: dict[str, Path], patience: Patience) -> None:
+    def __init__(
+        self, folders: dict[str, Path], patience: Patience, *, places: int = PLACES
+    ) -> None:
+        self._places = places
         self._patience = patience
         self._cameras = {name: _Camera(folder=folder) for name, folder in folders.items()}
         self._order = list(folders)
@@ -99,7 +102,7 @@ class WaitingRoom:
                 return False
             entry = room.entries.get(filename)
             if entry is None:
-                if len(room.entries) >= PLACES:
+                if len(room.entries) >= self._places:
                     return False
                 entry = _Entry(tracker=StillnessTracker(now=now), due=now)
                 room.entries[filename] = entry
@@ -265,7 +268,7 @@ class WaitingRoom:
             entry = None if room is None else room.entries.get(candidate.filename)
             if room is None or entry is None:
                 return False
-            crowded = after_seconds > 0 and len(room.entries) >= PLACES
+            crowded = after_seconds > 0 and len(room.entries) >= self._places
             if crowded and not entry.told_again:
                 del room.entries[candidate.filename]
             else:
@@ -288,7 +291,7 @@ class WaitingRoom:
     def _say_once(self, camera: str, path: Path, what: str) -> None:
         with self._changed:
             skipped = self._cameras[camera].skipped
-            new = str(path) not in skipped and len(skipped) < PLACES
+            new = str(path) not in skipped and len(skipped) < self._places
             if new:
                 skipped.add(str(path))
         if new:

@@ -1,13 +1,11 @@
 """SIGKILL on either side of every step that changes a disk; then a fresh start."""
 
 import itertools
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,82 +14,48 @@ import pytest
 from builders import (
     Station,
     assert_every_image_accounted_for,
-    clean_environment,
     mount_memory,
     surface_file,
 )
+from zygotes import Zygote
 
-ROOT = Path(__file__).parents[2]
 ZYGOTE = Path(__file__).with_name("zygote.py")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- another filesystem is what is wanted
 STEPS = ("link", "unlink", "rename", "fsync", "commit")
 
 
-class Zygote:
-    """The process that forks the children."""
+class Journeys(Zygote):
+    """Journeys in children of one process."""
 
     def __init__(self, root: Path) -> None:
+        super().__init__(ZYGOTE, root / "zygote.log")
         self._root = root
         self._numbers = itertools.count()
-        self._errors = (root / "zygote.log").open("w")
-        self._process = subprocess.Popen(
-            [sys.executable, str(ZYGOTE)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={
-                **clean_environment(),
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
 
     def steps(self, station: Station) -> list[str]:
         """Run the journey whole; the steps that it took."""
-        trace = self._root / f"trace-{next(self._numbers)}"
-        assert self._child(station, None, trace) == 0, self.log()
-        return trace.read_text(errors="surrogateescape").splitlines()
+        status, steps = self._run(station, None)
+        assert status == 0, self.log()
+        return steps
 
     def kill(self, station: Station, step: int) -> str | None:
         """Run until that step, counted from 1; what it was, or None when there were not so many."""
-        trace = self._root / f"trace-{next(self._numbers)}"
-        status = self._child(station, step, trace)
+        status, steps = self._run(station, step)
         assert status in (0, -signal.SIGKILL), self.log()
-        steps = trace.read_text(errors="surrogateescape").splitlines()
         return None if status == 0 else steps[-1]
 
     def finish(self, station: Station) -> None:
-        assert self._child(station, None, None) == 0, self.log()
+        assert self.ask(config=str(station.config), kill_at=None, trace=None) == 0, self.log()
 
-    def log(self) -> str:
-        return (self._root / "zygote.log").read_text()
-
-    def close(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
-        self._process.wait(timeout=30)
-        self._errors.close()
-
-    def _child(self, station: Station, kill_at: int | None, trace: Path | None) -> int:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = {
-            "config": str(station.config),
-            "kill_at": kill_at,
-            "trace": None if trace is None else str(trace),
-        }
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, self.log()
-        return int(json.loads(line)["status"])
+    def _run(self, station: Station, kill_at: int | None) -> tuple[int, list[str]]:
+        trace = self._root / f"trace-{next(self._numbers)}"
+        status = self.ask(config=str(station.config), kill_at=kill_at, trace=str(trace))
+        return status, trace.read_text(errors="surrogateescape").splitlines()
 
 
 @pytest.fixture(scope="module")
-def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
-    zygote = Zygote(tmp_path_factory.mktemp("zygote"))
+def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journeys]:
+    zygote = Journeys(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
 
@@ -122,7 +86,7 @@ def elsewhere(tmp_path: Path, here: Path) -> Iterator[Path]:
 Make = Callable[[int], Station]
 
 
-def maker(here: Path, model: Path, zygote: Zygote, other: Path | None) -> Make:
+def maker(here: Path, model: Path, zygote: Journeys, other: Path | None) -> Make:
     """Makes stations, each with images of every fate waiting, and a database that is ready."""
     files = [surface_file("scratches", seed=1), surface_file("patches", seed=2, form="png")]
     half = surface_file("crazing", seed=3)[:500]
@@ -155,7 +119,7 @@ def maker(here: Path, model: Path, zygote: Zygote, other: Path | None) -> Make:
     return make
 
 
-def assert_survives_each_kill(make: Make, zygote: Zygote) -> None:
+def assert_survives_each_kill(make: Make, zygote: Journeys) -> None:
     whole = make(1)
     steps = zygote.steps(whole)
     assert_every_image_accounted_for(whole)
@@ -186,7 +150,7 @@ def leftovers(station: Station) -> list[Path]:
 @pytest.mark.fault(1, 2)
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
-    here: Path, model: Path, zygote: Zygote
+    here: Path, model: Path, zygote: Journeys
 ) -> None:
     assert_survives_each_kill(maker(here, model, zygote, None), zygote)
 
@@ -194,7 +158,7 @@ def test_a_kill_at_any_step_of_a_move_by_link_loses_and_doubles_nothing(
 @pytest.mark.fault(1, 2, 3)
 @pytest.mark.timeout(300)
 def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_nothing(
-    here: Path, elsewhere: Path, model: Path, zygote: Zygote
+    here: Path, elsewhere: Path, model: Path, zygote: Journeys
 ) -> None:
     assert_survives_each_kill(maker(here, model, zygote, elsewhere), zygote)
 
@@ -202,7 +166,7 @@ def test_a_kill_at_any_step_of_a_copy_to_another_filesystem_loses_and_doubles_no
 @pytest.mark.fault(1, 2, 3)
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
-    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
+    here: Path, elsewhere: Path, model: Path, zygote: Journeys, across: bool
 ) -> None:
     make = maker(here, model, zygote, elsewhere if across else None)
     chance = random.Random(7)  # noqa: S311 -- the same kills each time
@@ -218,7 +182,7 @@ def test_kills_during_the_recovery_from_kills_lose_and_double_nothing(
 @pytest.mark.fault(38)
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_the_copy_is_durable_before_the_source_goes(
-    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
+    here: Path, elsewhere: Path, model: Path, zygote: Journeys, across: bool
 ) -> None:
     station = maker(here, model, zygote, elsewhere if across else None)(1)
     steps = zygote.steps(station)
@@ -237,7 +201,7 @@ def test_the_copy_is_durable_before_the_source_goes(
 
 @pytest.mark.fault(40)
 def test_no_image_is_renamed_out_of_a_watched_folder(
-    here: Path, model: Path, zygote: Zygote
+    here: Path, model: Path, zygote: Journeys
 ) -> None:
     """watchdog holds every event behind such a rename for half a second."""
     station = maker(here, model, zygote, None)(1)
@@ -253,7 +217,7 @@ def test_no_image_is_renamed_out_of_a_watched_folder(
 @pytest.mark.fault(58)
 @pytest.mark.parametrize("across", [False, True], ids=["same filesystem", "across filesystems"])
 def test_a_drop_folder_that_comes_back_with_an_image_that_was_moved_doubles_nothing(
-    here: Path, elsewhere: Path, model: Path, zygote: Zygote, across: bool
+    here: Path, elsewhere: Path, model: Path, zygote: Journeys, across: bool
 ) -> None:
     """As a share does that was unmounted while the service was down."""
     make = maker(here, model, zygote, elsewhere if across else None)

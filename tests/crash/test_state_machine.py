@@ -1,11 +1,9 @@
 """Cameras, operators, kills and full disks in any order; no image is lost, doubled or altered."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import clean_environment, mount_memory, surface_file
+from builders import mount_memory, surface_file
 from crash.station_machine import CAMERAS, HOPELESS, PATIENT, World
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -24,8 +22,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from zygotes import Zygote
 
-ROOT = Path(__file__).parents[2]
 ZYGOTE = Path(__file__).with_name("zygote.py")
 _ROUNDS = {PATIENT: 2, HOPELESS: 5}
 """What is given up is read a second time after a tenth of a second."""
@@ -52,49 +50,26 @@ some = st.integers(0, 11)
 configs = st.sampled_from((PATIENT, HOPELESS))
 
 
-class Children:
-    """Runs of the daemon, in children of one process that has imported everything (zygote.py)."""
+class Children(Zygote):
+    """Runs of the daemon, in children of one process."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(ZYGOTE, folder / "zygote.log")
         self._trace = folder / "trace"
-        self._log = folder / "zygote.log"
-        self._errors = self._log.open("w")
-        self._process = subprocess.Popen(
-            [sys.executable, str(ZYGOTE)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-            env={
-                **clean_environment(),
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
 
     def run(self, config: Path, *, kill_at: int | None = None, **options: Any) -> str | None:
         """The step that it was killed before; None when it came to an end."""
-        order = {"config": str(config), "kill_at": kill_at, "trace": str(self._trace)}
         self._trace.unlink(missing_ok=True)
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(
-            json.dumps({**order, "rounds": _ROUNDS[config.name], **options}) + "\n"
+        status = self.ask(
+            config=str(config),
+            kill_at=kill_at,
+            trace=str(self._trace),
+            rounds=_ROUNDS[config.name],
+            **options,
         )
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, self._log.read_text()
-        status = json.loads(line)["status"]
-        assert status in (0, -signal.SIGKILL), self._log.read_text()
+        assert status in (0, -signal.SIGKILL), self.log()
         steps = self._trace.read_text(errors="surrogateescape").splitlines()
         return steps[-1] if status else None
-
-    def close(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
-        self._process.wait(timeout=30)
-        self._errors.close()
 
 
 @dataclass

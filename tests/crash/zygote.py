@@ -5,7 +5,6 @@ object, is a child; each line on the standard output says how it ended. The step
 that change something on a disk; they are counted here, and product code knows nothing of it.
 """
 
-import json
 import os
 import signal
 import sys
@@ -16,15 +15,11 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from builders import by_hand, full, obeying_permissions
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
+from zygotes import answer, orders
 
-from config.loading import load_settings
-from config.logging import configure_logging
 from config.settings import Settings
-from daemon.serving import load_serving_model
 from daemon.store import images
 from models.registry import Model
 
@@ -125,16 +120,7 @@ def live(order: dict[str, Any], settings: Settings, model: Model) -> None:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    configure_logging()
-    model: Model | None = None
-    for line in sys.stdin:
-        order = json.loads(line)
-        settings = load_settings(Path(order["config"]), {})
-        if model is None:
-            model = load_serving_model(settings)
-            for images_at_once in (1, 2):  # what torch prepares for a shape, the children inherit
-                model.judge(np.zeros((images_at_once, *[model.input_size] * 2), dtype=np.uint8))
+    for order, settings, model in orders():
         child = os.fork()
         if child == 0:
             code = 1
@@ -147,8 +133,7 @@ def main() -> None:
                 sys.stderr.flush()
                 os._exit(code)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}) + "\n")
-        sys.stdout.flush()
+        answer(os.waitstatus_to_exitcode(status))
 
 
 if __name__ == "__main__":

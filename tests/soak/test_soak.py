@@ -1,12 +1,10 @@
 """Writers feed images for as long as it takes while the daemon is killed again and again."""
 
-import json
 import os
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -15,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from builders import Station, clean_environment, stop_process, wait_until
+from builders import Station, stop_process, wait_until
 from soak.account import Account, take_account
 from soak.writers import HABITS, Feed, Pictures, Writer
+from zygotes import Zygote
 
-ROOT = Path(__file__).parents[2]
 ZYGOTE = Path(__file__).with_name("zygote.py")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- another filesystem is what is wanted
 QUIET_SECONDS = 0.2
@@ -36,41 +34,12 @@ DRAIN_SECONDS = 300.0
 SHOWN = 20
 
 
-class Zygote:
-    """The process that forks the daemons."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log.open("a")
-        self._process = subprocess.Popen(
-            [sys.executable, str(ZYGOTE)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            text=True,
-            env={
-                **clean_environment(),
-                "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}",
-                "OMP_NUM_THREADS": "1",
-            },
-        )
+class Lives(Zygote):
+    """Daemons in children of one process."""
 
     def live(self, station: Station, *, seconds: float, number: signal.Signals) -> int:
         """A daemon from its start to its end. Its exit code, a signal's being negative."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        order = {"config": str(station.config), "seconds": seconds, "signal": number}
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        assert line, "the zygote has died"
-        return int(json.loads(line)["status"])
-
-    def close(self) -> None:
-        for stream in (self._process.stdin, self._process.stdout):
-            assert stream is not None
-            stream.close()
-        self._process.wait(timeout=60)
-        self._log.close()
+        return self.ask(config=str(station.config), seconds=seconds, signal=number)
 
 
 def live_cold(station: Station, *, seconds: float, number: signal.Signals) -> int:
@@ -150,7 +119,7 @@ def feed_and_kill(soak: Soak, feed: Feed) -> int:
     """Until every image is delivered and every daemon has had its end. The number of daemons."""
     chance = random.Random(soak.seed)  # noqa: S311 -- the same each time
     writers = [Writer(feed, habit, n, soak.seed) for n, habit in enumerate(HABITS)]
-    zygote = Zygote(feed.station.root / "daemon.log")
+    zygote = Lives(ZYGOTE, feed.station.root / "daemon.log")
     cycle = 0
     try:
         for writer in writers:
@@ -172,7 +141,7 @@ def feed_and_kill(soak: Soak, feed: Feed) -> int:
     return cycle
 
 
-def one_life(station: Station, zygote: Zygote, chance: random.Random, cycle: int) -> None:
+def one_life(station: Station, zygote: Lives, chance: random.Random, cycle: int) -> None:
     cold = cycle % COLD == COLD // 2
     seconds = chance.uniform(0.05, 6.0 if cold else 2.0)
     if chance.random() < 0.2:  # most likely before it is up

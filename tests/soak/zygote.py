@@ -6,21 +6,15 @@ standard output says how it ended. No thread is ever started here: a child would
 without it.
 """
 
-import json
 import os
 import signal
 import sys
 import traceback
-from pathlib import Path
 
-import numpy as np
-import torch
+from zygotes import answer, orders
 
-from config.loading import load_settings
-from config.logging import configure_logging
 from config.settings import Settings
 from daemon import service
-from daemon.serving import load_serving_model
 from models.registry import Model
 
 STOP_SECONDS = 30.0
@@ -53,23 +47,12 @@ def end(child: int, number: int, *, seconds: float) -> int:
 
 
 def main() -> None:
-    torch.set_num_threads(1)
-    configure_logging()
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDED)
-    model: Model | None = None
-    for line in sys.stdin:
-        order = json.loads(line)
-        settings = load_settings(Path(order["config"]), {})
-        if model is None:
-            model = load_serving_model(settings)
-            for images_at_once in (1, 2):  # what torch prepares for a shape, the children inherit
-                model.judge(np.zeros((images_at_once, *[model.input_size] * 2), dtype=np.uint8))
+    for order, settings, model in orders():
         child = os.fork()
         if child == 0:
             live(settings, model)
-        status = end(child, order["signal"], seconds=order["seconds"])
-        sys.stdout.write(json.dumps({"status": status}) + "\n")
-        sys.stdout.flush()
+        answer(end(child, order["signal"], seconds=order["seconds"]))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from daemon.intake import waiting
 from daemon.intake.waiting import Arrival, Candidate, Patience, WaitingRoom
 
 PATIENCE = Patience(quiet_seconds=2.0, give_up_seconds=60.0)
@@ -114,10 +113,11 @@ def test_each_camera_has_its_turn_whatever_the_backlog_of_another(
 
 @pytest.mark.fault(30)
 def test_with_places_for_few_none_is_lost_and_the_stuck_keep_none_out(
-    room: WaitingRoom, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(waiting, "PLACES", 10)
     folder = tmp_path / "top"
+    folder.mkdir()
+    room = WaitingRoom({"top": folder}, PATIENCE, places=10)
     stuck = [f"stuck-{number:02}.jpg" for number in range(25)]
     sound = [f"sound-{number:02}.jpg" for number in range(25)]
     put(folder, *stuck, *sound)
