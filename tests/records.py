@@ -11,10 +11,17 @@ from typing import Any
 
 from daemon.store import images
 from daemon.store.database import Database
+from daemon.store.images import Settled
 from daemon.store.upgrading import prepare_database
-from daemon.values import Action, Delivery, Finding, Intent, Plan
+from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 
+TALLIED = "SELECT camera, hour, verdict, predicted_class, images FROM tally WHERE images <> 0"
+COUNTED = """
+    SELECT camera, substr(captured_at, 1, 13) || ':00:00Z', verdict,
+           coalesce(predicted_class, ''), count(*)
+    FROM image GROUP BY 1, 2, 3, 4
+"""
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _OTHER_PROGRAM = """
 import sqlite3, sys
@@ -95,3 +102,22 @@ def another_process(path: Path, *statements: str) -> Iterator[None]:
         yield
         process.communicate()
     assert process.returncode == 0
+
+
+def count(store: Database) -> int:
+    return int(rows(store, "SELECT count(*) FROM image")[0][0])
+
+
+def settle(store: Database, *intents: Intent, progress: Progress = Progress.MOVED) -> None:
+    gone = progress is Progress.GONE
+    images.settle(
+        store,
+        [
+            Settled(intent=intent, progress=progress, path=None if gone else intent.plan.target)
+            for intent in intents
+        ],
+    )
+
+
+def assert_tallies_agree(store: Database) -> None:
+    assert sorted(rows(store, TALLIED)) == sorted(rows(store, COUNTED))
