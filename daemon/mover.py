@@ -79,9 +79,8 @@ class Mover:
             if error.damaged:
                 raise
             self._health.trouble("database", str(error))
-            self._retried_to = (
-                0  # else this page would be passed over, and the round be called done
-            )
+            # Else this page would be passed over, and the round be called done.
+            self._retried_to = 0
             self.retry_later()
             return False, []
 

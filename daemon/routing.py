@@ -189,6 +189,8 @@ def _release(
         end = moving.release(delivery, marker_suffix)
         if end is moving.Release.ABSENT and intent.plan.target is not None:
             moving.make_own(intent.plan.target, delivery, intent.sha256)
+    except moving.ChangedError:  # written to just now; the next try takes it back
+        return None
     except OSError as error:
         routed.failed.append((intent, error))
         return None

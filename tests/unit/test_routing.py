@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -200,3 +201,26 @@ def test_no_reason_is_left_of_an_image_that_is_not_brought(
     routed = route([intent], held={}, now=NOW)
     assert (len(routed.missing), len(routed.withdrawn)) == (gone, not gone)
     assert [path for path in folders.quarantine.rglob("*") if path.is_file()] == []
+
+
+@pytest.mark.fault(59)
+def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
+    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intent = intent_of(folders, finding_of(tmp_path))
+    assert intent.plan.target is not None
+    intent.plan.target.parent.mkdir(parents=True)
+    intent.plan.target.hardlink_to(intent.delivery.path)
+    renamed = intent.delivery.path.rename(intent.delivery.path.with_name("renamed.jpg"))
+    fsync = os.fsync
+
+    def after_the_target_was_looked_at(descriptor: int) -> None:
+        renamed.write_bytes(b"in place!")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", after_the_target_was_looked_at)
+    routed = route([intent], held={}, now=NOW)
+    assert (routed.settled, routed.withdrawn, routed.failed) == ([], [], [])
+    assert route([intent], held={}, now=NOW).withdrawn == [intent]
+    assert not intent.plan.target.exists()
+    assert renamed.read_bytes() == b"in place!"
