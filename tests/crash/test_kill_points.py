@@ -11,12 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from builders import (
-    Station,
-    assert_every_image_accounted_for,
-    mount_memory,
-    surface_file,
-)
+from builders import Station, assert_every_image_accounted_for, surface_file
+from filesystems import mount_memory
 from zygotes import Zygote
 
 ZYGOTE = Path(__file__).with_name("zygote.py")

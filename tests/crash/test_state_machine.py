@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import mount_memory, surface_file
+from builders import surface_file
 from crash.station_machine import CAMERAS, HOPELESS, PATIENT, World
+from filesystems import mount_memory
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (

@@ -15,7 +15,8 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from builders import by_hand, full, obeying_permissions
+from builders import by_hand
+from filesystems import full, obeying_permissions
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from zygotes import answer, orders
 

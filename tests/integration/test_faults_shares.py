@@ -1,7 +1,8 @@
 """A share that is away when the service starts (row 28)."""
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, filesystem, surface_file, wait_until
+from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from filesystems import filesystem
 
 
 @pytest.mark.fault(28)

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from builders import filesystem
+from filesystems import filesystem
 
 from daemon.intake.mounts import Mount, MountMemory, is_network_filesystem, mount_of
 

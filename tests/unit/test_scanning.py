@@ -4,7 +4,8 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from builders import obeying_permissions, wait_until
+from builders import wait_until
+from filesystems import obeying_permissions
 
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import scan

@@ -1,15 +1,12 @@
 import json
 import os
 import sqlite3
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from records import (
     NOW,
     TALLIED,
@@ -19,7 +16,6 @@ from records import (
     finding,
     leave,
     nanoseconds,
-    open_store,
     record,
     rows,
     settle,
@@ -34,14 +30,6 @@ from daemon.store.inspections import all_inspections
 from daemon.store.models import remember_current
 from daemon.values import Action, Finding, Plan, Progress
 from models.checkpoint import Metadata
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
-    database = open_store(tmp_path)
-    yield database
-    database.close()
-
 
 # --- recording ---------------------------------------------------------------------------------
 
@@ -318,42 +306,6 @@ def test_a_withdrawn_image_leaves_no_trace_in_the_counts(store: Database) -> Non
     assert images.count_by_verdict(store) == {"unsure": 1}
     assert images.pending(store) == [two]
     assert rows(store, "SELECT defects, unsure FROM defect_rate_daily") == [(0, 1)]
-
-
-STEPS = st.lists(
-    st.tuples(
-        st.sampled_from(["record", "withdraw", "moved", "unseen", "gone"]),
-        st.integers(0, 5),
-        st.sampled_from(["pass", "defect", "unsure", "unreadable"]),
-        st.sampled_from(["2026-03-01T09:59:59", "2026-03-01T10:00:00", "2026-03-02T00:00:00"]),
-    ),
-    max_size=12,
-)
-
-
-@settings(max_examples=25, deadline=None)
-@given(steps=STEPS)
-def test_the_kept_counts_are_those_of_the_images_whatever_happened(
-    tmp_path_factory: pytest.TempPathFactory,
-    steps: list[tuple[str, int, str, str]],
-) -> None:
-    store = open_store(tmp_path_factory.mktemp("counts"))
-    try:
-        for deed, number, verdict, moment in steps:
-            pending = images.pending(store)
-            mine = [i for i in pending if i.delivery.inode == number]
-            if deed == "record":
-                captured = nanoseconds(moment) + number
-                record(store, finding(number, verdict, mtime_ns=captured), finding(number, verdict))
-            elif deed == "withdraw":
-                images.withdraw(store, mine)
-            else:
-                settle(store, *mine, progress=Progress(deed))
-            assert_tallies_agree(store)
-        verdicts = Counter(each.verdict for each in all_inspections(store))
-        assert images.count_by_verdict(store) == verdicts
-    finally:
-        store.close()
 
 
 # --- models --------------------------------------------------------------------------------------

@@ -1,0 +1,58 @@
+"""Filesystems of a test's own: small, full, and with permissions that hold for root too."""
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+
+def mount_memory(folder: Path, *, size: str) -> bool:
+    folder.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "millwatch-test", str(folder)]
+    return os.geteuid() == 0 and subprocess.run(command, check=False).returncode == 0
+
+
+@contextmanager
+def filesystem(folder: Path, *, size: str) -> Iterator[None]:
+    """A small filesystem of its own mounted on a folder."""
+    if not mount_memory(folder, size=size):
+        pytest.skip("only root may mount, and not in every container")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def full(folder: Path) -> Iterator[None]:
+    """The filesystem of a folder has not one byte left meanwhile."""
+    filler = folder / "filler"
+    with filler.open("wb", buffering=0) as file:
+        for size in (1 << 16, 512, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"x" * size)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def obeying_permissions() -> Iterator[None]:
+    """Permission bits hold for root too, in this thread and those that it starts."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # _LINUX_CAPABILITY_VERSION_3, this thread
+    before = (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, before) == 0
+    without = (ctypes.c_uint32 * 6)(*before)
+    without[0] &= ~0b110  # effective CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+    assert libc.capset(header, without) == 0
+    try:
+        yield
+    finally:
+        assert libc.capset(header, before) == 0

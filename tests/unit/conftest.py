@@ -1,0 +1,31 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from neu_det_trees import Tree
+from records import open_store
+
+from daemon.store.database import Database
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Tree:
+    """One faultless picture, so that leaving another out never leaves the set empty."""
+    tree = Tree(tmp_path / "NEU-DET")
+    tree.add("crazing_1.jpg")
+    return tree
+
+
+@pytest.fixture
+def plant(tmp_path: Path) -> Path:
+    """A plant with everything a configuration needs: camera folders a and b, review, state."""
+    for name in ("cameras/a", "cameras/b", "review", "state"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Database]:
+    database = open_store(tmp_path)
+    yield database
+    database.close()
