@@ -30,7 +30,7 @@ class Augmentation:
             bright is lost, as in a sensor.
         noise: largest standard deviation of sensor noise, in grey levels.
         blur: share of the pictures that are defocused or smeared.
-        blur_pixels: how far that reaches at most, from end to end.
+        blur_pixels: how far that reaches at most, from end to end, in pixels of the whole picture.
         compressed: share of the pictures that go through JPEG.
         quality: the worst quality of that JPEG, as libjpeg counts.
     """
@@ -52,7 +52,7 @@ class Augmentation:
         """Uint8 grey `(N, H, W)` to float `(N, size, size)` in 0..255."""
         x = self._place(images.float(), size, random)
         x = self._light(x, random)
-        x = self._soften(x, random)
+        x = self._soften(x, self.blur_pixels * size / images.shape[-1], random)
         x = self._add_noise(x, random).clamp(0, 255)
         return self._compress(x, random)
 
@@ -102,13 +102,13 @@ class Augmentation:
             x = x * longer
         return x.clamp(0, 255)
 
-    def _soften(self, x: Tensor, random: Generator) -> Tensor:
+    def _soften(self, x: Tensor, pixels: float, random: Generator) -> Tensor:
         """Defocus (a disc with a soft rim) or motion (a disc drawn out along a direction)."""
         chosen = torch.rand(len(x), generator=random, device=x.device) < self.blur
         count = int(chosen.sum())
         if count == 0:
             return x
-        kernels = _kernels(_Draw(random, count, x.device), self.blur_pixels / 2)
+        kernels = _kernels(_Draw(random, count, x.device), pixels / 2)
         radius = kernels.shape[-1] // 2
         padded = functional.pad(x[chosen].unsqueeze(0), [radius] * 4, mode="reflect")
         softened = functional.conv2d(padded, kernels.unsqueeze(1), groups=count).squeeze(0)
@@ -127,7 +127,9 @@ class Augmentation:
         if not chosen.any():
             return x
         draw = _Draw(random, int(chosen.sum()), x.device)
-        qualities = draw.between(float(self.quality), 60.0).round().int().tolist()
+        # Squared: what harms most is shown most.
+        squared = draw.between(0.0, 1.0).square()
+        qualities = (self.quality + (60 - self.quality) * squared).round().int().tolist()
         pictures = x[chosen].round().to("cpu", torch.uint8).numpy()
         again = [_through_jpeg(*each) for each in zip(pictures, qualities, strict=True)]
         result = x.clone()

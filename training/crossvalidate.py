@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -61,7 +62,7 @@ def fold_of(manifest: Manifest, number: int, *, folds: int = FOLDS) -> Manifest:
     return replace(
         manifest,
         images=tuple(
-            replace(image, part=_part_in_fold(image.pixels, number, folds))
+            replace(image, part=_part_in_fold(image.group, number, folds))
             for image in manifest.images
         ),
     )
@@ -71,8 +72,9 @@ def crossvalidate(
     manifest: Manifest,
     out: Path,
     *,
-    recipes: Sequence[Recipe],
+    recipe: Recipe,
     folds: int = FOLDS,
+    first: int | None = None,
     seed: int = 1,
     corruptions: bool = False,
     on_epoch: Callable[[int, Epoch], None] = lambda _, __: None,
@@ -80,16 +82,18 @@ def crossvalidate(
     """Train and judge one model for each fold, in `out`; one that is there already is only judged.
 
     Args:
-        recipes: the phases of training; each begins with the weights of the one before it.
+        first: only so many of the folds, all when None; the images of the others stay untested.
         on_epoch: told the fold, from 0, and the epoch.
 
     Raises:
-        ManifestError, FitError: as in `training.run.train`.
+        ManifestError, FitError, ResumeError: as in `training.run.train`.
     """
     judged = []
-    for number in range(folds):
+    for number in range(folds if first is None else min(first, folds)):
         divided = fold_of(manifest, number, folds=folds)
-        model = _trained(divided, out / f"fold-{number}", recipes, seed, on_epoch, number)
+        model = out / f"fold-{number}"
+        if not model.exists():
+            train(divided, model, recipe=recipe, seed=seed, on_epoch=partial(on_epoch, number))
         judged.append(_Judged.of(model, divided, corruptions=corruptions))
     return _pool(manifest, judged)
 
@@ -98,30 +102,6 @@ def _part_in_fold(pixels: str, number: int, folds: int) -> Part:
     if int(pixels[:8], 16) % folds == number:
         return Part.TEST
     return Part.SELECT if int(pixels[8:16], 16) % 100 < _SELECT_PERCENT else Part.FIT
-
-
-def _trained(
-    divided: Manifest,
-    folder: Path,
-    recipes: Sequence[Recipe],
-    seed: int,
-    on_epoch: Callable[[int, Epoch], None],
-    number: int,
-) -> Path:
-    weights = None
-    for recipe in recipes:
-        model = folder / recipe.name
-        if not model.exists():
-            train(
-                divided,
-                model,
-                recipe=recipe,
-                seed=seed,
-                weights=weights,
-                on_epoch=lambda epoch: on_epoch(number, epoch),
-            )
-        weights = model
-    return model
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,9 @@
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Generator, Tensor
@@ -18,6 +18,7 @@ from models.decision import fit_temperature
 from models.network import SurfaceNetwork, half_precision, load_network
 from training.dataset import Dataset
 from training.recipe import Recipe
+from training.resuming import Saved
 
 
 class FitError(Exception):
@@ -51,14 +52,20 @@ def fit(
     seed: int,
     device: torch.device,
     weights: Path | None = None,
+    saved: Saved | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Fitted:
-    """Train on `fit_part`; keep the weights of the epoch with the least loss on `select_part`.
+    """Train on `fit_part` and keep the weights of one epoch.
+
+    The last one's when the learning rate falls to nothing, which is then the best but for chance;
+    else those with the least loss on `select_part`.
 
     Args:
         fit_part: decoded at any size of at least `recipe.train_size`.
         select_part: decoded at `recipe.input_size`.
         weights: a model folder, or torchvision's ImageNet ResNet18, to start from; from scratch
+            when None.
+        saved: where progress is kept after each epoch, and gone on with if some is there; nowhere
             when None.
 
     Returns:
@@ -66,62 +73,123 @@ def fit(
 
     Raises:
         FitError: when the loss is no longer a number.
+        ResumeError: for progress that cannot be gone on with.
         CheckpointError: for `weights` that are no whole model folder.
         OSError, ValueError: for `weights`, see `SurfaceNetwork.take_imagenet_weights`.
     """
     torch.manual_seed(seed)
-    random = torch.Generator(device).manual_seed(seed)
+    network = _first_network(classes, weights).to(device).to(memory_format=torch.channels_last)
+    data = _OnDevice(
+        pixels=torch.from_numpy(fit_part.pixels).to(device),
+        labels=torch.from_numpy(fit_part.labels).to(device),
+    )
+    fitting = _Fitting(network, recipe, math.ceil(len(fit_part) / recipe.batch), seed, device)
+    if saved and (state := saved.read(device)):
+        fitting.restore(state)
+    for number in range(len(fitting.history) + 1, recipe.epochs + 1):
+        fit_loss = fitting.one_epoch(data, number)
+        select_loss, accuracy = _judge(fitting.judged, select_part, recipe.batch, device)
+        if not (math.isfinite(fit_loss) and math.isfinite(select_loss)):
+            raise FitError(
+                f"the loss was no longer a number in epoch {number}; lower the learning rate "
+                f"(now {recipe.learning_rate})"
+            )
+        epoch = fitting.settle(number, fit_loss, select_loss, accuracy)
+        if saved:
+            saved.write(fitting.state())
+        on_epoch(epoch)
+    kept = fitting.best.cpu().eval()
+    half_precision(kept)
+    return Fitted(network=kept, history=tuple(fitting.history))
+
+
+class _Fitting:
+    """All that changes while a network is fitted."""
+
+    def __init__(
+        self,
+        network: SurfaceNetwork,
+        recipe: Recipe,
+        steps: int,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self._recipe = recipe
+        self._random = torch.Generator(device).manual_seed(seed)
+        self._network = network
+        self._averaged = _averaged(network, recipe)
+        self._optimiser, self._schedule = _optimiser(network, recipe, steps)
+        self.judged = (
+            cast("SurfaceNetwork", self._averaged.module) if self._averaged else self._network
+        )
+        self.best = copy.deepcopy(self.judged)
+        self.history: list[Epoch] = []
+
+    def one_epoch(self, data: "_OnDevice", number: int) -> float:
+        """One pass over the fit part; its mean loss."""
+        self._network.train()
+        size, count = self._recipe.size_in(number), len(data.labels)
+        total = 0.0
+        order = torch.randperm(count, generator=self._random, device=data.labels.device)
+        for indices in order.split(self._recipe.batch):
+            loss = _loss(self._network, data, indices, self._recipe, size, self._random)
+            self._optimiser.zero_grad()
+            loss.backward()
+            self._optimiser.step()
+            self._schedule.step()
+            if self._averaged:
+                self._averaged.update_parameters(self._network)
+            total += float(loss.detach()) * len(indices)
+        return total / count
+
+    def settle(self, number: int, fit_loss: float, select_loss: float, accuracy: float) -> Epoch:
+        """Keep the weights, or not."""
+        least = min((epoch.select_loss for epoch in self.history), default=math.inf)
+        last = number == self._recipe.epochs
+        kept = last if self._recipe.anneals else select_loss < least
+        if kept:
+            self.best = copy.deepcopy(self.judged)
+        epoch = Epoch(
+            number=number,
+            epochs=self._recipe.epochs,
+            fit_loss=fit_loss,
+            select_loss=select_loss,
+            select_accuracy=accuracy,
+            kept=kept,
+        )
+        self.history.append(epoch)
+        return epoch
+
+    def state(self) -> dict[str, Any]:
+        """What `restore` needs to go on as if nothing had happened."""
+        return {
+            "network": self._network.state_dict(),
+            "averaged": self._averaged.state_dict() if self._averaged else None,
+            "best": self.best.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "random": self._random.get_state(),
+            "history": [asdict(epoch) for epoch in self.history],
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._network.load_state_dict(state["network"])
+        if self._averaged:
+            self._averaged.load_state_dict(state["averaged"])
+        self.best.load_state_dict(state["best"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._random.set_state(state["random"].cpu())
+        self.history = [Epoch(**epoch) for epoch in state["history"]]
+
+
+def _first_network(classes: int, weights: Path | None) -> SurfaceNetwork:
     network = SurfaceNetwork(classes)
     if weights is not None and weights.is_dir():
         network.take_weights_of(load_network(weights)[0])
     elif weights is not None:
         network.take_imagenet_weights(weights)
-    network = network.to(device).to(memory_format=torch.channels_last)
-    averaged = _averaged(network, recipe)
-    judged = cast("SurfaceNetwork", averaged.module) if averaged else network
-    data = _OnDevice(
-        pixels=torch.from_numpy(fit_part.pixels).to(device),
-        labels=torch.from_numpy(fit_part.labels).to(device),
-    )
-    optimiser, schedule = _optimiser(network, recipe, math.ceil(len(fit_part) / recipe.batch))
-
-    history: list[Epoch] = []
-    best_loss, best = math.inf, copy.deepcopy(judged)
-    for number in range(1, recipe.epochs + 1):
-        network.train()
-        total = 0.0
-        order = torch.randperm(len(fit_part), generator=random, device=device)
-        for indices in order.split(recipe.batch):
-            loss = _loss(network, data, indices, recipe, random)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            if averaged:
-                averaged.update_parameters(network)
-            total += float(loss.detach()) * len(indices)
-        select_loss, accuracy = _judge(judged, select_part, recipe.batch, device)
-        if not (math.isfinite(total) and math.isfinite(select_loss)):
-            raise FitError(
-                f"the loss was no longer a number in epoch {number}; lower the learning rate "
-                f"(now {recipe.learning_rate})"
-            )
-        kept = select_loss < best_loss
-        if kept:
-            best_loss, best = select_loss, copy.deepcopy(judged)
-        epoch = Epoch(
-            number=number,
-            epochs=recipe.epochs,
-            fit_loss=total / len(fit_part),
-            select_loss=select_loss,
-            select_accuracy=accuracy,
-            kept=kept,
-        )
-        history.append(epoch)
-        on_epoch(epoch)
-    network = best.cpu().eval()
-    half_precision(network)
-    return Fitted(network=network, history=tuple(history))
+    return network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,10 +199,15 @@ class _OnDevice:
 
 
 def _loss(
-    network: SurfaceNetwork, data: _OnDevice, indices: Tensor, recipe: Recipe, random: Generator
+    network: SurfaceNetwork,
+    data: _OnDevice,
+    indices: Tensor,
+    recipe: Recipe,
+    size: int,
+    random: Generator,
 ) -> Tensor:
     """Cross-entropy of one augmented batch, the pass through the network in bfloat16."""
-    images = recipe.augmentation(data.pixels[indices], size=recipe.train_size, random=random)
+    images = recipe.augmentation(data.pixels[indices], size=size, random=random)
     with torch.autocast(images.device.type, dtype=torch.bfloat16):
         logits = network(images)
     return functional.cross_entropy(
@@ -163,7 +236,7 @@ def _optimiser(
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},
     ]
-    adamw = AdamW(groups, lr=recipe.learning_rate)
+    adamw = AdamW(groups, lr=recipe.learning_rate, fused=True)
     # A cycle of 4 steps would have a rise of length 0, and torch divides by it.
     total_steps = max(5, recipe.epochs * steps)
     return adamw, OneCycleLR(

@@ -7,6 +7,9 @@ import pytest
 from builders import surface_file
 from commands import Millwatch
 
+from models.checkpoint import load_metadata
+from training.manifest import load_manifest
+
 CLASSES = ("crazing", "scratches")
 
 
@@ -28,7 +31,7 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
 ) -> None:
     out = tmp_path / "folds"
     done = millwatch(
-        "crossvalidate", manifest, "--out", out, "--folds", "2", "--recipe", "better",
+        "crossvalidate", manifest, "--out", out, "--folds", "2", "--recipe", "steel",
         "--epochs", "1", "--corruptions", "--json",
     )  # fmt: skip
     assert done.status == 0, done.err
@@ -38,7 +41,7 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     assert len(told["mistakes"]) == round(60 * (1 - told["pooled"]["accuracy"]))
     assert "fold 2/2" in done.err
 
-    model = out / "fold-0" / "better"
+    model = out / "fold-0"
     judged = millwatch("evaluate", model, manifest, "--corruptions", "--json")
     assert judged.status == 0, judged.err
     corruptions = json.loads(judged.out)["corruptions"]
@@ -47,6 +50,39 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     table = millwatch("evaluate", model, manifest, "--corruptions")
     assert "motion blur" in table.out
     assert "mean over all of them" in table.out
+
+
+def test_only_the_first_folds_are_trained_when_that_is_asked_for(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "folds"
+    done = millwatch(
+        "crossvalidate", manifest, "--out", out, "--folds", "4", "--first", "1", "--epochs", "1"
+    )
+    assert done.status == 0, done.err
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-0"]
+    assert "fold 1/4" in done.err
+    assert "called unknown" in done.out
+
+
+def test_each_class_is_left_out_in_turn(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "left"
+    arguments = ("crossvalidate", manifest, "--out", out, "--leave-out", "--epochs", "1")
+    done = millwatch(*arguments)
+    assert done.status == 0, done.err
+    classes = {path.name.removeprefix("without-") for path in out.iterdir() if path.is_dir()}
+    assert classes == set(load_manifest(manifest).classes)
+    assert load_metadata(out / "without-scratches").classes == tuple(
+        name for name in load_manifest(manifest).classes if name != "scratches"
+    )
+    assert "mean AUROC" in done.out
+    again = millwatch(*arguments, "--json")
+    assert "epoch" not in again.err, "what is trained is only judged"
+    told = json.loads(again.out)
+    assert told == json.loads((out / "left_out.json").read_text())
+    assert all(0 <= of["auroc"] <= 1 for of in told.values())
 
 
 def test_a_recipe_that_is_none_is_named(

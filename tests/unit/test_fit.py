@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,16 @@ from training.augmentation import Augmentation
 from training.dataset import Dataset
 from training.evaluate import run
 from training.fit import Epoch, FitError, Fitted, fit
-from training.recipe import BETTER, Recipe
+from training.recipe import STEEL, Recipe
+from training.resuming import ResumeError, Saved
 from training.synthetic import draw_surface
 
 SURFACES = ("no_defect", "crazing", "scratches")
 TINY = replace(
-    BETTER,
+    STEEL,
     epochs=4,
     batch=8,
+    first_size=48,
     train_size=48,
     input_size=48,
     learning_rate=1e-3,
@@ -61,7 +64,9 @@ def train(
     *,
     seed: int = 1,
     weights: Path | None = None,
+    saved: Saved | None = None,
     seen: list[Epoch] | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> Fitted:
     return fit(
         fit_part,
@@ -71,7 +76,8 @@ def train(
         seed=seed,
         device=CPU,
         weights=weights,
-        on_epoch=(lambda _: None) if seen is None else seen.append,
+        saved=saved,
+        on_epoch=on_epoch if seen is None else seen.append,
     )
 
 
@@ -121,17 +127,22 @@ def test_every_epoch_is_told(fitted: Fitted, told: list[Epoch]) -> None:
     assert [(epoch.number, epoch.epochs) for epoch in told] == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
-def test_the_epoch_with_the_least_loss_on_the_select_part_is_kept(fitted: Fitted) -> None:
-    losses = [epoch.select_loss for epoch in fitted.history]
-    best_so_far = [loss < min(losses[:n], default=np.inf) for n, loss in enumerate(losses)]
-    assert [epoch.kept for epoch in fitted.history] == best_so_far
-
-
-def test_the_averaged_network_that_was_judged_is_the_one_that_is_kept(
+def test_the_last_epoch_is_kept_when_the_learning_rate_falls_to_nothing(
     fitted: Fitted, select_part: Dataset
 ) -> None:
-    least = min(epoch.select_loss for epoch in fitted.history)
-    assert calibrated_loss(fitted, select_part) == pytest.approx(least, rel=0.02)
+    assert [epoch.kept for epoch in fitted.history] == [False, False, False, True]
+    last = fitted.history[-1].select_loss
+    assert calibrated_loss(fitted, select_part) == pytest.approx(last, rel=0.02)
+
+
+def test_else_the_epoch_with_the_least_loss_on_the_select_part_is_kept(
+    fit_part: Dataset, select_part: Dataset
+) -> None:
+    result = train(fit_part, select_part, replace(CONSTANT, ema_decay=0.5))
+    losses = [epoch.select_loss for epoch in result.history]
+    best_so_far = [loss < min(losses[:n], default=np.inf) for n, loss in enumerate(losses)]
+    assert [epoch.kept for epoch in result.history] == best_so_far
+    assert calibrated_loss(result, select_part) == pytest.approx(min(losses), rel=0.02)
 
 
 def test_what_was_learned_after_the_best_epoch_is_forgotten(
@@ -224,3 +235,55 @@ def test_label_smoothing_is_part_of_the_fit_loss(few: Dataset, select_part: Data
     assert plain != pytest.approx(smooth, rel=1e-4)
     uniform = functional.cross_entropy(torch.zeros(1, 3), torch.tensor([0])).item()
     assert 0.3 * uniform < plain < 4 * uniform
+
+
+class InterruptedRunError(Exception):
+    """Like a power cut between two epochs."""
+
+
+def interrupt_after(number: int) -> Callable[[Epoch], None]:
+    def cut(epoch: Epoch) -> None:
+        if epoch.number == number:
+            raise InterruptedRunError
+
+    return cut
+
+
+@pytest.mark.parametrize("recipe", [TINY, CONSTANT], ids=["annealed", "constant"])
+def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
+    tmp_path: Path, few: Dataset, select_part: Dataset, recipe: Recipe
+) -> None:
+    whole = train(few, select_part, recipe)
+    saved = Saved(file=tmp_path / "progress", run="this one")
+    seen: list[Epoch] = []
+    with pytest.raises(InterruptedRunError):
+        train(few, select_part, recipe, saved=saved, on_epoch=interrupt_after(2))
+    result = train(few, select_part, recipe, saved=saved, seen=seen)
+    assert [epoch.number for epoch in seen] == list(range(3, recipe.epochs + 1))
+    assert result.history == whole.history
+    ended, expected = stored_weights(result.network), stored_weights(whole.network)
+    assert all(np.array_equal(ended[key], expected[key]) for key in expected)
+
+
+def test_the_progress_of_another_run_is_not_gone_on_with(
+    tmp_path: Path, few: Dataset, select_part: Dataset
+) -> None:
+    file = tmp_path / "progress"
+    short = replace(TINY, epochs=1)
+    train(few, select_part, short, saved=Saved(file=file, run="one"))
+    with pytest.raises(ResumeError, match="of an interrupted training with other images"):
+        train(few, select_part, short, saved=Saved(file=file, run="another"))
+
+
+def test_damaged_progress_is_refused_in_words_that_say_what_to_do(
+    tmp_path: Path, few: Dataset, select_part: Dataset
+) -> None:
+    (tmp_path / "progress").write_bytes(b"half a fi")
+    with pytest.raises(ResumeError, match="delete it to begin anew"):
+        train(few, select_part, saved=Saved(file=tmp_path / "progress", run="this one"))
+
+
+def test_crops_grow_from_the_first_epoch_to_the_last() -> None:
+    growing = replace(TINY, epochs=5, first_size=40, train_size=75)
+    assert [growing.size_in(epoch) for epoch in range(1, 6)] == [40, 48, 56, 64, 75]
+    assert replace(growing, epochs=1).size_in(1) == 75

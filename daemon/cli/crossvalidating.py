@@ -1,0 +1,124 @@
+"""`crossvalidate`: how good a recipe is, not one lucky split."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from daemon.cli.options import CommandError, JsonOption, print_json
+from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
+
+if TYPE_CHECKING:
+    from training.crossvalidate import Crossvalidation
+    from training.leaveout import LeftOut
+    from training.recipe import Recipe
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(crossvalidate)
+
+
+def crossvalidate(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Where each fold's model goes.")
+    ],
+    recipe: Annotated[str, typer.Option(help="As for `train`.")] = "steel",
+    folds: Annotated[int, typer.Option(min=2, help="Into how many the images are divided.")] = 5,
+    first: Annotated[
+        int | None,
+        typer.Option(min=1, help="Only so many of the folds: less time, less certainty."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
+    *,
+    corruptions: Annotated[
+        bool, typer.Option("--corruptions", help="Also on spoilt copies of each image.")
+    ] = False,
+    leave_out: Annotated[
+        bool,
+        typer.Option(
+            "--leave-out",
+            help="Instead of folds, leave each class out in turn and see whether it is called "
+            "unknown.",
+        ),
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Test a recipe on every image once, each by a model that never saw it. Goes on where it ended."""
+    from dataclasses import asdict  # noqa: PLC0415 -- see `daemon.cli.learning`
+
+    from models.checkpoint import CheckpointError  # noqa: PLC0415
+    from training import crossvalidate as step  # noqa: PLC0415
+    from training.fit import FitError  # noqa: PLC0415
+    from training.leaveout import leave_out as leave_each_out  # noqa: PLC0415
+    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.resuming import ResumeError  # noqa: PLC0415
+
+    chosen = _recipe(recipe, epochs)
+    try:
+        images = load_manifest(manifest)
+        with EpochDisplay() as display:
+            if leave_out:
+                left = leave_each_out(
+                    images,
+                    out,
+                    recipe=chosen,
+                    seed=seed,
+                    on_epoch=lambda name, epoch: display.show(epoch, f"without {name}  "),
+                )
+            else:
+                result = step.crossvalidate(
+                    images,
+                    out,
+                    recipe=chosen,
+                    folds=folds,
+                    first=first,
+                    seed=seed,
+                    corruptions=corruptions,
+                    on_epoch=lambda fold, epoch: display.show(epoch, f"fold {fold + 1}/{folds}  "),
+                )
+                result.save(out / "crossvalidation.json")
+    except (ManifestError, FitError, ResumeError, CheckpointError, OSError) as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        print_json({n: asdict(of) for n, of in left.items()} if leave_out else asdict(result))
+    elif leave_out:
+        _print_left_out(left)
+    else:
+        _print_folds(result)
+
+
+def _recipe(name: str, epochs: int | None) -> "Recipe":
+    from dataclasses import replace  # noqa: PLC0415
+
+    from training.recipe import RECIPES  # noqa: PLC0415
+
+    if name not in RECIPES:
+        raise typer.BadParameter(
+            f"no recipe {name!r}; there are {', '.join(RECIPES)}", param_hint="--recipe"
+        )
+    return RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
+
+
+def _print_folds(result: "Crossvalidation") -> None:
+    print_evaluation(result.pooled)
+    for path, true, choice in result.mistakes:
+        sys.stdout.write(f"{path}: {true}, taken for {choice}\n")
+    sys.stdout.write(f"called unknown: {result.called_unknown:.2%}\n")
+    if result.corruptions:
+        print_corruptions(result.corruptions)
+
+
+def _print_left_out(left: "dict[str, LeftOut]") -> None:
+    table = Table("never shown", "AUROC", "called unknown", "known called unknown")
+    for name, of in left.items():
+        cells = (f"{of.called_unknown:.1%}", f"{of.known_called_unknown:.1%}")
+        table.add_row(name, f"{of.auroc:.3f}", *cells)
+    console = Console()
+    console.print(table)
+    mean = sum(of.auroc for of in left.values()) / len(left)
+    console.print(f"mean AUROC: {mean:.3f}", highlight=False)

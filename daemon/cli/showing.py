@@ -1,0 +1,76 @@
+"""What training commands show: how far they are, and what came out."""
+
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.evaluate import Evaluation
+    from training.fit import Epoch
+
+
+class EpochDisplay:
+    """A bar on a terminal, a plain line an epoch elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TaskProgressColumn(),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("reading images", total=None)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def show(self, epoch: "Epoch", where: str = "") -> None:
+        text = (
+            f"{where}epoch {epoch.number}/{epoch.epochs}  loss {epoch.fit_loss:.3f}  "
+            f"held out: loss {epoch.select_loss:.3f}, accuracy {epoch.select_accuracy:.2%}"
+            f"{'  kept' if epoch.kept else ''}"
+        )
+        if self._bar:
+            self._bar.update(
+                self._task, description=text, total=epoch.epochs, completed=epoch.number
+            )
+        else:
+            self._console.print(text, highlight=False)
+
+
+def print_evaluation(evaluation: "Evaluation") -> None:
+    low, high = evaluation.accuracy_interval
+    console = Console()
+    console.print(
+        f"accuracy {evaluation.accuracy:.2%} of {evaluation.images} images "
+        f"(95 % interval {low:.2%} to {high:.2%}), "
+        f"calibration error {evaluation.expected_calibration_error:.3f}",
+        highlight=False,
+    )
+    table = Table("true class", "precision", "recall", *(n[:8] for n in evaluation.classes))
+    for (name, figures), counts in zip(
+        evaluation.classes.items(), evaluation.confusion, strict=True
+    ):
+        cells = (f"{figures.precision:.3f}", f"{figures.recall:.3f}", *map(str, counts))
+        table.add_row(name, *cells)
+    console.print(table)
+
+
+def print_corruptions(accuracies: dict[str, list[float]]) -> None:
+    table = Table("accuracy on spoilt images", "slightly", "clearly", "badly")
+    for kind, by_severity in accuracies.items():
+        table.add_row(kind, *(f"{accuracy:.2%}" for accuracy in by_severity))
+    every = [accuracy for by_severity in accuracies.values() for accuracy in by_severity]
+    Console().print(table)
+    Console().print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)

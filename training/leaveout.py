@@ -1,0 +1,103 @@
+"""Whether a network says "unknown" to a defect that it was never shown: each class left out in turn."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import load_metadata
+from models.decision import KNOWN_CALLED_UNKNOWN, exceeded_by, novelty_of
+from models.registry import read_evidence
+from models.runtimes.torch_runtime import load
+from training.dataset import load_part
+from training.evaluate import run
+from training.fit import Epoch
+from training.manifest import Manifest, Part
+from training.ranking import auroc
+from training.recipe import Recipe
+from training.run import train
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """How one class looks to a network that knows all the others.
+
+    Attributes:
+        auroc: of its novelty against that of the known classes' test images.
+        called_unknown: the share of its images that the network calls unknown.
+        known_called_unknown: the same of the known classes' test images.
+    """
+
+    auroc: float
+    called_unknown: float
+    known_called_unknown: float
+
+
+def leave_out(
+    manifest: Manifest,
+    out: Path,
+    *,
+    recipe: Recipe,
+    seed: int = 1,
+    on_epoch: Callable[[str, Epoch], None] = lambda _, __: None,
+) -> dict[str, LeftOut]:
+    """Train a model for each class without it, in `out`; one that is there already is only judged.
+
+    Args:
+        manifest: of three classes at least.
+        on_epoch: told the class that is left out, and the epoch.
+
+    Raises:
+        ManifestError, FitError, ResumeError: as in `training.run.train`.
+    """
+    results = {}
+    for name in manifest.classes:
+        model = out / f"without-{name}"
+        rest = without(manifest, name)
+        if not model.exists():
+            train(rest, model, recipe=recipe, seed=seed, on_epoch=partial(on_epoch, name))
+        results[name] = _judge(model, rest, only(manifest, name))
+    document = {name: asdict(result) for name, result in results.items()}
+    (out / "left_out.json").write_text(json.dumps(document, indent=2) + "\n")
+    return results
+
+
+def without(manifest: Manifest, name: str) -> Manifest:
+    """The other classes, each image in the part that it was in."""
+    return replace(
+        manifest,
+        classes=tuple(each for each in manifest.classes if each != name),
+        images=tuple(image for image in manifest.images if image.label != name),
+    )
+
+
+def only(manifest: Manifest, name: str) -> Manifest:
+    """Every image of one class, as test images."""
+    return replace(
+        manifest,
+        images=tuple(
+            replace(image, part=Part.TEST) for image in manifest.images if image.label == name
+        ),
+    )
+
+
+def _judge(model: Path, known: Manifest, strange: Manifest) -> LeftOut:
+    metadata = load_metadata(model)
+    evidence = read_evidence(model, metadata)
+    runtime = load(model)
+
+    def novelty(manifest: Manifest) -> NDArray[np.float32]:
+        outputs = run(runtime, load_part(manifest, Part.TEST, side=metadata.input_size))
+        return novelty_of(outputs.features, evidence.reference)
+
+    threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
+    of_known, of_strange = novelty(known), novelty(strange)
+    return LeftOut(
+        auroc=auroc(of_known, of_strange),
+        called_unknown=float((of_strange > threshold).mean()),
+        known_called_unknown=float((of_known > threshold).mean()),
+    )
