@@ -219,6 +219,8 @@ def serve(
     with ExitStack() as held:
         held.enter_context(_instance_lock(settings.state_dir))
         model = load_serving_model(settings)
+        for remark in model.remarks:
+            log.warning("slower than it could be", why=remark)
         database = prepare_database(
             settings.database_file, backups=settings.state_dir / "backups", now=clock()
         )

@@ -7,10 +7,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import CheckpointError, Metadata, load_evidence, load_metadata
+from models.checkpoint import Arrays, CheckpointError, Metadata, load_evidence, load_metadata
 from models.decision import Decider, Decision, Evidence, Policy
 from models.heatmap import heatmap
-from models.runtimes.protocol import Runtime, RuntimeUnavailableError
+from models.runtimes.choosing import choose
+from models.runtimes.protocol import Runtime
 
 PRETRAINED: Final = Path(__file__).with_name("pretrained")
 """The model that ships with Millwatch."""
@@ -18,11 +19,16 @@ PRETRAINED: Final = Path(__file__).with_name("pretrained")
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network that is loaded, with what is needed to decide on its outputs."""
+    """A network that is loaded, with what is needed to decide on its outputs.
+
+    Attributes:
+        remarks: why the runtime is not the first choice, for people; empty when it is.
+    """
 
     metadata: Metadata
     runtime: Runtime
     decider: Decider
+    remarks: tuple[str, ...] = ()
 
     @property
     def version(self) -> str:
@@ -48,31 +54,34 @@ class Model:
 
 
 def load_model(folder: Path, *, policy: Policy, runtime: str = "auto") -> Model:
-    """Load a model folder ready to serve. `runtime` is `auto` or `torch`.
+    """Load a model folder ready to serve. `runtime` is `auto`, `torch` or `openvino`.
 
     Raises:
         CheckpointError: if the folder is not whole.
         RuntimeUnavailableError: if the runtime cannot run here.
     """
-    from models.runtimes.torch_runtime import load  # noqa: PLC0415 -- torch takes seconds to import
-
-    if runtime not in ("auto", "torch"):
-        raise RuntimeUnavailableError(
-            f'this version has no runtime "{runtime}"; set model.runtime to "auto" or "torch"'
-        )
     metadata = load_metadata(folder)
-    evidence = read_evidence(folder, metadata)
+    chosen = choose(folder, metadata, runtime)
+    if chosen.evidence is None:
+        evidence = read_evidence(folder, metadata)
+    else:
+        evidence = _evidence_of(chosen.evidence, folder, metadata)
     decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
-    return Model(metadata=metadata, runtime=load(folder), decider=decider)
+    return Model(metadata=metadata, runtime=chosen.runtime, decider=decider, remarks=chosen.remarks)
 
 
 def read_evidence(folder: Path, metadata: Metadata) -> Evidence:
     """The held-out images that the decisions of a model folder follow from.
 
+    As the trained network sees them, in float32: by torch or OpenVINO.
+
     Raises:
         CheckpointError: if they are missing, altered, or of other classes.
     """
-    arrays = load_evidence(folder, metadata)
+    return _evidence_of(load_evidence(folder, metadata), folder, metadata)
+
+
+def _evidence_of(arrays: Arrays, folder: Path, metadata: Metadata) -> Evidence:
     try:
         evidence = Evidence.from_arrays(arrays)
     except (KeyError, ValueError) as error:

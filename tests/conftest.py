@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 from builders import ALL_CLASSES, Station, write_model
+from exports import Exported, write_exported
 
 
 @pytest.fixture(scope="session")
@@ -14,6 +15,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def commissioned_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that has learned `no_defect` as well."""
     return write_model(tmp_path_factory.mktemp("models") / "seven", ALL_CLASSES)
+
+
+@pytest.fixture(scope="session")
+def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A small model of two classes, which OpenVINO serves in INT8. Copy it to change it."""
+    return write_exported(tmp_path_factory.mktemp("exported"))
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""What torch alone does; what every runtime promises is in test_runtimes."""
+
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.network import Activations, SurfaceNetwork
-from models.runtimes.protocol import Outputs, RuntimeUnavailableError
+from models.runtimes.protocol import RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime, load
 from training.synthetic import SURFACES, draw_surface
 
@@ -24,53 +26,6 @@ def pictures() -> NDArray[np.uint8]:
 @pytest.fixture(scope="module")
 def runtime(model: Path) -> TorchRuntime:
     return load(model, device="cpu")
-
-
-def one_by_one(runtime: TorchRuntime, pictures: NDArray[np.uint8]) -> Outputs:
-    each = [runtime.infer(picture[None]) for picture in pictures]
-    return Outputs(
-        logits=np.concatenate([outputs.logits for outputs in each]),
-        features=np.concatenate([outputs.features for outputs in each]),
-    )
-
-
-@pytest.mark.parametrize("count", [1, 7, 33])
-def test_a_batch_is_judged_as_its_images_one_by_one(
-    runtime: TorchRuntime, pictures: NDArray[np.uint8], count: int
-) -> None:
-    together = runtime.infer(pictures[:count])
-    alone = one_by_one(runtime, pictures[:count])
-    np.testing.assert_allclose(together.logits, alone.logits, atol=1e-3)
-    np.testing.assert_allclose(together.features, alone.features, atol=1e-3)
-    assert together.maps is None
-
-
-def test_what_comes_out_has_the_promised_shapes(
-    runtime: TorchRuntime, pictures: NDArray[np.uint8]
-) -> None:
-    outputs = runtime.infer(pictures[:3], with_maps=True)
-    assert outputs.maps is not None
-    shapes = (outputs.logits.shape, outputs.features.shape, outputs.maps.shape)
-    assert shapes == ((3, 6), (3, 512), (3, 512, 2, 2))
-    assert {outputs.logits.dtype, outputs.features.dtype, outputs.maps.dtype} == {np.dtype("f4")}
-    assert runtime.name == "torch on cpu"
-
-
-def test_the_head_is_the_one_that_the_logits_come_from(
-    runtime: TorchRuntime, pictures: NDArray[np.uint8]
-) -> None:
-    outputs = runtime.infer(pictures)
-    bias = outputs.logits - outputs.features @ runtime.head.T
-    np.testing.assert_allclose(bias, np.broadcast_to(bias[0], bias.shape), atol=1e-3)
-
-
-def test_pictures_cut_out_of_larger_ones_need_not_lie_in_one_piece(
-    runtime: TorchRuntime, pictures: NDArray[np.uint8]
-) -> None:
-    mirrored = pictures[:2, :, ::-1]
-    np.testing.assert_array_equal(
-        runtime.infer(mirrored).logits, runtime.infer(mirrored.copy()).logits
-    )
 
 
 class SmallMemory(SurfaceNetwork):

@@ -1,0 +1,137 @@
+"""The network of `models.network` as an OpenVINO graph, straight from a model folder's weights.
+
+Built, not converted: it needs no torch, and a graph made from the weights file cannot be of other
+weights. Batch norms are folded into the convolutions before them.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.checkpoint import Normalisation
+from models.runtimes.engine import openvino
+
+LOGITS: Final = "logits"
+FEATURES: Final = "features"
+MAPS: Final = "maps"
+"""Name of the node of the last feature map, which is an output only where it is asked for."""
+NORMALISE: Final = "normalise"
+FIRST_CONVOLUTION: Final = "conv1"
+POOL: Final = "pool"
+LINEAR: Final = "fc"
+HEAD: Final = "fc.weight"
+
+_BATCH_NORM_EPSILON: Final = 1e-5
+"""That of torch.nn.BatchNorm2d."""
+_MIN_CONTRAST: Final = 8.0
+_IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
+"""Those of models.network, which needs torch; a test holds one network against the other."""
+
+Weights = Mapping[str, NDArray[Any]]
+
+
+def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisation) -> Any:
+    """An `openvino.Model`: uint8 grey `(N, input_size, input_size)` to `logits`, `features`.
+
+    Args:
+        weights: from `models.checkpoint.load_weights`.
+
+    Raises:
+        KeyError: when a weight of a ResNet18 is missing.
+        RuntimeError: when one is of another shape.
+    """
+    ov = openvino()
+    ops = ov.opset13
+    weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
+    images = ops.parameter([-1, input_size, input_size], np.uint8, name="images")
+    x = _normalise(images, normalisation)
+    x = ops.relu(_convolution(x, weights, FIRST_CONVOLUTION, "bn1", stride=2))
+    x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+    for stage in range(1, 5):
+        for block in range(2):
+            halves = stage > 1 and block == 0
+            x = _block(x, weights, f"layer{stage}.{block}", stride=2 if halves else 1)
+    x.get_node().set_friendly_name(MAPS)
+    features = ops.reduce_mean(x, np.array([2, 3], np.int64), keep_dims=False, name=POOL)
+    head = ops.constant(weights["fc.weight"].astype(np.float32), name=HEAD)
+    bias = ops.constant(weights["fc.bias"].astype(np.float32).reshape(1, -1))
+    logits = ops.add(ops.matmul(features, head, False, True, name=LINEAR), bias)
+    results = []
+    for name, node in ((LOGITS, logits), (FEATURES, features)):
+        node.output(0).set_names({name})
+        results.append(ops.result(node))
+    return ov.Model(results, [images], "resnet18")
+
+
+def with_maps(graph: Any) -> Any:
+    """A copy of the graph with the last feature map, `(N, 512, h, w)`, as its third output."""
+    copy = graph.clone()
+    (node,) = [node for node in copy.get_ops() if node.get_friendly_name() == MAPS]
+    node.output(0).set_names({MAPS})
+    copy.add_outputs([node.output(0)])
+    return copy
+
+
+def head_of(graph: Any) -> NDArray[np.float32]:
+    """Weights of the last linear layer, float32 `(classes, 512)`."""
+    (node,) = [node for node in graph.get_ops() if node.get_friendly_name() == HEAD]
+    return np.array(node.data, dtype=np.float32)
+
+
+def _normalise(images: Any, normalisation: Normalisation) -> Any:
+    """Grey levels to what the first layer sees: `models.network.SurfaceNetwork.normalised`."""
+    ops = openvino().opset13
+    x = ops.unsqueeze(ops.convert(images, "f32"), np.int64(1))
+    if normalisation == "picture":
+        return _normalise_each(x)
+    x = ops.divide(x, np.float32(255), name=f"{NORMALISE}.unit")
+    if normalisation == "unit":
+        return x
+    mean, deviation = (
+        ops.constant(np.array(values, np.float32).reshape(1, 3, 1, 1))
+        for values in (_IMAGENET_MEAN, _IMAGENET_DEVIATION)
+    )
+    centred = ops.subtract(x, mean, name=f"{NORMALISE}.centred")
+    return ops.divide(centred, deviation, name=NORMALISE)
+
+
+def _normalise_each(x: Any) -> Any:
+    """Zero mean and unit variance, each picture by itself: `models.network.normalise`."""
+    ops = openvino().opset13
+    axes = ops.constant(np.array([2, 3], np.int64))
+    mean = ops.reduce_mean(x, axes, keep_dims=True, name=f"{NORMALISE}.mean")
+    centred = ops.subtract(x, mean, name=f"{NORMALISE}.centred")
+    square = ops.multiply(centred, centred, name=f"{NORMALISE}.square")
+    variance = ops.reduce_mean(square, axes, keep_dims=True, name=f"{NORMALISE}.variance")
+    deviation = ops.sqrt(variance, name=f"{NORMALISE}.deviation")
+    contrast = ops.maximum(deviation, np.float32(_MIN_CONTRAST), name=f"{NORMALISE}.contrast")
+    return ops.divide(centred, contrast, name=NORMALISE)
+
+
+def _block(x: Any, weights: Weights, name: str, *, stride: int) -> Any:
+    """Two 3x3 convolutions beside a short cut: `models.resnet18._Block`."""
+    ops = openvino().opset13
+    short_cut = x
+    if f"{name}.downsample.0.weight" in weights:
+        short_cut = _convolution(
+            x, weights, f"{name}.downsample.0", f"{name}.downsample.1", stride=stride
+        )
+    x = ops.relu(_convolution(x, weights, f"{name}.conv1", f"{name}.bn1", stride=stride))
+    x = _convolution(x, weights, f"{name}.conv2", f"{name}.bn2", stride=1)
+    return ops.relu(ops.add(x, short_cut)).output(0)
+
+
+def _convolution(x: Any, weights: Weights, name: str, norm: str, *, stride: int) -> Any:
+    """A convolution with its batch norm folded in; padded so that a stride of 1 keeps the size."""
+    ops = openvino().opset13
+    kernel = weights[f"{name}.weight"].astype(np.float32)
+    variance = weights[f"{norm}.running_var"].astype(np.float32)
+    scale = weights[f"{norm}.weight"] / np.sqrt(variance + np.float32(_BATCH_NORM_EPSILON))
+    shift = weights[f"{norm}.bias"] - weights[f"{norm}.running_mean"] * scale
+    pad = [kernel.shape[2] // 2] * 2
+    folded = ops.constant((kernel * scale.reshape(-1, 1, 1, 1)).astype(np.float32))
+    convolved = ops.convolution(x, folded, [stride] * 2, pad, pad, [1, 1], name=name)
+    return ops.add(convolved, ops.constant(shift.reshape(1, -1, 1, 1).astype(np.float32)))

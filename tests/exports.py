@@ -1,0 +1,65 @@
+"""Exported models for tests: a small model, its pictures as files, and their manifest."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from builders import surface_file, write_model
+
+from models.checkpoint import METADATA, load_metadata
+from models.taxonomy import KNOWN_DEFECTS
+from training.export import export
+from training.manifest import LabelledImage, Manifest, Part, pixel_hash
+
+FITTED = range(20)
+SELECTED = range(100, 110)
+
+
+def write_manifest(folder: Path, classes: tuple[str, ...] = KNOWN_DEFECTS) -> Manifest:
+    """The pictures that `builders.write_model` fits and holds out, as files."""
+    folder.mkdir(parents=True)
+    images = []
+    for part, seeds in ((Part.FIT, FITTED), (Part.SELECT, SELECTED)):
+        for label in classes:
+            for seed in seeds:
+                data = surface_file(label, seed=seed)
+                path = folder / f"{label}-{seed}.jpg"
+                path.write_bytes(data)
+                images.append(
+                    LabelledImage(
+                        path=path.name,
+                        label=label,
+                        sha256=hashlib.sha256(data).hexdigest(),
+                        pixels=pixel_hash(data),
+                        part=part,
+                    )
+                )
+    return Manifest(root=folder, classes=classes, images=tuple(images))
+
+
+def write_model_of(manifest: Manifest, folder: Path) -> Path:
+    """A small model that says it was trained on the manifest."""
+    write_model(folder, manifest.classes)
+    metadata = json.loads((folder / METADATA).read_text())
+    metadata["manifest_sha256"] = manifest.sha256
+    (folder / METADATA).write_text(json.dumps(metadata))
+    assert load_metadata(folder).manifest_sha256 == manifest.sha256
+    return folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    folder: Path
+    manifest: Manifest
+    manifest_file: Path
+
+
+def write_exported(root: Path) -> Exported:
+    """Two classes that a random network tells apart, so that its INT8 agrees with it."""
+    manifest = write_manifest(root / "data", ("inclusion", "scratches"))
+    manifest.save(root / "manifest.json")
+    folder = write_model_of(manifest, root / "model")
+    done = export(folder, manifest)
+    assert done.serves == "int8", done.reason
+    return Exported(folder=folder, manifest=manifest, manifest_file=root / "manifest.json")
