@@ -14,6 +14,43 @@ _BINS = 15
 
 
 @dataclass(frozen=True, kw_only=True)
+class Rate:
+    """So many of so many.
+
+    Attributes:
+        interval: 95 %, exact binomial; 0 to 1 where nothing was tried.
+    """
+
+    count: int
+    of: int
+    interval: tuple[float, float]
+
+    @classmethod
+    def measured(cls, count: int, of: int) -> "Rate":
+        return cls(count=count, of=of, interval=interval(count, of) if of else (0.0, 1.0))
+
+    @property
+    def share(self) -> float:
+        """0 where nothing was tried."""
+        return self.count / max(1, self.of)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bin:
+    """The images whose confidence lies in one of 15 equal steps from 0 to 1.
+
+    Attributes:
+        confidence: their mean confidence; 0 without images, as is `accuracy`.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float
+    accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class ClassFigures:
     """Precision is 0 for a class never predicted; recall is 0 for a class without images."""
 
@@ -85,12 +122,26 @@ def evaluate(
     )
 
 
+def reliability(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> tuple[Bin, ...]:
+    """How often images are right, by how sure the network was of them, `(N,)` each."""
+    step = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    return tuple(
+        _bin(number, confidence[step == number], correct[step == number]) for number in range(_BINS)
+    )
+
+
+def _bin(number: int, confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> Bin:
+    images = len(confidence)
+    return Bin(
+        low=number / _BINS,
+        high=(number + 1) / _BINS,
+        images=images,
+        confidence=float(confidence.mean()) if images else 0.0,
+        accuracy=float(correct.mean()) if images else 0.0,
+    )
+
+
 def _calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
     """The mean gap between confidence and accuracy over bins, weighted by their images."""
-    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    gaps = [
-        abs(float(confidence[bins == b].mean()) - float(correct[bins == b].mean()))
-        * float((bins == b).mean())
-        for b in np.unique(bins)
-    ]
-    return sum(gaps)
+    bins = reliability(confidence, correct)
+    return sum(abs(each.confidence - each.accuracy) * each.images for each in bins) / len(correct)

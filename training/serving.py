@@ -2,22 +2,30 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from models.checkpoint import load_metadata
-from models.decision import fit_temperature
-from models.registry import read_evidence
-from models.runtimes.protocol import Runtime
-from models.runtimes.torch_runtime import load
+from models.decision import Evidence, Policy
+from models.registry import Model, load_model, read_evidence
+from models.taxonomy import NO_DEFECT
 from training.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from training.dataset import Dataset, load_part
 from training.evaluate import Evaluation, evaluate, run
 from training.manifest import Manifest, ManifestError, Part
 
+AS_CONFIGURED: Final = Policy(
+    normal_classes=(NO_DEFECT,),
+    max_missed_defect_rate=0.005,
+    min_defect_confidence=0.5,
+    max_wrong_class_rate=0.02,
+)
+"""The policy of a line that sets none of its own: the defaults of `config.settings`."""
+
 
 def evaluate_as_served(folder: Path, manifest: Manifest, part: Part) -> Evaluation:
     """Raises CheckpointError for the folder, ManifestError for the manifest or other classes."""
-    served, images = _served(folder, manifest, part)
-    return served.judge(images)
+    served = Served.open(folder, manifest)
+    return served.judge(served.images(manifest, part))
 
 
 def evaluate_corrupted(
@@ -27,38 +35,49 @@ def evaluate_corrupted(
 
     Images are spoilt at the size that the network sees. Raises as `evaluate_as_served`.
     """
-    served, images = _served(folder, manifest, part)
-    return {
-        kind: [
-            served.judge(replace(images, pixels=corrupt(images.pixels, kind, severity, seed=seed)))
-            for severity in SEVERITIES
-        ]
-        for kind in CORRUPTIONS
-    }
+    served = Served.open(folder, manifest)
+    return served.judge_spoilt(served.images(manifest, part), seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Served:
-    runtime: Runtime
-    classes: tuple[str, ...]
-    temperature: float
+class Served:
+    """A model in the form that it was trained in, with the held-out images behind its decisions."""
+
+    model: Model
+    evidence: Evidence
+
+    @classmethod
+    def open(cls, folder: Path, manifest: Manifest, *, policy: Policy = AS_CONFIGURED) -> "Served":
+        """Raises CheckpointError for the folder, ManifestError for a manifest of other classes."""
+        metadata = load_metadata(folder)
+        if metadata.classes != manifest.classes:
+            raise ManifestError(
+                f"{folder} knows {', '.join(metadata.classes)}; the manifest has "
+                f"{', '.join(manifest.classes)}: evaluate a model on the classes that it was "
+                "trained on"
+            )
+        return cls(
+            model=load_model(folder, policy=policy, runtime="torch"),
+            evidence=read_evidence(folder, metadata),
+        )
+
+    def images(self, manifest: Manifest, part: Part) -> Dataset:
+        """Raises ManifestError."""
+        return load_part(manifest, part, side=self.model.input_size)
 
     def judge(self, images: Dataset) -> Evaluation:
-        logits = run(self.runtime, images).logits
-        return evaluate(logits, images.labels, self.classes, temperature=self.temperature)
+        logits = run(self.model.runtime, images).logits
+        decider = self.model.decider
+        return evaluate(logits, images.labels, decider.classes, temperature=decider.temperature)
 
-
-def _served(folder: Path, manifest: Manifest, part: Part) -> tuple[_Served, Dataset]:
-    metadata = load_metadata(folder)
-    if metadata.classes != manifest.classes:
-        raise ManifestError(
-            f"{folder} knows {', '.join(metadata.classes)}; the manifest has "
-            f"{', '.join(manifest.classes)}: evaluate a model on the classes that it was trained on"
-        )
-    evidence = read_evidence(folder, metadata)
-    served = _Served(
-        runtime=load(folder),
-        classes=metadata.classes,
-        temperature=fit_temperature(evidence.logits, evidence.labels),
-    )
-    return served, load_part(manifest, part, side=metadata.input_size)
+    def judge_spoilt(self, images: Dataset, *, seed: int = 0) -> dict[str, list[Evaluation]]:
+        """By kind of corruption, at severities 1 to 3."""
+        return {
+            kind: [
+                self.judge(
+                    replace(images, pixels=corrupt(images.pixels, kind, severity, seed=seed))
+                )
+                for severity in SEVERITIES
+            ]
+            for kind in CORRUPTIONS
+        }

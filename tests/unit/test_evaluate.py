@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from models.binomial import interval
 from models.runtimes.protocol import Outputs
 from training.dataset import Dataset
-from training.evaluate import Evaluation, evaluate, run
+from training.evaluate import Evaluation, Rate, evaluate, reliability, run
 
 CLASSES = ("crazing", "patches", "scratches")
 
@@ -93,6 +93,25 @@ def test_temperature_changes_what_is_confident_and_not_what_is_chosen() -> None:
 def test_a_certain_mistake_costs_much_and_not_infinity() -> None:
     evaluation = evaluate(np.array([[1000, -1000]], np.float32), np.array([1]), ("a", "b"))
     assert 20 < evaluation.cross_entropy < 100
+
+
+def test_a_rate_of_nothing_is_not_known() -> None:
+    nothing = Rate.measured(0, 0)
+    assert (nothing.share, nothing.interval) == (0.0, (0.0, 1.0))
+    some = Rate.measured(3, 4)
+    assert (some.share, some.interval) == (0.75, interval(3, 4))
+
+
+def test_images_are_told_by_how_sure_the_network_was_of_them() -> None:
+    confidence = np.array([0.5, 0.52, 0.99, 1.0], dtype=np.float32)
+    bins = reliability(confidence, np.array([True, False, True, True]))
+    assert len(bins) == 15
+    filled = {index: each for index, each in enumerate(bins) if each.images}
+    assert {index: each.images for index, each in filled.items()} == {7: 2, 14: 2}
+    assert filled[7].confidence == pytest.approx(0.51)
+    assert filled[7].accuracy == 0.5
+    assert filled[14].accuracy == 1.0
+    assert (bins[14].low, bins[14].high) == (pytest.approx(14 / 15), 1.0)
 
 
 class Ruler:

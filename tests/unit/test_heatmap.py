@@ -3,7 +3,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from models.heatmap import heatmap, overlay
+from models.heatmap import enlarge, grad_cam, heatmap, overlay
 from models.network import SurfaceNetwork
 from models.runtimes.torch_runtime import TorchRuntime
 from training.synthetic import SURFACES, draw_surface
@@ -30,26 +30,68 @@ def gradient_grad_cam(
 
 @pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("side", [64, 96])
-def test_the_heatmap_is_grad_cam_without_gradients(
-    network: SurfaceNetwork, surface: str, side: int
-) -> None:
+def test_grad_cam_needs_no_gradients(network: SurfaceNetwork, surface: str, side: int) -> None:
     runtime = TorchRuntime(network, device="cpu")
     pixels = draw_surface(surface, seed=1, height=side, width=side)
     maps = runtime.infer(pixels[None], with_maps=True).maps
     assert maps is not None
     warm = []
     for class_index, class_weights in enumerate(runtime.head):
-        heat = heatmap(maps[0], class_weights)
-        np.testing.assert_allclose(heat, gradient_grad_cam(network, pixels, class_index), atol=2e-3)
-        assert heat.dtype == np.float32
-        warm.append(heat.any())
+        evidence = grad_cam(maps[0], class_weights)
+        by_gradient = gradient_grad_cam(network, pixels, class_index)
+        np.testing.assert_allclose(evidence, by_gradient, atol=2e-3)
+        assert evidence.dtype == np.float32
+        warm.append(evidence.any())
     assert any(warm)
 
 
+@pytest.mark.parametrize("surface", SURFACES)
+def test_the_heatmap_is_gradient_grad_cam_where_single_features_respond(
+    network: SurfaceNetwork, surface: str
+) -> None:
+    pixels = draw_surface(surface, seed=2, height=96, width=96)
+    outputs = TorchRuntime(network, device="cpu").infer(pixels[None], with_maps=True)
+    assert outputs.maps is not None
+    attention = (outputs.maps[0].astype(np.float64) ** 4).sum(axis=0)
+    runtime_head = network.backbone.fc.weight.detach().numpy()
+    for class_index in range(len(runtime_head)):
+        expected = gradient_grad_cam(network, pixels, class_index) * attention
+        expected /= max(expected.max(), 1e-12)
+        heat = heatmap(outputs.maps[0], runtime_head[class_index])
+        np.testing.assert_allclose(heat, expected, atol=2e-3)
+        assert heat.dtype == np.float32
+
+
+TWO_CHANNELS = np.array([[[1.0, 2.0], [4.0, 0.0]], [[0.0, 3.0], [0.0, 1.0]]], dtype=np.float32)
+FOR_AND_AGAINST = np.array([1.0, -1.0], dtype=np.float32)
+
+
 def test_the_strongest_place_is_one_and_what_speaks_against_the_class_is_zero() -> None:
-    maps = np.array([[[1.0, 2.0], [4.0, 0.0]], [[0.0, 3.0], [0.0, 1.0]]], dtype=np.float32)
-    heat = heatmap(maps, np.array([1.0, -1.0], dtype=np.float32))
-    np.testing.assert_allclose(heat, [[0.25, 0.0], [1.0, 0.0]])
+    evidence = grad_cam(TWO_CHANNELS, FOR_AND_AGAINST)
+    np.testing.assert_allclose(evidence, [[0.25, 0.0], [1.0, 0.0]])
+    heat = heatmap(TWO_CHANNELS, FOR_AND_AGAINST)
+    np.testing.assert_allclose(heat, [[0.25 / 4**4, 0.0], [1.0, 0.0]], rtol=1e-5)
+
+
+def test_of_two_places_with_the_same_evidence_the_one_that_the_network_responds_to_is_hot() -> None:
+    maps = np.array([[[1.0, 3.0, 0.0]], [[0.0, 2.0, 0.0]]], dtype=np.float32)
+    assert grad_cam(maps, FOR_AND_AGAINST).tolist() == [[1.0, 1.0, 0.0]]
+    np.testing.assert_allclose(heatmap(maps, FOR_AND_AGAINST), [[1 / 97, 1.0, 0.0]], rtol=1e-5)
+
+
+def test_a_network_with_huge_activations_still_has_a_heatmap() -> None:
+    heat = heatmap(TWO_CHANNELS * np.float32(1e12), FOR_AND_AGAINST)
+    np.testing.assert_allclose(heat, heatmap(TWO_CHANNELS, FOR_AND_AGAINST), rtol=1e-5)
+
+
+def test_an_enlarged_heatmap_keeps_its_peak_in_the_middle_of_its_cell() -> None:
+    heat = np.zeros((5, 7), dtype=np.float32)
+    heat[1, 4] = 1.0
+    large = enlarge(heat, 100, 210)
+    assert large.shape == (100, 210)
+    row, column = np.unravel_index(large.argmax(), large.shape)
+    assert abs(row + 0.5 - 1.5 * 20) <= 1
+    assert abs(column + 0.5 - 4.5 * 30) <= 1
 
 
 def test_a_picture_in_which_nothing_speaks_for_the_class_stays_cold() -> None:

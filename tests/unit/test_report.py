@@ -1,64 +1,237 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from boxed import write_boxed_manifest
+from builders import surface_file
 
-from training.evaluate import Evaluation, evaluate
+from config.settings import Policy as PolicySettings
+from models.decision import Policy
+from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
+from training.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
 from training.fit import Epoch
-from training.report import draw_confusion_matrix, draw_learning_curves
+from training.manifest import Manifest, Part
+from training.report.page import render, write
+from training.serving import AS_CONFIGURED, evaluate_as_served
+
+VOID = {"meta", "img", "br", "link", "input", "hr"}
+DRAWN_CLOSED = {"line", "rect", "circle", "polyline"}
 
 
-def epoch(number: int, select_loss: float, *, kept: bool, fit_loss: float = 0.5) -> Epoch:
-    return Epoch(
-        number=number,
-        epochs=9,
-        fit_loss=fit_loss,
-        select_loss=select_loss,
-        select_accuracy=0.9,
-        kept=kept,
+class Page(HTMLParser):
+    """A report as a browser reads it; fails when an element is not closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == []
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in DRAWN_CLOSED
+        self.seen.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.seen if name == tag]
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    return write_boxed_manifest(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def assessment(
+    model: Path, manifest: Manifest, tmp_path_factory: pytest.TempPathFactory
+) -> Assessment:
+    foreign = tmp_path_factory.mktemp("foreign") / "other <metal>"
+    foreign.mkdir()
+    for number in range(4):
+        (foreign / f"{number}.jpg").write_bytes(surface_file(NO_DEFECT, seed=number))
+    return assess(model, manifest, Part.TEST, foreign=foreign)
+
+
+@pytest.fixture(scope="module")
+def page(assessment: Assessment) -> Page:
+    return Page(render(assessment))
+
+
+def epochs(*losses: float) -> tuple[Epoch, ...]:
+    return tuple(
+        Epoch(
+            number=number,
+            epochs=len(losses),
+            fit_loss=loss,
+            select_loss=loss,
+            select_accuracy=0.9,
+            kept=number == 1,
+        )
+        for number, loss in enumerate(losses, 1)
     )
 
 
-def ink(path: Path) -> int:
-    """How many pixels are not the paper's."""
-    with Image.open(path) as image:
-        assert image.format == "PNG"
-        return int((np.asarray(image.convert("L")) < 250).sum())
+def test_what_is_measured_agrees_with_itself(
+    assessment: Assessment, model: Path, manifest: Manifest
+) -> None:
+    images = len(manifest.images)
+    evaluation = assessment.evaluation
+    assert evaluation == evaluate_as_served(model, manifest, Part.TEST)
+    assert sum(rate.count for rate in assessment.outcomes.values()) == images
+    unknown = assessment.outcomes.get(("unsure", "unknown"))
+    assert assessment.called_unknown.count == (unknown.count if unknown else 0)
+    assert sum(each.images for each in assessment.reliability) == images
+    right = sum(rate.count for rate in assessment.recalls.values())
+    assert right == images - len(evaluation.mistakes)
+    for name, rate in assessment.recalls.items():
+        assert rate.share == pytest.approx(evaluation.classes[name].recall)
+        assert rate.interval[0] <= rate.share <= rate.interval[1]
+    assert len(assessment.wrong) == min(len(evaluation.mistakes), WRONG_SHOWN)
+    assert len(assessment.unsure) == min(right, UNSURE_SHOWN)
+
+
+def test_the_worst_come_first_with_their_pictures(assessment: Assessment) -> None:
+    wrong = [case.decision.confidence for case in assessment.wrong]
+    unsure = [case.decision.confidence for case in assessment.unsure]
+    assert wrong == sorted(wrong, reverse=True)
+    assert unsure == sorted(unsure)
+    assert unsure
+    for case in assessment.wrong:
+        assert case.true != case.decision.predicted_class
+    for case in assessment.unsure:
+        assert case.true == case.decision.predicted_class
+    for case in (*assessment.wrong, *assessment.unsure):
+        assert case.picture.shape == (96, 96)
+        assert case.explained.shape == (96, 96, 3)
+
+
+def test_large_pictures_are_made_smaller(model: Path, tmp_path: Path) -> None:
+    manifest = write_boxed_manifest(tmp_path / "data", each=1, boxed=0, side=500)
+    shown = assess(model, manifest, Part.TEST, corruptions=False)
+    assert {case.picture.shape for case in (*shown.wrong, *shown.unsure)} == {(240, 240)}
+
+
+def test_the_policy_of_a_report_is_the_one_that_a_line_has_without_settings() -> None:
+    settings = PolicySettings()
+    assert (
+        Policy(
+            normal_classes=settings.normal_classes,
+            max_missed_defect_rate=settings.max_missed_defect_rate,
+            min_defect_confidence=settings.min_defect_confidence,
+            max_wrong_class_rate=settings.max_wrong_class_rate,
+        )
+        == AS_CONFIGURED
+    )
+
+
+def test_a_report_fetches_nothing_and_runs_nothing(assessment: Assessment, page: Page) -> None:
+    for tag, attributes in page.seen:
+        assert tag not in {"script", "link", "iframe", "object"}
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"src", "href", "data", "action", "xlink:href", "srcset"}:
+                assert str(value).startswith(("data:image/", "#"))
+    assert not re.search(r"@import|https?:|url\(", render(assessment))
+
+
+def test_a_report_holds_the_figures_that_it_was_given(assessment: Assessment, page: Page) -> None:
+    evaluation = assessment.evaluation
+    low, high = evaluation.accuracy_interval
+    assert f"{100 * evaluation.accuracy:.2f} %" in page.text
+    assert f"{100 * low:.2f} % to {100 * high:.2f} %" in page.text
+    assert f"{100 * evaluation.expected_calibration_error:.2f} %" in page.text
+    assert f"{assessment.support.temperature:.4f}" in page.text
+    assert f"{assessment.support.novelty_threshold:.5f}" in page.text
+    assert assessment.familiar_threshold is not None
+    assert f"while commissioning {assessment.familiar_threshold:.5f}" in page.text
+    assert assessment.foreign is not None
+    assert f"AUROC {assessment.foreign.auroc:.3f}" in page.text
+    assert assessment.pointing is not None
+    for name in KNOWN_DEFECTS:
+        rate = assessment.recalls[name]
+        assert f"{name} {rate.of} {rate.count} {100 * rate.share:.1f} %" in page.text
+        row = evaluation.confusion[KNOWN_DEFECTS.index(name)]
+        assert f"{name} {' '.join(map(str, row))}" in page.text
+        near = assessment.pointing.classes[name].near
+        assert f"{name} {assessment.pointing.images[name]} {100 * near:.1f} %" in page.text
+    for kind, of in assessment.spoilt.items():
+        told = " ".join(f"{100 * each.accuracy:.1f} %" for each in of)
+        assert f"{kind} {told}" in page.text
+    for (verdict, reason), rate in assessment.outcomes.items():
+        assert f"{verdict} {reason} {rate.count}" in page.text
+    for case in (*assessment.wrong, *assessment.unsure):
+        assert case.path in page.text
+
+
+def test_every_picture_chart_and_table_can_be_read_without_seeing_it(
+    assessment: Assessment, page: Page
+) -> None:
+    assert len(page.all("img")) == 2 * len((*assessment.wrong, *assessment.unsure))
+    assert all(picture["alt"] for picture in page.all("img"))
+    charts = [svg for svg in page.all("svg") if svg.get("role") == "img"]
+    assert len(charts) == 2
+    assert all(svg["aria-label"] for svg in charts)
+    headers = page.all("th")
+    assert headers
+    assert all(header.get("scope") for header in headers)
+    assert page.all("html")[0]["lang"] == "en"
+
+
+def test_names_from_outside_are_text_and_not_markup(page: Page) -> None:
+    assert "other <metal>" in page.text
 
 
 @pytest.mark.parametrize(
-    "history",
-    [
-        [epoch(1, 0.4, kept=True)],
-        [epoch(1, 0.4, kept=True), epoch(2, 0.3, kept=True), epoch(3, 0.5, kept=False)],
-        [epoch(1, 0.0, kept=True, fit_loss=0.0)],
-        [epoch(1, 0.0, kept=True), epoch(2, 1e-9, kept=False)],
-    ],
-    ids=["one epoch", "three", "no loss left at all", "no loss left at first"],
+    ("losses", "charts"), [((), 2), ((0.4,), 4), ((0.4, 0.3, 0.5), 4), ((0.0, 1e-9), 4)]
 )
-def test_the_course_of_a_training_is_drawn(tmp_path: Path, history: list[Epoch]) -> None:
-    draw_learning_curves(history, tmp_path / "curves.png")
-    assert ink(tmp_path / "curves.png") > 1000
+def test_learning_curves_are_drawn_where_the_training_is_told(
+    assessment: Assessment, losses: tuple[float, ...], charts: int
+) -> None:
+    told = Page(render(replace(assessment, history=epochs(*losses))))
+    drawn = [svg for svg in told.all("svg") if svg.get("role") == "img"]
+    assert len(drawn) == charts
+    assert ("kept: epoch 1" in told.text) == bool(losses)
+    for line in told.all("polyline"):
+        numbers = [float(n) for pair in str(line["points"]).split() for n in pair.split(",")]
+        assert all(0 <= number <= 460 for number in numbers)
+        assert len(numbers) >= 4
 
 
-def evaluation(classes: int, images: int) -> Evaluation:
-    random = np.random.default_rng(0)
-    names = tuple(f"a class with a long name {number}" for number in range(classes))
-    logits = random.normal(size=(images, classes)).astype(np.float32)
-    return evaluate(logits, random.integers(classes, size=images), names)
+def test_what_was_not_measured_is_said(assessment: Assessment) -> None:
+    bare = replace(assessment, spoilt={}, foreign=None, pointing=None, wrong=())
+    told = Page(render(bare)).text
+    assert "Not measured here: it takes eighteen times as long" in told
+    assert "Pictures of other things were not shown to it" in told
+    assert "no image of this part has an annotation" in told
+    assert "None: every image was recognised." in told
 
 
-@pytest.mark.parametrize(("classes", "images"), [(1, 3), (2, 1), (7, 500)])
-def test_what_is_taken_for_what_is_drawn(tmp_path: Path, classes: int, images: int) -> None:
-    draw_confusion_matrix(evaluation(classes, images), tmp_path / "confusion.png")
-    assert ink(tmp_path / "confusion.png") > 1000
+def test_figures_of_images_that_the_model_may_know_are_marked(assessment: Assessment) -> None:
+    assert "not the manifest that the model was trained on" in Page(render(assessment)).text
+    own = replace(assessment, fingerprint=assessment.metadata.manifest_sha256)
+    assert "may have been in its training" not in Page(render(own)).text
+    chosen_on = Page(render(replace(own, part=Part.SELECT))).text
+    assert "This is not the test part" in chosen_on
 
 
-def test_more_classes_make_a_larger_picture(tmp_path: Path) -> None:
-    widths = []
-    for classes in (2, 7):
-        draw_confusion_matrix(evaluation(classes, 50), tmp_path / "confusion.png")
-        with Image.open(tmp_path / "confusion.png") as image:
-            widths.append(image.width)
-    assert widths[0] < widths[1]
+def test_a_report_is_small(assessment: Assessment, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "report.html"
+    write(assessment, path)
+    assert path.stat().st_size < 250_000
+    assert path.read_text(encoding="utf-8") == render(assessment)

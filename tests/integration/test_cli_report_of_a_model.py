@@ -1,0 +1,53 @@
+"""`evaluate --report`, on a few drawn surfaces."""
+
+import json
+from pathlib import Path
+
+import pytest
+from boxed import write_boxed_manifest
+from builders import surface_file
+from commands import Millwatch
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    out = tmp_path / "manifest.json"
+    write_boxed_manifest(tmp_path / "data", each=2, boxed=1).save(out)
+    return out
+
+
+def test_evaluate_leaves_a_report_with_all_that_was_measured(
+    millwatch: Millwatch, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other-metal"
+    other.mkdir()
+    (other / "one.jpg").write_bytes(surface_file("no_defect", seed=3))
+    report = tmp_path / "reports" / "model.html"
+    done = millwatch("evaluate", model, manifest, "--report", report, "--novel", other, "--json")
+    assert done.status == 0, done.err
+    told = report.read_text()
+    assert f"{100 * json.loads(done.out)['accuracy']:.2f} %" in told
+    for words in ("motion blur", "known against other-metal", "pointing game, mean over classes"):
+        assert words in told
+
+
+def test_pictures_of_other_things_need_a_report_to_go_into(
+    millwatch: Millwatch, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    done = millwatch("evaluate", model, manifest, "--novel", tmp_path)
+    assert done.status == 2
+    assert "goes into a report; name its file too" in " ".join(done.err.split())
+
+
+def test_a_report_that_cannot_be_written_or_filled_is_said(
+    millwatch: Millwatch, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    done = millwatch("evaluate", model, manifest, "--report", tmp_path)
+    assert done.status == 1
+    assert f"the report {tmp_path} cannot be written: Is a directory" in done.err
+    nowhere = tmp_path / "nowhere"
+    report = tmp_path / "report.html"
+    done = millwatch("evaluate", model, manifest, "--report", report, "--novel", nowhere)
+    assert done.status == 1
+    assert f"{nowhere} holds no picture" in done.err
+    assert not report.exists()

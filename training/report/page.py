@@ -1,0 +1,72 @@
+"""The report of a model: one HTML file that needs nothing else."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from numpy.typing import NDArray
+from PIL import Image
+
+from training.assessment import Assessment
+from training.evaluate import Evaluation, Rate
+from training.report import charts
+
+NAME: Final = "report.html"
+_JPEG_QUALITY: Final = 85
+"""Of pictures in the report: a fifth of PNG's size, and no difference that a person sees."""
+
+
+def write(assessment: Assessment, path: Path) -> None:
+    """Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(assessment), encoding="utf-8")
+
+
+def render(assessment: Assessment) -> str:
+    """The whole page; nothing in it is fetched from elsewhere, and nothing in it runs."""
+    environment = Environment(
+        loader=PackageLoader("training.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=_percent, span=_span, picture=_picture)
+    history, foreign = assessment.history, assessment.foreign
+    return environment.get_template("report.html.j2").render(
+        of=assessment,
+        canvas=charts,
+        most=max(max(row) for row in assessment.evaluation.confusion),
+        spoilt_mean=_mean_accuracy(assessment.spoilt),
+        loss_chart=charts.losses(history) if history else None,
+        accuracy_chart=charts.accuracies(history) if history else None,
+        reliability_chart=charts.reliability(
+            assessment.reliability, assessment.evaluation.expected_calibration_error
+        ),
+        novelty_chart=charts.novelty(foreign) if foreign else None,
+    )
+
+
+def _percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+def _span(rate: Rate) -> str:
+    low, high = rate.interval
+    return f"{_percent(low)} to {_percent(high)}"
+
+
+def _picture(pixels: NDArray[np.uint8]) -> str:
+    """As a `data:` address."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _mean_accuracy(spoilt: dict[str, list[Evaluation]]) -> float | None:
+    """Over kinds and severities alike; None when not measured."""
+    every = [each.accuracy for of in spoilt.values() for each in of]
+    return sum(every) / len(every) if every else None
