@@ -6,7 +6,7 @@ import os
 import shutil
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal, get_args
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -14,12 +14,20 @@ from safetensors.numpy import load_file, save_file
 
 from models.preprocessing import PREPROCESSING_VERSION
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""2: the evidence holds features of their own length."""
 WEIGHTS: Final = "model.safetensors"
 METADATA: Final = "model.json"
 EVIDENCE: Final = "evidence.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
+
+Normalisation = Literal["picture", "imagenet", "unit"]
+"""How a network brings grey levels into its range; `models.network` does it, and says why.
+
+`picture`: each picture to zero mean and unit variance by itself. `imagenet`: three equal channels in
+0..1, less ImageNet's mean, over its deviation. `unit`: 0..1.
+"""
 
 
 class CheckpointError(Exception):
@@ -34,6 +42,7 @@ class Metadata:
         version: name that the database records with every prediction.
         classes: in the order of the logits.
         input_size: side of the square the network is served at, in pixels.
+        normalisation: how the network normalises a picture; it was trained so.
         preprocessing: `PREPROCESSING_VERSION` it was trained with.
         manifest_sha256: of the manifest of its training run.
         weights_sha256: of the weights file.
@@ -50,6 +59,7 @@ class Metadata:
     weights_sha256: str = ""
     evidence_sha256: str = ""
     preprocessing: int = PREPROCESSING_VERSION
+    normalisation: Normalisation = "picture"
     architecture: str = "resnet18"
     format: int = FORMAT
     metrics: dict[str, Any] = field(default_factory=dict)
@@ -78,20 +88,29 @@ def save(
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    save_file(weights, partial / WEIGHTS)
-    save_file(evidence, partial / EVIDENCE)
+    try:
+        complete = _write(partial, weights, metadata, evidence)
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    _fsync(folder.parent)
+    return complete
+
+
+def _write(folder: Path, weights: Arrays, metadata: Metadata, evidence: Arrays) -> Metadata:
+    save_file(weights, folder / WEIGHTS)
+    save_file(evidence, folder / EVIDENCE)
     complete = replace(
         metadata,
-        weights_sha256=_sha256(partial / WEIGHTS),
-        evidence_sha256=_sha256(partial / EVIDENCE),
+        weights_sha256=_sha256(folder / WEIGHTS),
+        evidence_sha256=_sha256(folder / EVIDENCE),
     )
-    (partial / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
-    for path in partial.iterdir():
+    (folder / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
+    for path in folder.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone; the service is another user
-    for path in (*partial.iterdir(), partial):
+    for path in (*folder.iterdir(), folder):
         _fsync(path)
-    partial.rename(folder)
-    _fsync(folder.parent)
     return complete
 
 
@@ -159,6 +178,11 @@ def _refuse_senseless(metadata: Metadata) -> None:
         raise ValueError(f"classes must be distinct names, they are {names}")
     if not isinstance(metadata.input_size, int) or metadata.input_size < 1:
         raise ValueError(f"input_size must be a number of pixels, it is {metadata.input_size!r}")
+    known = get_args(Normalisation)
+    if metadata.normalisation not in known:
+        raise ValueError(
+            f"normalisation must be one of {', '.join(known)}, it is {metadata.normalisation!r}"
+        )
 
 
 def _sha256(path: Path) -> str:

@@ -119,7 +119,17 @@ def test_a_save_that_fails_leaves_no_model_folder(tmp_path: Path) -> None:
     unwritable: dict[str, Any] = {"weights": np.array(["text"], dtype=object)}
     with pytest.raises(Exception, match=r"."):
         save(tmp_path / "m", unwritable, DESCRIPTION, SOME_EVIDENCE)
-    assert not (tmp_path / "m").exists()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_from_before_there_was_a_choice_of_normalisation_has_the_only_one_there_was(
+    copied: Path,
+) -> None:
+    fields = json.loads((copied / METADATA).read_text())
+    del fields["normalisation"]
+    (copied / METADATA).write_text(json.dumps(fields))
+    network, metadata = load_network(copied)
+    assert metadata.normalisation == network.normalisation == "picture"
 
 
 def test_a_model_is_never_overwritten(tmp_path: Path, network: SurfaceNetwork) -> None:
@@ -182,9 +192,10 @@ def forget_classes(folder: Path) -> None:
         (edit(classes=[1, 2]), r"classes must be distinct names.*; restore it or retrain"),
         (edit(input_size="64"), r"input_size must be a number of pixels.*; restore it or retrain"),
         (edit(input_size=0), r"input_size must be a number of pixels.*; restore it or retrain"),
+        (edit(normalisation="luck"), r"normalisation must be one of picture.*'luck'.*; restore it"),
         (
             edit(classes=["a", "b"]),
-            r"is of 6 classes, the model of 2; restore the folder or retrain",
+            r"(?s)do not fit a ResNet18 of 2 classes.*; restore the folder or retrain",
         ),
         (edit(format=99), r"made for format 99.*: retrain, or run the version"),
         (
