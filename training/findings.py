@@ -12,6 +12,10 @@ from training.manifest import Part
 SHOWN_OF_A_LONG_LIST: Final = 3
 
 
+class PreparationError(Exception):
+    """The data cannot be made into a manifest as asked; the message says what to change."""
+
+
 class Kind(StrEnum):
     """What a finding is about, in the order in which the report tells it."""
 
@@ -33,7 +37,13 @@ class Kind(StrEnum):
     CONTRADICTION = "contradiction"
     TRAIN_COPY_OF_VALIDATION = "train_copy_of_validation"
     COPY = "copy"
+    TRAIN_NEAR_COPY_OF_VALIDATION = "train_near_copy_of_validation"
+    NEAR_COPY = "near_copy"
     CLASS_NOT_IN_FIT = "class_not_in_fit"
+
+
+_NEAR: Final = (Kind.NEAR_COPY, Kind.TRAIN_NEAR_COPY_OF_VALIDATION)
+"""Each of these is for a person to look at, so a long list of them is told in full."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,12 +54,14 @@ class Finding:
         files: relative to the manifest's root; none where the finding is about a whole class.
         detail: in words that findings of one sort share, so that a report can count them.
         because: what is this finding's own, such as a parser's message.
+        classes: of an image with defects of more than one class, all of them, sorted.
     """
 
     kind: Kind
     files: tuple[str, ...]
     detail: str
     because: str = ""
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +91,7 @@ class PreparationReport:
         """The report for a person to read: what went in, how it was divided, what was odd."""
         found = self.images + len(self.left_out)
         total = f"{found} images: {self.images} in the manifest, {len(self.left_out)} left out"
-        return (total, *self._table(), *self._finding_lines())
+        return (total, *self._table(), *self._summary(), *self._finding_lines())
 
     def _table(self) -> Iterator[str]:
         width = max(map(len, (*self.classes, "class")))
@@ -90,12 +102,24 @@ class PreparationReport:
             ]
             yield f"{label:<{width}}" + "".join(f"{number:>8}" for number in (*row, sum(row)))
 
+    def _summary(self) -> Iterator[str]:
+        mixed = Counter(finding.classes for finding in self.of(Kind.SECOND_CLASS))
+        if mixed:
+            by_classes = ", ".join(
+                f"{' + '.join(classes)} {images}" for classes, images in mixed.most_common()
+            )
+            yield f"{mixed.total()} images with defects of more than one class: {by_classes}"
+        sizes = [len(finding.files) for kind in _NEAR for finding in self.of(kind)]
+        if sizes:
+            groups = f"{len(sizes)} group{'s' * (len(sizes) > 1)}"
+            yield f"{sum(sizes)} images are near-duplicates, in {groups}, at most {max(sizes)} in one"
+
     def _finding_lines(self) -> Iterator[str]:
         alike: defaultdict[tuple[Kind, str], list[Finding]] = defaultdict(list)
         for finding in self.findings:
             alike[finding.kind, finding.detail].append(finding)
-        for (_, detail), group in alike.items():
-            if len(group) <= SHOWN_OF_A_LONG_LIST:
+        for (kind, detail), group in alike.items():
+            if len(group) <= SHOWN_OF_A_LONG_LIST or kind in _NEAR:
                 yield from map(self._line, group)
                 continue
             first = ", ".join(" = ".join(self._names(it)) for it in group[:SHOWN_OF_A_LONG_LIST])

@@ -8,6 +8,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.preprocessing import decode
 
 FORMAT: Final = 1
@@ -34,6 +37,8 @@ class LabelledImage:
         path: relative to the manifest's `root`.
         sha256: of the file's bytes.
         pixels: `pixel_hash` of the decoded picture.
+        group: the pixel hash that decides its part: its own, also when not given, or that of
+            another picture which is nearly the same.
     """
 
     path: str
@@ -41,6 +46,16 @@ class LabelledImage:
     sha256: str
     pixels: str
     part: Part
+    group: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.group:
+            object.__setattr__(self, "group", self.pixels)
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether its own pixels decide its part."""
+        return self.group == self.pixels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +73,14 @@ class Manifest:
 
     @property
     def sha256(self) -> str:
-        """Of contents, labels and parts; the same wherever the folder lies."""
+        """Of contents, labels, parts and groups; the same wherever the folder lies.
+
+        Groups count only where there are any, so manifests from before them keep their hash.
+        """
         rows = sorted((image.sha256, image.label, image.part.value) for image in self.images)
-        return hashlib.sha256(json.dumps([self.classes, rows]).encode()).hexdigest()
+        grouped = sorted((it.sha256, it.group) for it in self.images if not it.is_alone)
+        content = [self.classes, rows, *([grouped] if grouped else ())]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
         document = {
@@ -68,12 +88,20 @@ class Manifest:
             "root": str(self.root),
             "classes": self.classes,
             "sha256": self.sha256,
-            "images": [asdict(image) for image in self.images],
+            "images": [_without_own_group(image) for image in self.images],
         }
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
         partial.write_text(json.dumps(document, indent=1) + "\n")
         partial.rename(path)
+
+
+def _without_own_group(image: LabelledImage) -> dict[str, str]:
+    """A manifest without near-duplicates is then byte for byte as before there were groups."""
+    row: dict[str, str] = asdict(image)
+    if image.is_alone:
+        del row["group"]
+    return row
 
 
 def load_manifest(path: Path) -> Manifest:
@@ -107,14 +135,19 @@ def pixel_hash(data: bytes) -> str:
     Raises:
         models.preprocessing.UnreadableError: if the bytes are not a whole picture.
     """
-    pixels = decode(data).pixels
+    return hash_of_pixels(decode(data).pixels)
+
+
+def hash_of_pixels(pixels: NDArray[np.uint8]) -> str:
+    """The same of a picture that is decoded already, at its own size."""
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
 def part_of(pixels: str, *, select_percent: int, test_percent: int) -> Part:
     """The part that a picture belongs to for good: it follows from its pixel hash alone.
 
-    Every copy of one picture falls on the same side, and adding images moves none.
+    Every copy of one picture falls on the same side, and adding images moves none. Of pictures that
+    are nearly the same, all follow one hash (see `LabelledImage.group`).
     """
     bucket = int(pixels[:8], 16) % 100
     if bucket < test_percent:

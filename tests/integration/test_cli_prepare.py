@@ -1,9 +1,13 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from builders import surface_file
 from commands import Millwatch
+
+from training.dataset import load_part
+from training.manifest import Part, load_manifest
 
 XML = """<annotation><filename>{name}</filename><object><name>{label}</name><bndbox>
 <xmin>1</xmin><ymin>1</ymin><xmax>90</xmax><ymax>90</ymax></bndbox></object></annotation>"""
@@ -55,6 +59,66 @@ def test_prepare_says_what_is_wrong_with_a_folder_that_is_not_neu_det(
     assert not (tmp_path / "manifest.json").exists()
 
 
+def test_a_zip_is_unpacked_beside_the_manifest_and_told_where(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    made = shutil.make_archive(str(tmp_path / "set"), "zip", neu_det.parent, neu_det.name)
+    out = tmp_path / "out" / "manifest.json"
+    options = ("--out", out, "--select-percent", "0", "--test-percent", "0")
+    done = millwatch("prepare", made, *options)
+    assert done.status == 0, done.err
+    assert f"{tmp_path / 'out' / 'set'}: set.zip unpacked; training reads" in done.out
+    assert len(load_part(load_manifest(out), Part.FIT, side=32)) == 6
+    again = millwatch("prepare", made, *options)
+    assert "set.zip unpacked before, used again" in again.out
+
+
+def test_a_file_that_is_no_zip_is_refused_in_words(millwatch: Millwatch, tmp_path: Path) -> None:
+    (tmp_path / "set.zip").write_text("no zip")
+    done = millwatch("prepare", tmp_path / "set.zip", "--out", tmp_path / "out" / "m.json")
+    assert done.status == 1
+    assert "set.zip cannot be unpacked" in done.err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_labels_that_may_be_wrong_are_listed_when_asked_for(
+    millwatch: Millwatch, tmp_path: Path, model: Path
+) -> None:
+    """Twenty pictures of each of two classes, one of them in the wrong folder."""
+    images = tmp_path / "set" / "train" / "images"
+    for label in ("patches", "scratches"):
+        (images / label).mkdir(parents=True)
+        for seed in range(20):
+            (images / label / f"{label}_{seed}.jpg").write_bytes(surface_file(label, seed=seed))
+    (images / "scratches" / "wrong.jpg").write_bytes(surface_file("patches", seed=99))
+    command = ("prepare", tmp_path / "set", "--out", tmp_path / "m.json")
+    done = millwatch(*command, "--label-errors", "--model", model)
+    assert done.status == 0, done.err
+    lines = done.out.splitlines()
+    assert any("labels to look at" in line for line in lines)
+    (told,) = [line for line in lines if line.startswith("train/images/scratches/wrong.jpg: ")]
+    assert told.split(" (")[0].endswith("labelled scratches, likely patches")
+    assert "labels to look at" not in millwatch(*command).out
+
+
+def test_a_model_without_label_errors_is_wrong_usage(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    done = millwatch("prepare", neu_det, "--out", tmp_path / "m.json", "--model", tmp_path)
+    assert done.status == 2
+    assert "--model" in done.err
+
+
+def test_a_model_that_is_not_there_is_told_after_the_manifest_is_written(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    options = ("--out", tmp_path / "m.json", "--select-percent", "0", "--test-percent", "0")
+    done = millwatch("prepare", neu_det, *options, "--label-errors", "--model", tmp_path / "none")
+    assert done.status == 1
+    assert "the labels cannot be judged" in done.err
+    assert (tmp_path / "m.json").exists()
+
+
 @pytest.mark.parametrize("value", ["-1", "100", "many"])
 def test_a_share_that_cannot_be_is_wrong_usage(
     millwatch: Millwatch, neu_det: Path, tmp_path: Path, value: str
@@ -68,7 +132,7 @@ def test_a_recipe_or_part_that_there_is_not_is_wrong_usage(
     millwatch: Millwatch, tmp_path: Path
 ) -> None:
     for command, told in (
-        (("train", "m.json", "--out", tmp_path / "o", "--recipe", "soup"), "better"),
+        (("train", "m.json", "--out", tmp_path / "o", "--recipe", "soup"), "steel"),
         (("evaluate", tmp_path, "m.json", "--part", "soup"), "select"),
     ):
         done = millwatch(*command)

@@ -1,6 +1,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,54 @@ def test_images_are_counted_by_part_and_label(manifest: Manifest) -> None:
     assert sum(len(manifest.of_part(part)) for part in PARTS) == len(manifest.images)
 
 
+# Groups
+
+
+def grouped(manifest: Manifest) -> Manifest:
+    """The second picture follows the hash of the first."""
+    first, second, *rest = manifest.images
+    return replace(manifest, images=(first, replace(second, group=first.pixels), *rest))
+
+
+def test_a_picture_that_is_alone_decides_for_itself_and_its_row_says_nothing_of_groups(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    manifest.save(tmp_path / "manifest.json")
+    assert "group" not in (tmp_path / "manifest.json").read_text()
+    assert all(image.group == image.pixels for image in manifest.images)
+
+
+def test_the_hash_of_a_manifest_without_groups_is_what_it_always_was() -> None:
+    images = tuple(image(n, "crazing", PARTS[n % 3]) for n in range(3))
+    manifest = Manifest(root=Path("/data"), classes=("crazing",), images=images)
+    assert manifest.sha256 == ("223ad6b51e834d1561ca602738f15618e8a2262d2b6292a96c6fc0e94e01d730")
+
+
+def test_groups_come_back_from_the_file_and_count_in_the_hash(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    together = grouped(manifest)
+    together.save(tmp_path / "manifest.json")
+    assert load_manifest(tmp_path / "manifest.json") == together
+    assert together.sha256 != manifest.sha256
+
+
 Document = dict[str, Any]
+
+
+def lose_group(document: Document) -> None:
+    for image in document["images"]:
+        image.pop("group", None)
+
+
+def test_a_manifest_whose_groups_were_edited_is_refused(tmp_path: Path, manifest: Manifest) -> None:
+    path = tmp_path / "manifest.json"
+    grouped(manifest).save(path)
+    document = json.loads(path.read_text())
+    lose_group(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(ManifestError, match="edited by hand"):
+        load_manifest(path)
 
 
 def relabel(document: Document) -> None:

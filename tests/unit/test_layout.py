@@ -1,0 +1,106 @@
+"""Where pictures and XML files may lie."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from neu_det_trees import WHOLE, NamedBox, Tree, picture, voc
+
+from training.findings import PreparationError, PreparationReport
+from training.manifest import Manifest
+from training.neu_det import prepare
+
+
+def flat_picture(
+    root: Path, name: str, *boxes: NamedBox, images: str = "IMAGES", xml: str = "ANNOTATIONS"
+) -> None:
+    """A picture in a flat layout, with an XML where it is given boxes."""
+    file = picture(root / images / name, seed=len(list(root.rglob("*"))) + 1)
+    if boxes:
+        (root / xml).mkdir(exist_ok=True)
+        (root / xml / f"{file.stem}.xml").write_text(voc(*boxes, filename=name))
+
+
+def prepare_all(root: Path) -> tuple[Manifest, PreparationReport]:
+    return prepare(root, select_percent=0, test_percent=0)
+
+
+def labels(root: Path) -> dict[str, str]:
+    return {image.path: image.label for image in prepare_all(root)[0].images}
+
+
+@pytest.mark.parametrize(
+    ("images", "xml"),
+    [("IMAGES", "ANNOTATIONS"), ("images", "annotations"), ("Images", "Annotations")],
+)
+def test_a_flat_layout_is_labelled_by_xml_and_without_one_by_the_name(
+    tmp_path: Path, images: str, xml: str
+) -> None:
+    flat_picture(tmp_path, "crazing_1.jpg", ("crazing", WHOLE), images=images, xml=xml)
+    flat_picture(tmp_path, "rolled-in_scale_12.jpg", images=images)
+    flat_picture(tmp_path, "Scratches_3.JPG", images=images)
+    assert labels(tmp_path) == {
+        f"{images}/crazing_1.jpg": "crazing",
+        f"{images}/rolled-in_scale_12.jpg": "rolled-in_scale",
+        f"{images}/Scratches_3.JPG": "scratches",
+    }
+
+
+def test_in_a_flat_layout_the_xml_wins_over_the_name_and_that_is_told(tmp_path: Path) -> None:
+    flat_picture(tmp_path, "crazing_1.jpg", ("patches", WHOLE))
+    manifest, report = prepare_all(tmp_path)
+    assert [image.label for image in manifest.images] == ["patches"]
+    expected = "crazing_1.jpg: its XML says patches, its name crazing; labelled patches"
+    assert expected in report.lines()
+
+
+def test_in_a_flat_layout_the_name_decides_among_the_classes_of_the_xml(tmp_path: Path) -> None:
+    boxes = ("inclusion", WHOLE), ("scratches", (1, 1, 3, 9))
+    flat_picture(tmp_path, "scratches_1.jpg", *boxes)
+    assert labels(tmp_path) == {"IMAGES/scratches_1.jpg": "scratches"}
+
+
+def test_a_name_that_begins_with_no_class_labels_nothing(tmp_path: Path) -> None:
+    flat_picture(tmp_path, "crazing_1.jpg")
+    flat_picture(tmp_path, "holiday_1.jpg")
+    _, report = prepare_all(tmp_path)
+    assert report.left_out == ("IMAGES/holiday_1.jpg",)
+    expected = "holiday_1.jpg: no XML; left out, as its name begins with no known class"
+    assert expected in report.lines()
+
+
+def test_xml_files_may_end_in_capitals(tmp_path: Path) -> None:
+    flat_picture(tmp_path, "crazing_1.jpg", ("patches", WHOLE))
+    xml = tmp_path / "ANNOTATIONS" / "crazing_1.xml"
+    xml.rename(xml.with_suffix(".XML"))
+    assert labels(tmp_path) == {"IMAGES/crazing_1.jpg": "patches"}
+
+
+def test_folders_as_kaggle_names_them_may_be_in_capitals(tree: Tree) -> None:
+    tree.add("v.jpg", half="validation")
+    (tree.root / "train" / "images").rename(tree.root / "train" / "IMAGES")
+    (tree.root / "train").rename(tree.root / "Train")
+    (tree.root / "validation").rename(tree.root / "Validation")
+    manifest, report = tree.prepare()
+    parts = {image.path: image.part.value for image in manifest.images}
+    assert parts == {
+        "Train/IMAGES/crazing/crazing_1.jpg": "fit",
+        "Validation/images/crazing/v.jpg": "test",
+    }
+    assert report.findings == ()
+
+
+def test_one_folder_around_it_all_is_passed_through(tree: Tree, tmp_path: Path) -> None:
+    around = tmp_path / "download"
+    shutil.copytree(tree.root, around / "NEU-DET")
+    (around / "__MACOSX").mkdir()
+    manifest, _ = prepare_all(around)
+    assert manifest.root == around / "NEU-DET"
+    assert len(manifest.images) == 1
+
+
+def test_of_two_folders_none_is_chosen(tree: Tree, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        shutil.copytree(tree.root, tmp_path / "two" / name)
+    with pytest.raises(PreparationError, match=r"no images under .*two: .* found a, b"):
+        prepare_all(tmp_path / "two")
