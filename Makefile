@@ -5,10 +5,11 @@ PYTHON ?= python3
 UV_VERSION := 0.13.9
 TORCH_BACKEND ?=
 CONFIG ?=
+NEU_DET ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 
-.PHONY: demo run test lint bench soak fuzz lock clean
+.PHONY: demo run test lint bench soak fuzz model lock clean
 
 demo: $(READY)
 	$(BIN)/millwatch demo
@@ -37,6 +38,15 @@ soak: $(READY)
 # Made-up picture files for ten minutes: FUZZ_SECONDS, FUZZ_SEED.
 fuzz: $(READY)
 	$(BIN)/pytest -m fuzz -s tests/fuzz
+
+# The model that ships, from NEU-DET's training part (a folder or a zip), in half an hour on two free
+# cores. What is interrupted goes on where it ended.
+model: $(READY)
+	@test -n "$(NEU_DET)" || { echo "name the data: make model NEU_DET=path/to/NEU-DET"; exit 1; }
+	$(BIN)/millwatch prepare "$(NEU_DET)" --select-percent 10 --test-percent 5 --out build/model/manifest.json
+	$(BIN)/millwatch train build/model/manifest.json --out build/model/model
+	$(BIN)/millwatch export build/model/model --manifest build/model/manifest.json
+	$(BIN)/millwatch evaluate build/model/model build/model/manifest.json --corruptions
 
 # After a change of the dependencies in pyproject.toml.
 lock: $(READY)

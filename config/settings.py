@@ -147,6 +147,13 @@ class Policy(Table):
         le=1,
         description="Below this confidence a defect is `unsure` rather than `defect`.",
     )
+    max_wrong_class_rate: float = Field(
+        default=0.02,
+        ge=0,
+        le=1,
+        description="The share of images called one defect that may be of another class; a class that "
+        "had more among the held-out images is believed from a higher confidence on.",
+    )
     max_missed_defect_rate: float = Field(
         default=0.005, gt=0, lt=1, description="The share of defects that may pass unseen, at most."
     )

@@ -1,6 +1,6 @@
 """Exact bounds on a rate from counts (Clopper and Pearson 1934, Biometrika 26:404)."""
 
-from math import exp, lgamma, log, log1p
+from math import ceil, exp, lgamma, log, log1p
 from typing import Final
 
 ASSURANCE: Final = 0.95
@@ -51,6 +51,11 @@ def most_misses_allowed(trials: int, max_rate: float) -> int | None:
             break
         allowed = misses
     return allowed
+
+
+def trials_needed(max_rate: float) -> int:
+    """The fewest trials that bound the true rate by `max_rate`, above 0 to below 1, without a miss."""
+    return ceil(log(1 - ASSURANCE) / log1p(-max_rate))
 
 
 def _probability(successes: int, trials: int, rate: float) -> float:

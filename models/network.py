@@ -8,13 +8,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
+from models.checkpoint import (
+    CheckpointError,
+    Metadata,
+    Normalisation,
+    load_metadata,
+    load_weights,
+)
 from models.resnet18 import ResNet18
 
 FEATURES = 512
 _MIN_CONTRAST = 8.0
 """Grey levels. Below this standard deviation a picture is scaled as if it had it, so that the
 sensor noise of a blank surface is not blown up into a texture."""
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
+"""Of red, green and blue in 0..1, as torchvision's models and most tutorials take them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +42,30 @@ class Activations:
 
 
 class SurfaceNetwork(nn.Module):
-    """A ResNet18 with one input channel.
+    """A ResNet18 that normalises grey pictures itself.
 
-    Each picture is brought to zero mean and unit variance by itself, so that the exposure of the
-    camera and the gain of its sensor do not matter; only what lies within the picture does.
+    As Millwatch trains it (`picture`), each picture is brought to zero mean and unit variance by
+    itself, so that the exposure of the camera and the gain of its sensor do not matter; only what
+    lies within the picture does. The other ways serve networks that were trained elsewhere, which
+    saw a grey picture as three equal channels. Where those are normalised alike, one channel with
+    the kernels summed gives the same answer. ImageNet's mean differs by channel, and the zeros
+    around a picture stand for another grey in each: no one channel has the same edges, so there
+    are three.
     """
 
-    def __init__(self, classes: int) -> None:
+    imagenet_mean: Tensor
+    imagenet_deviation: Tensor
+
+    def __init__(self, classes: int, *, normalisation: Normalisation = "picture") -> None:
         super().__init__()
-        self.backbone = ResNet18(channels=1, classes=classes)
+        self.normalisation = normalisation
+        self.backbone = ResNet18(channels=3 if normalisation == "imagenet" else 1, classes=classes)
+        if normalisation != "imagenet":
+            return
+        # Not persistent: constants are no weights of a model folder.
+        for name, values in (("mean", _IMAGENET_MEAN), ("deviation", _IMAGENET_DEVIATION)):
+            constant = torch.tensor(values).view(1, 3, 1, 1)
+            self.register_buffer(f"imagenet_{name}", constant, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, classes)` for grey pictures `(N, H, W)`, uint8 or float in 0..255."""
@@ -50,14 +74,29 @@ class SurfaceNetwork(nn.Module):
     def activations(self, images: Tensor) -> Activations:
         """The same pass, with the features and the last feature map kept."""
         net = self.backbone
-        x = net.maxpool(net.relu(net.bn1(net.conv1(normalise(images)))))
+        x = net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images)))))
         maps = net.layer4(net.layer3(net.layer2(net.layer1(x))))
         features = torch.flatten(net.avgpool(maps), 1)
         return Activations(logits=net.fc(features), features=features, maps=maps)
 
+    def normalised(self, images: Tensor) -> Tensor:
+        """Grey `(N, H, W)` in 0..255 to what the first layer sees, float `(N, channels, H, W)`."""
+        if self.normalisation == "picture":
+            return normalise(images)
+        x = images.to(torch.float32).unsqueeze(1) / 255
+        if self.normalisation == "unit":
+            return x
+        return (x - self.imagenet_mean) / self.imagenet_deviation
+
     def take_weights_of(self, other: "SurfaceNetwork") -> None:
-        """Start from another network; the head too, where it has as many classes."""
+        """Start from another network; the head too, where it has as many classes.
+
+        One with three channels has its first kernels summed over them: its answer to a picture that
+        is normalised as this network does it, in each channel.
+        """
         state = other.backbone.state_dict()
+        if other.backbone.conv1.in_channels > self.backbone.conv1.in_channels:
+            state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
         if other.backbone.fc.out_features != self.backbone.fc.out_features:
             state |= {k: v for k, v in self.backbone.state_dict().items() if k.startswith("fc.")}
         self.backbone.load_state_dict(state)
@@ -122,7 +161,7 @@ def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
     """
     metadata = load_metadata(folder)
     weights = load_weights(folder, metadata)
-    network = SurfaceNetwork(len(metadata.classes))
+    network = SurfaceNetwork(len(metadata.classes), normalisation=metadata.normalisation)
     try:
         network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     except RuntimeError as error:

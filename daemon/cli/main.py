@@ -6,7 +6,17 @@ from collections.abc import Sequence
 import typer
 
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
-from daemon.cli import demo, judging, learning, reporting, running
+from daemon.cli import (
+    crossvalidating,
+    demo,
+    exporting,
+    judging,
+    learning,
+    modelling,
+    preparing,
+    reporting,
+    running,
+)
 from daemon.cli.options import CommandError
 from daemon.service import AlreadyRunningError, ThreadDiedError
 from daemon.serving import ServingModelError
@@ -20,7 +30,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (running, judging, learning, reporting, demo):
+for module in (
+    running,
+    judging,
+    preparing,
+    learning,
+    crossvalidating,
+    exporting,
+    modelling,
+    reporting,
+    demo,
+):
     module.register(app)
 
 # What only an edit or a repair helps with: systemd must not start the service again.

@@ -12,11 +12,11 @@ from builders import (
     Station,
     assert_every_image_accounted_for,
     by_hand,
-    filesystem,
     stop_process,
     surface_file,
     wait_until,
 )
+from filesystems import filesystem
 
 from daemon.control import SOCKET
 

@@ -9,16 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from builders import (
-    Station,
-    assert_every_image_accounted_for,
-    by_hand,
-    filesystem,
-    full,
-    obeying_permissions,
-    surface_file,
-    wait_until,
-)
+from builders import Station, assert_every_image_accounted_for, by_hand, surface_file, wait_until
+from filesystems import filesystem, full, obeying_permissions
 
 
 def wait_for_trouble(station: Station, name: str) -> str:

@@ -10,13 +10,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from builders import (
-    Station,
-    assert_every_image_accounted_for,
-    filesystem,
-    surface_file,
-    wait_until,
-)
+from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from filesystems import filesystem
 
 from daemon.disks import Room
 from daemon.health import Health

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from models.checkpoint import CheckpointError, load_evidence, load_metadata
 from models.decision import Policy
@@ -19,13 +18,21 @@ from training.dataset import load_part
 from training.evaluate import Evaluation
 from training.fit import Epoch, FitError
 from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
-from training.recipe import BETTER
+from training.recipe import STEEL
+from training.resuming import ResumeError
 from training.serving import evaluate_as_served, evaluate_corrupted
 from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "no_defect", "scratches")
 RECIPE = replace(
-    BETTER, epochs=2, batch=16, train_size=64, input_size=64, learning_rate=1e-3, ema_decay=0.5
+    STEEL,
+    epochs=2,
+    batch=16,
+    first_size=64,
+    train_size=64,
+    input_size=64,
+    learning_rate=1e-3,
+    ema_decay=0.5,
 )
 IMAGES_OF_A_CLASS = {Part.FIT: 10, Part.SELECT: 5, Part.TEST: 4}
 CPU = torch.device("cpu")
@@ -95,24 +102,24 @@ def test_a_model_folder_says_how_it_came_to_be(trained: Trained, manifest: Manif
     assert metadata.metrics["images"] == {"fit": 30, "select": 15, "test": 12}
 
 
-def test_the_figures_and_the_pictures_of_the_run_lie_beside_the_model(trained: Trained) -> None:
+def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Trained) -> None:
     out, evaluation, epochs = trained
     assert {path.name for path in out.iterdir()} == {
         "model.safetensors",
         "evidence.safetensors",
         "model.json",
         "metrics.json",
-        "learning_curves.png",
-        "confusion_matrix.png",
+        "report.html",
     }
     document = json.loads((out / "metrics.json").read_text())
     assert document["metrics"] == load_metadata(out).metrics
     assert document["metrics"]["test"]["accuracy"] == evaluation.accuracy
     assert document["history"] == [asdict(epoch) for epoch in epochs]
     assert len(epochs) == RECIPE.epochs
-    for name in ("learning_curves.png", "confusion_matrix.png"):
-        with Image.open(out / name) as picture:
-            picture.verify()
+    report = (out / "report.html").read_text()
+    assert f"{100 * evaluation.accuracy:.2f} %" in report
+    assert "How training went" in report
+    assert "may have been in its training" not in report
 
 
 def test_the_model_serves_as_well_as_its_folder_says(trained: Trained, manifest: Manifest) -> None:
@@ -198,28 +205,39 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     tested = [image.path for fold in folds for image in fold.of_part(Part.TEST)]
     assert sorted(tested) == sorted(image.path for image in manifest.images)
     told: list[tuple[int, int]] = []
+    short = replace(RECIPE, epochs=1)
     result = crossvalidate(
         manifest,
         tmp_path,
-        recipes=[replace(RECIPE, epochs=1), replace(RECIPE, epochs=1, name="second")],
+        recipe=short,
         folds=3,
         corruptions=True,
         on_epoch=lambda fold, epoch: told.append((fold, epoch.number)),
     )
-    assert told == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
+    assert told == [(0, 1), (1, 1), (2, 1)]
     assert result.pooled.images == len(manifest.images)
     assert len(result.mistakes) == len(result.pooled.mistakes)
     assert all(true != choice for _, true, choice in result.mistakes)
-    second = load_metadata(tmp_path / "fold-1" / "second").recipe["started_from"]
-    first = load_metadata(tmp_path / "fold-1" / RECIPE.name)
-    assert second == {
-        "version": first.version,
-        "manifest_sha256": folds[1].sha256,
-        "recipe": first.recipe,
-    }
-    told.clear()
-    again = crossvalidate(
-        manifest, tmp_path, recipes=[RECIPE, replace(RECIPE, name="second")], folds=3
-    )
-    assert told == [], "what is trained is only judged"
-    assert again.pooled == result.pooled
+    assert load_metadata(tmp_path / "fold-1").manifest_sha256 == folds[1].sha256
+    again = crossvalidate(manifest, tmp_path, recipe=RECIPE, folds=3)
+    assert again.pooled == result.pooled, "what is trained is only judged"
+
+
+def test_an_interrupted_run_goes_on_when_it_is_given_again(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    class InterruptedRunError(Exception):
+        pass
+
+    def cut(_: Epoch) -> None:
+        raise InterruptedRunError
+
+    out, epochs = tmp_path / "new", list[Epoch]()
+    with pytest.raises(InterruptedRunError):
+        run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=cut)
+    with pytest.raises(ResumeError, match="another recipe"):
+        run.train(manifest, out, recipe=RECIPE, seed=2, device=CPU)
+    assert not out.exists()
+    run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
+    assert [epoch.number for epoch in epochs] == [2]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"

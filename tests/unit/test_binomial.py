@@ -3,7 +3,7 @@ from math import comb
 
 import pytest
 
-from models.binomial import cumulative, interval, most_misses_allowed, upper_bound
+from models.binomial import cumulative, interval, most_misses_allowed, trials_needed, upper_bound
 
 FINE = Fraction(1, 10**7)
 
@@ -96,3 +96,10 @@ def test_half_a_percent_needs_598_defects_without_a_miss() -> None:
     assert most_misses_allowed(598, 0.005) == 0
     assert most_misses_allowed(597, 0.005) is None
     assert upper_bound(0, 598) <= 0.005 < upper_bound(0, 597)
+
+
+@pytest.mark.parametrize("max_rate", [0.001, 0.005, 0.02, 0.05, 0.3, 0.9])
+def test_with_fewer_trials_than_are_needed_nothing_can_be_promised(max_rate: float) -> None:
+    needed = trials_needed(max_rate)
+    assert most_misses_allowed(needed, max_rate) is not None
+    assert most_misses_allowed(needed - 1, max_rate) is None

@@ -1,11 +1,14 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import resnet18
+from torchvision.transforms import Normalize
 
+from models.checkpoint import Normalisation
 from models.network import SurfaceNetwork, half_precision, normalise, stored_weights
 from training.synthetic import SURFACES, draw_surface
 
@@ -110,6 +113,53 @@ def test_imagenet_weights_answer_to_grey_as_they_answer_to_three_grey_channels(
     assert torch.allclose(network.activations(pictures).features, expected, atol=1e-4)
     assert expected.std() > 0.01
     assert torch.equal(network.backbone.fc.weight, head)
+
+
+def as_trained_elsewhere(pictures: Tensor, normalisation: Normalisation) -> Tensor:
+    """What a training program with torchvision feeds its network, `(N, 3, H, W)`."""
+    if normalisation == "picture":
+        return normalise(pictures).expand(-1, 3, -1, -1)
+    colour = (pictures.unsqueeze(1).expand(-1, 3, -1, -1) / 255).contiguous()
+    if normalisation == "unit":
+        return colour
+    return Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])(colour)
+
+
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
+@torch.inference_mode()
+def test_a_network_of_three_channels_answers_as_where_it_was_trained(
+    pictures: Tensor, normalisation: Normalisation
+) -> None:
+    torch.manual_seed(8)
+    original = resnet18(num_classes=6).eval()
+    stir(original)
+    network = SurfaceNetwork(6, normalisation=normalisation).eval()
+    state = original.state_dict()
+    if network.backbone.conv1.in_channels == 1:
+        state["conv1.weight"] = state["conv1.weight"].sum(dim=1, keepdim=True)
+    network.backbone.load_state_dict(state)
+    expected = original(as_trained_elsewhere(pictures, normalisation))
+    assert expected.std() > 0.1
+    assert (network(pictures) - expected).abs().max() <= 1e-3
+
+
+@torch.inference_mode()
+def test_training_can_start_from_a_network_of_three_channels(pictures: Tensor) -> None:
+    torch.manual_seed(8)
+    imported = SurfaceNetwork(6, normalisation="imagenet").eval()
+    network = SurfaceNetwork(6).eval()
+    network.take_weights_of(imported)
+    net = imported.backbone
+    x = net.relu(net.bn1(net.conv1(normalise(pictures).expand(-1, 3, -1, -1))))
+    maps = net.layer4(net.layer3(net.layer2(net.layer1(net.maxpool(x)))))
+    expected = net.fc(maps.mean(dim=(2, 3)))
+    assert (network(pictures) - expected).abs().max() <= 1e-3
+
+
+@pytest.mark.parametrize("normalisation", get_args(Normalisation))
+def test_constants_are_no_weights(normalisation: Normalisation) -> None:
+    stored = stored_weights(SurfaceNetwork(6, normalisation=normalisation))
+    assert all(name.startswith("backbone.") for name in stored)
 
 
 @pytest.mark.parametrize("classes", [6, 7])

@@ -1,0 +1,273 @@
+"""`models list`, `models show` and `models import`."""
+
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from config.settings import Settings
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.names import to_text
+from daemon.serving import KnownModel, known_models, policy_of
+from models.binomial import interval
+from models.checkpoint import CheckpointError, Metadata, load_metadata
+from models.decision import Decider
+from models.registry import read_evidence
+from models.support import MissedDefects, Support
+
+
+class Normalised(StrEnum):
+    IMAGENET = "imagenet"
+    PICTURE = "picture"
+    UNIT = "unit"
+
+
+_models = typer.Typer(help="The models that there are, and bringing one in.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    _models.command("list")(list_models)
+    _models.command()(show)
+    _models.command("import")(import_model)
+    app.add_typer(_models, name="models")
+
+
+def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Every model at hand: the shipped one, those in state_dir/models, and the one that serves."""
+    settings = settings_of(config)
+    models = _known(settings)
+    if as_json:
+        print_json([_listed(model) for model in models])
+        return
+    table = Table("serves")
+    for heading in ("version", "test accuracy", "where"):
+        table.add_column(heading, overflow="fold")
+    for model in models:
+        row = _listed(model)
+        accuracy = row["accuracy"]
+        table.add_row(
+            "yes" if model.serving else "",
+            escape(row["version"] or f"none: {model.trouble}"),
+            "" if accuracy is None else f"{accuracy:.2%} of {row['images']}",
+            escape(f"{row['folder']} ({model.origin})"),
+        )
+    Console().print(table)
+
+
+def show(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="[MODEL]", help="A model folder, or a version that `list` names."),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """What is known of a model: figures, thresholds under [policy], and what its evidence supports.
+
+    Without MODEL it is the one that the configuration serves.
+    """
+    settings = settings_of(config)
+    folder = _folder_of(model, settings)
+    try:
+        metadata, support = _support(folder, settings)
+    except CheckpointError as error:
+        raise CommandError(str(error)) from error
+    if as_json:
+        print_json({"folder": to_text(folder), **asdict(metadata), "decision": asdict(support)})
+        return
+    _print_model(folder, metadata)
+    _print_support(support)
+
+
+def import_model(
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE.pth", help="A state dict of torchvision's ResNet18."),
+    ],
+    classes: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B,C",
+            help="Its classes in the order of its outputs; torchvision's ImageFolder sorts class "
+            "folders by name, capitals first. Nothing in the file says it: a wrong order gives "
+            "every defect another's name.",
+        ),
+    ],
+    manifest: Annotated[
+        Path,
+        typer.Option(
+            metavar="MANIFEST",
+            help="From `prepare`: images from which its calibration, thresholds, novelty and "
+            "figures come. Those that it was trained on make them look better than they are.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],
+    input_size: Annotated[
+        int, typer.Option(min=32, max=2048, help="Side of the pictures it was trained on.")
+    ] = 224,
+    normalisation: Annotated[
+        Normalised,
+        typer.Option(
+            help="How its pictures were normalised: `imagenet` (0..1, less ImageNet's mean, over "
+            "its deviation), `unit` (0..1) or `picture` (each to zero mean and unit variance)."
+        ),
+    ] = Normalised.IMAGENET,
+    config: ConfigOption = None,
+) -> None:
+    """Make a model folder of a ResNet18 that you trained elsewhere; it serves as it was trained."""
+    from training import importing as step  # noqa: PLC0415 -- what trains is heavy
+    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
+
+    settings = settings_of(config)
+    try:
+        images = load_manifest(manifest)
+        sys.stderr.write(f"judging the {len(images.images)} images of {to_text(manifest)}\n")
+        done = step.import_weights(
+            file,
+            out,
+            classes=[name.strip() for name in classes.split(",")],
+            manifest=images,
+            input_size=input_size,
+            normalisation=normalisation.value,
+        )
+    except (step.ImportRefusedError, ManifestError, CheckpointError, OSError) as error:
+        raise CommandError(f"nothing was imported: {error}") from error
+    _print_model(out, done.metadata)
+    _print_support(_support(out, settings)[1])
+    if done.likely_classes:
+        sys.stderr.write(
+            "millwatch: most images of each class are called by another's name. Was it trained with "
+            f"its classes in the order {','.join(done.likely_classes)}? Then import it again so.\n"
+        )
+    sys.stdout.write("To serve it, set model.folder in the configuration to that folder.\n")
+
+
+def _known(settings: Settings) -> list[KnownModel]:
+    try:
+        return known_models(settings)
+    except OSError as error:
+        raise CommandError(
+            f"the models in {to_text(Path(error.filename))} cannot be listed: {error.strerror}"
+        ) from error
+
+
+def _folder_of(model: str | None, settings: Settings) -> Path:
+    if model is not None and Path(model).is_dir():
+        return Path(model)
+    known = _known(settings)
+    for each in known:
+        version = each.metadata.version if each.metadata else each.folder.name
+        if each.serving if model is None else version == model:
+            return each.folder
+    versions = ", ".join(each.metadata.version for each in known if each.metadata)
+    raise typer.BadParameter(
+        f"{model!r} is neither a folder nor a known version; there are: {versions}",
+        param_hint="MODEL",
+    )
+
+
+def _support(folder: Path, settings: Settings) -> tuple[Metadata, Support]:
+    """Raises CheckpointError."""
+    metadata = load_metadata(folder)
+    evidence = read_evidence(folder, metadata)
+    policy = policy_of(settings)
+    decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
+    return metadata, Support.of(decider, evidence, policy)
+
+
+def _listed(model: KnownModel) -> dict[str, Any]:
+    metadata = model.metadata
+    test = metadata.metrics.get("test", {}) if metadata else {}
+    return {
+        "version": metadata.version if metadata else None,
+        "created_at": metadata.created_at if metadata else None,
+        "classes": list(metadata.classes) if metadata else [],
+        "accuracy": test.get("accuracy"),
+        "images": test.get("images"),
+        "folder": to_text(model.folder),
+        "origin": model.origin,
+        "serving": model.serving,
+        "trouble": model.trouble or None,
+    }
+
+
+def _print_model(folder: Path, metadata: Metadata) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    lines = [f"{to_text(folder)}: model {metadata.version}, made {metadata.created_at}"]
+    lines.append(
+        f"{metadata.architecture} at {metadata.input_size} pixels, {metadata.normalisation} "
+        f"normalisation, manifest {metadata.manifest_sha256[:12]}"
+    )
+    test = metadata.metrics.get("test")
+    if not test:
+        console.print("\n".join([*lines, "its folder holds no figures"]), markup=False)
+        return
+    low, high = test["accuracy_interval"]
+    lines.append(
+        f"accuracy {test['accuracy']:.2%} of {test['images']} test images (95 % interval "
+        f"{low:.2%} to {high:.2%}), calibration error {test['expected_calibration_error']:.3f}"
+    )
+    console.print("\n".join(lines), markup=False)
+    table = Table("class", title="On its test part, 95 % intervals")
+    for heading in ("images", "recall", "interval", "precision"):
+        table.add_column(heading, justify="right")
+    for name, figures in test["classes"].items():
+        count = figures["images"]
+        low, high = interval(round(figures["recall"] * count), count)
+        cells = (str(count), f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}")
+        table.add_row(escape(name), *cells, f"{figures['precision']:.1%}")
+    console.print(table)
+
+
+def _print_support(support: Support) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    thresholds = Table("class", title="Believed to be a defect, from the held-out images")
+    for heading in ("from confidence", "called so", "wrong name", "at most, 95 %"):
+        thresholds.add_column(heading, justify="right")
+    misses = Table("class", title="Missed-defect rate that they could promise, none missed")
+    for heading in ("held out", "at best, 95 %", "more needed"):
+        misses.add_column(heading, justify="right")
+    for each in support.classes:
+        if each.threshold and each.missed:
+            figures = each.threshold
+            cells = (f"{figures.threshold:.4f}", str(figures.called), str(figures.wrong))
+            thresholds.add_row(escape(each.name), *cells, f"{figures.upper_bound:.1%}")
+            misses.add_row(escape(each.name), *_missed(each.missed))
+    misses.add_section()
+    misses.add_row("all defects", *_missed(support.missed))
+    console.print(thresholds)
+    console.print(
+        "The share of wrong names that was seen is kept within policy.max_wrong_class_rate "
+        f"({support.policy.max_wrong_class_rate:.2%}); the last column is its exact bound.",
+        markup=False,
+    )
+    console.print(misses)
+    console.print(_passes(support), markup=False)
+    console.print(
+        f"Above novelty {support.novelty_threshold:.4f} an image is unknown, as one new image of a "
+        f"known kind in {1 / support.known_called_unknown:.0f} will be.",
+        markup=False,
+    )
+
+
+def _missed(missed: MissedDefects) -> tuple[str, str, str]:
+    return str(missed.held_out), f"{missed.lowest_rate:.2%}", str(missed.further_needed)
+
+
+def _passes(support: Support) -> str:
+    promise = (
+        f"policy.max_missed_defect_rate is {support.policy.max_missed_defect_rate:.2%}, for all "
+        "defects together"
+    )
+    if support.pass_threshold is not None:
+        return f"An image may pass from confidence {support.pass_threshold:.4f}: {promise}."
+    if all(each.threshold for each in support.classes):
+        return f"Nothing passes, for the model knows no normal class: {promise}."
+    return f"Nothing passes, for that takes more held-out defects: {promise}."

@@ -1,0 +1,92 @@
+"""What the held-out images of a model can promise, and what they cannot. Numpy only."""
+
+from dataclasses import dataclass
+
+from models.binomial import trials_needed, upper_bound
+from models.decision import ClassThreshold, Decider, Evidence, Policy
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissedDefects:
+    """What so many held-out defects say of the share of defects that would pass.
+
+    Attributes:
+        held_out: defects that were held out.
+        lowest_rate: the missed-defect rate that they can promise at 95 %, were none of them missed
+            (exact; about 3 / held_out).
+        further_needed: how many more it takes, none of them missed, to promise the policy's rate.
+    """
+
+    held_out: int
+    lowest_rate: float
+    further_needed: int
+
+    @classmethod
+    def of(cls, held_out: int, policy: Policy) -> "MissedDefects":
+        return cls(
+            held_out=held_out,
+            lowest_rate=upper_bound(0, held_out),
+            further_needed=max(0, trials_needed(policy.max_missed_defect_rate) - held_out),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassSupport:
+    """One class.
+
+    Attributes:
+        held_out: its images that were held out.
+        threshold: from which confidence it is believed; None for a normal class.
+        missed: what is known of its defects that pass; None for a normal class.
+    """
+
+    name: str
+    held_out: int
+    threshold: ClassThreshold | None
+    missed: MissedDefects | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Support:
+    """A model's thresholds under one policy, and how far the held-out images bear them out.
+
+    Attributes:
+        temperature: what logits are divided by, fitted to the held-out images.
+        novelty_threshold: above it an image is unknown.
+        known_called_unknown: how often a new image of a known kind is (split conformal; exact when
+            it comes from where the held-out images came from).
+        pass_threshold: confidence from which a normal image passes; None when nothing may.
+        missed: of all defects together. The promise is made for them, not for each class.
+    """
+
+    policy: Policy
+    temperature: float
+    novelty_threshold: float
+    known_called_unknown: float
+    pass_threshold: float | None
+    missed: MissedDefects
+    classes: tuple[ClassSupport, ...]
+
+    @classmethod
+    def of(cls, decider: Decider, evidence: Evidence, policy: Policy) -> "Support":
+        """`decider` must come from the same evidence and policy."""
+        counts = [int((evidence.labels == index).sum()) for index in range(len(decider.classes))]
+        classes = tuple(
+            ClassSupport(
+                name=name,
+                held_out=count,
+                threshold=decider.defect_thresholds.get(name),
+                missed=None if normal else MissedDefects.of(count, policy),
+            )
+            for name, count, normal in zip(decider.classes, counts, decider.normal, strict=True)
+        )
+        exceeding = int((evidence.novelty > decider.novelty_threshold).sum())
+        return cls(
+            policy=policy,
+            temperature=decider.temperature,
+            novelty_threshold=decider.novelty_threshold,
+            known_called_unknown=(exceeding + 1) / (len(evidence.novelty) + 1),
+            pass_threshold=decider.pass_threshold,
+            missed=MissedDefects.of(sum(each.held_out for each in classes if each.missed), policy),
+            classes=classes,
+        )

@@ -1,0 +1,149 @@
+"""`models list`, `models show` and `models import`."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from builders import ALL_CLASSES, Station, surface_file
+from commands import Millwatch
+from torchvision.models import resnet18
+
+from models.checkpoint import load_metadata
+from models.registry import PRETRAINED
+from models.taxonomy import KNOWN_DEFECTS
+
+CLASSES = ("crazing", "scratches")
+
+
+def test_every_model_at_hand_is_listed_with_the_one_that_serves(
+    millwatch: Millwatch, station: Station, commissioned_model: Path
+) -> None:
+    registry = station.state_dir / "models"
+    shutil.copytree(commissioned_model, registry / "tiny-7-0")
+    (registry / "broken").mkdir()
+    (registry / ".half.part").mkdir()
+    told = json.loads(millwatch("models", "list", "--config", station.config, "--json").out)
+    shipped, broken, kept, serving = told
+    assert (shipped["origin"], shipped["folder"]) == ("shipped", str(PRETRAINED))
+    assert shipped["version"] == load_metadata(PRETRAINED).version
+    assert shipped["accuracy"] == load_metadata(PRETRAINED).metrics["test"]["accuracy"]
+    assert (broken["version"], "model.json is missing" in broken["trouble"]) == (None, True)
+    assert (kept["origin"], kept["classes"]) == ("registry", list(ALL_CLASSES))
+    assert (serving["origin"], serving["folder"]) == ("configured", str(station.model))
+    assert [each["serving"] for each in told] == [False, False, False, True]
+    table = millwatch("models", "list", "--config", station.config)
+    assert table.status == 0
+    for words in ("tiny-6-0", "tiny-7-0", shipped["version"], "model.json is missing"):
+        assert words in table.out
+
+
+def test_without_a_configuration_the_shipped_model_serves(
+    millwatch: Millwatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLWATCH_STATE_DIR", str(tmp_path))
+    (only,) = json.loads(millwatch("models", "list", "--json").out)
+    assert only["serving"]
+
+
+def test_a_model_is_shown_with_its_thresholds_and_what_its_evidence_supports(
+    millwatch: Millwatch, station: Station
+) -> None:
+    shown = millwatch("models", "show", "--config", station.config, "--json")
+    assert shown.status == 0, shown.err
+    told = json.loads(shown.out)
+    assert told["version"] == "tiny-6-0"
+    decision = told["decision"]
+    assert decision["pass_threshold"] is None
+    assert decision["missed"]["held_out"] == 60
+    assert decision["missed"]["further_needed"] == 538
+    assert [each["name"] for each in decision["classes"]] == list(KNOWN_DEFECTS)
+    assert all(each["threshold"]["threshold"] >= 0.5 for each in decision["classes"])
+    words = millwatch("models", "show", "--config", station.config).out
+    for expected in (*KNOWN_DEFECTS, "holds no figures", "all defects", "538", "no normal class"):
+        assert expected in words
+
+
+def test_thresholds_are_shown_under_the_configured_policy(
+    millwatch: Millwatch, station: Station, commissioned_model: Path
+) -> None:
+    policy = {"max_missed_defect_rate": 0.2, "min_defect_confidence": 0.25}
+    station.tables = {"policy": {**policy, "max_wrong_class_rate": 1.0}}
+    station.write_config()
+    told = json.loads(
+        millwatch("models", "show", commissioned_model, "--config", station.config, "--json").out
+    )["decision"]
+    assert told["pass_threshold"] is not None
+    assert told["missed"]["further_needed"] == 0
+    thresholds = [each["threshold"] for each in told["classes"]]
+    assert [each["threshold"] for each in thresholds[:-1]] == [0.25] * 6
+    assert thresholds[-1] is None
+    words = millwatch("models", "show", commissioned_model, "--config", station.config).out
+    assert "An image may pass from confidence" in words
+
+
+def test_a_model_is_found_by_its_version(millwatch: Millwatch, station: Station) -> None:
+    version = load_metadata(PRETRAINED).version
+    shown = millwatch("models", "show", version, "--config", station.config)
+    assert shown.status == 0
+    assert f"{PRETRAINED}: model {version}" in shown.out
+    unknown = millwatch("models", "show", "2001", "--config", station.config)
+    assert unknown.status == 2
+    assert "neither a folder nor a known version" in unknown.err
+
+
+def test_a_folder_that_is_no_model_is_said_to_be_none(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    shown = millwatch("models", "show", tmp_path, "--config", station.config)
+    assert shown.status == 1
+    assert "is not a model folder" in shown.err
+
+
+@pytest.fixture
+def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
+    for label in CLASSES:
+        folder = tmp_path / "data" / "train" / "images" / label
+        folder.mkdir(parents=True)
+        for number in range(25):
+            (folder / f"{label}_{number}.jpg").write_bytes(surface_file(label, seed=number))
+    out = tmp_path / "manifest.json"
+    done = millwatch("prepare", tmp_path / "data", "--out", out)
+    assert done.status == 0, done.err
+    return out
+
+
+def test_a_network_from_elsewhere_is_imported_shown_and_judges(
+    millwatch: Millwatch, station: Station, manifest: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(1)
+    file, out = tmp_path / "model_best.pth", tmp_path / "imported"
+    torch.save({"state_dict": resnet18(num_classes=2).state_dict(), "epoch": 9}, file)
+    done = millwatch(
+        "models", "import", file, "--classes", "scratches, crazing", "--manifest", manifest,
+        "--out", out, "--input-size", "64", "--config", station.config,
+    )  # fmt: skip
+    assert done.status == 0, done.err
+    metadata = load_metadata(out)
+    assert (metadata.classes, metadata.input_size) == (CLASSES, 64)
+    for words in (metadata.version, "imagenet normalisation", "set model.folder", "all defects"):
+        assert words in done.out
+    judged = millwatch("predict", tmp_path / "data", "--model", out)
+    assert judged.status == 0, judged.err
+    image = next((tmp_path / "data").rglob("*.jpg"))
+    line = json.loads(millwatch("predict", image, "--model", out).out)
+    assert line["model_version"] == metadata.version
+
+
+def test_an_import_that_is_refused_says_why_and_writes_nothing(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    file, out = tmp_path / "whole.pth", tmp_path / "imported"
+    torch.save(resnet18(num_classes=2), file)
+    arguments = ("--classes", "crazing,scratches", "--manifest", manifest, "--out", out)
+    done = millwatch("models", "import", file, *arguments)
+    assert done.status == 1
+    assert "nothing was imported" in done.err
+    assert "torch.save(model.state_dict()" in done.err
+    assert not out.exists()
