@@ -1,6 +1,6 @@
 """How a network is trained: every setting of a run in one frozen value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
 from training.augmentation import Augmentation
@@ -74,6 +74,27 @@ STEEL: Final = Recipe(
 )
 """From scratch, on a processor, in half an hour; shown what a bad day on the line does to a picture."""
 
+CALM: Final = replace(
+    STEEL,
+    name="calm",
+    epochs=12,
+    first_size=184,
+    learning_rate=4e-4,
+    augmentation=Augmentation(
+        min_area=0.6,
+        gradient=0.6,
+        contrast=0.5,
+        exposure=25.0,
+        over=0.6,
+        noise=20.0,
+        blur=0.25,
+        blur_pixels=14.0,
+        compressed=0.2,
+        quality=8,
+    ),
+)
+"""After `steel`, from its weights: better days again, so that good pictures are not the exception."""
+
 ORIGINAL: Final = Recipe(
     name="original",
     optimiser="adam",
@@ -99,4 +120,4 @@ ORIGINAL: Final = Recipe(
 )
 """The first project's: Adam at 1e-3, flips, rotation and lighting jitter; meant for ImageNet weights."""
 
-RECIPES: Final = {recipe.name: recipe for recipe in (STEEL, ORIGINAL)}
+RECIPES: Final = {recipe.name: recipe for recipe in (STEEL, CALM, ORIGINAL)}

@@ -18,7 +18,9 @@ def register(app: typer.Typer) -> None:
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],
-    recipe: Annotated[str, typer.Option(help="`steel`, or `original` (Adam at 1e-3).")] = "steel",
+    recipe: Annotated[
+        str, typer.Option(help="`steel`, then `calm`; or `original` (Adam at 1e-3).")
+    ] = "steel",
     weights: Annotated[
         str | None,
         typer.Option(
