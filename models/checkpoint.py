@@ -94,7 +94,7 @@ def save(
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-    _fsync(folder.parent)
+    fsync(folder.parent)
     return complete
 
 
@@ -110,7 +110,7 @@ def _write(folder: Path, weights: Arrays, metadata: Metadata, evidence: Arrays) 
     for path in folder.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone; the service is another user
     for path in (*folder.iterdir(), folder):
-        _fsync(path)
+        fsync(path)
     return complete
 
 
@@ -190,7 +190,8 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk before going on."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
-from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
+from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, load_weights
 from models.decision import Decider, Evidence, Policy, collect_evidence
 from models.registry import read_evidence
 from models.runtimes import exported as files
@@ -225,15 +224,15 @@ def sheet_pictures(side: int) -> NDArray[np.uint8]:
 def _put_in_place(made: Path, folder: Path, record: Exported) -> None:
     """Move the files of an export into the model folder; its record says so when they are there."""
     (folder / files.RECORD).unlink(missing_ok=True)
-    _fsync(folder)
+    fsync(folder)
     for name in files.FILES:
         (folder / name).unlink(missing_ok=True)
         if name in record.files:
             _publish(made / name, folder / name)
     (made / files.RECORD).write_text(record.to_json())
-    _fsync(folder)
+    fsync(folder)
     _publish(made / files.RECORD, folder / files.RECORD)
-    _fsync(folder)
+    fsync(folder)
     for leftover in folder.glob(".export-*"):
         if leftover != made:
             shutil.rmtree(leftover, ignore_errors=True)  # of an export that was killed
@@ -241,13 +240,5 @@ def _put_in_place(made: Path, folder: Path, record: Exported) -> None:
 
 def _publish(source: Path, target: Path) -> None:
     source.chmod(0o644)  # the service is another user
-    _fsync(source)
+    fsync(source)
     source.rename(target)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,38 +1,11 @@
 """Names, places and times that nobody expects of an image (rows 20, 26 and 44)."""
 
-import io
 import os
-from pathlib import Path
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from PIL import Image
+from builders import Station, assert_every_image_accounted_for, surface_file
 
 from daemon.names import from_text
-
-PATIENT = {"intake": {"quiet_seconds": 0.2, "give_up_seconds": 60.0, "rescan_seconds": 0.3}}
-
-
-@pytest.fixture
-def patient_station(tmp_path: Path, model: Path) -> Station:
-    """A station that never gives a file up while the test runs."""
-    return Station(root=tmp_path, model=model, tables=PATIENT)
-
-
-def wait_for_quiet_time(station: Station, name: str) -> None:
-    """Until a file that no event announced, dropped now, was found quiet and was judged."""
-    station.drop_unannounced("bottom-1", name, surface_file(seed=hash(name) % 1000))
-    wait_until(lambda: recorded(station, name), what=f"{name} is recorded")
-
-
-def recorded(station: Station, name: str) -> int:
-    return len(station.query("SELECT 1 FROM inspections WHERE filename = ?", name))
-
-
-def picture(mode: str, colour: object, form: str = "PNG", **options: object) -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, (70, 50), colour).save(file, format=form, **options)  # type: ignore[arg-type]
-    return file.getvalue()
 
 
 @pytest.mark.fault(20)
