@@ -44,10 +44,7 @@ fuzz: $(READY)
 model: $(READY)
 	@test -n "$(NEU_DET)" || { echo "name the data: make model NEU_DET=path/to/NEU-DET"; exit 1; }
 	$(BIN)/millwatch prepare "$(NEU_DET)" --select-percent 10 --test-percent 5 --out build/model/manifest.json
-	test -e build/model/first || \
-		$(BIN)/millwatch train build/model/manifest.json --out build/model/first
-	$(BIN)/millwatch train build/model/manifest.json --recipe calm --weights build/model/first \
-		--out build/model/model
+	$(BIN)/millwatch train build/model/manifest.json --out build/model/model
 	$(BIN)/millwatch export build/model/model --manifest build/model/manifest.json
 	$(BIN)/millwatch evaluate build/model/model build/model/manifest.json --corruptions
 

@@ -26,7 +26,7 @@ from training.evaluate import Evaluation, evaluate, run
 from training.fit import Epoch
 from training.manifest import Manifest, Part
 from training.recipe import Recipe
-from training.run import train
+from training.run import train_in_phases
 from training.serving import evaluate_corrupted
 
 FOLDS: Final = 5
@@ -72,7 +72,7 @@ def crossvalidate(
     manifest: Manifest,
     out: Path,
     *,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     folds: int = FOLDS,
     first: int | None = None,
     seed: int = 1,
@@ -82,18 +82,20 @@ def crossvalidate(
     """Train and judge one model for each fold, in `out`; one that is there already is only judged.
 
     Args:
+        recipes: the phases of training; see `training.run.train_in_phases`.
         first: only so many of the folds, all when None; the images of the others stay untested.
         on_epoch: told the fold, from 0, and the epoch.
 
     Raises:
-        ManifestError, FitError, ResumeError: as in `training.run.train`.
+        ManifestError, FitError, ResumeError: as in `training.run.train_in_phases`.
     """
     judged = []
     for number in range(folds if first is None else min(first, folds)):
         divided = fold_of(manifest, number, folds=folds)
         model = out / f"fold-{number}"
         if not model.exists():
-            train(divided, model, recipe=recipe, seed=seed, on_epoch=partial(on_epoch, number))
+            told = partial(on_epoch, number)
+            train_in_phases(divided, model, recipes=recipes, seed=seed, on_epoch=told)
         judged.append(_Judged.of(model, divided, corruptions=corruptions))
     return _pool(manifest, judged)
 

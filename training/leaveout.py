@@ -1,7 +1,7 @@
 """Whether a network says "unknown" to a defect that it was never shown: each class left out in turn."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from training.fit import Epoch
 from training.manifest import Manifest, Part
 from training.ranking import auroc
 from training.recipe import Recipe
-from training.run import train
+from training.run import train_in_phases
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def leave_out(
     manifest: Manifest,
     out: Path,
     *,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     seed: int = 1,
     on_epoch: Callable[[str, Epoch], None] = lambda _, __: None,
 ) -> dict[str, LeftOut]:
@@ -49,17 +49,19 @@ def leave_out(
 
     Args:
         manifest: of three classes at least.
+        recipes: the phases of training.
         on_epoch: told the class that is left out, and the epoch.
 
     Raises:
-        ManifestError, FitError, ResumeError: as in `training.run.train`.
+        ManifestError, FitError, ResumeError: as in `training.run.train_in_phases`.
     """
     results = {}
     for name in manifest.classes:
         model = out / f"without-{name}"
         rest = without(manifest, name)
         if not model.exists():
-            train(rest, model, recipe=recipe, seed=seed, on_epoch=partial(on_epoch, name))
+            told = partial(on_epoch, name)
+            train_in_phases(rest, model, recipes=recipes, seed=seed, on_epoch=told)
         results[name] = _judge(model, rest, only(manifest, name))
     document = {name: asdict(result) for name, result in results.items()}
     (out / "left_out.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -1,7 +1,7 @@
 """A training run from manifest to model folder."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -43,14 +43,13 @@ def train(
         ManifestError, FitError: before anything is written.
         ResumeError: for progress beside `out` that is damaged or of another run.
     """
-    if out.exists():  # said now, not after an hour of training
-        raise CheckpointError(f"{out} exists; a model is never overwritten, name another folder")
+    _refuse_existing(out)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     canvas = max(CANVAS, recipe.train_size)
     fit_part = load_part(manifest, Part.FIT, side=canvas)
     select_part = load_part(manifest, Part.SELECT, side=recipe.input_size)
     test_part = load_part(manifest, Part.TEST, side=recipe.input_size)
-    settings = {**asdict(recipe), "seed": seed, "started_from": _start(weights)}
+    settings = _settings(recipe, seed, weights)
     saved = Saved(
         file=out.with_name(f".{out.name}.training"),
         run=json.dumps([manifest.sha256, settings, device.type], sort_keys=True),
@@ -78,6 +77,58 @@ def train(
     saved.remove()
     _write_report(out, manifest, fitted.history, metadata)
     return metadata, packed.evaluation
+
+
+def train_in_phases(
+    manifest: Manifest,
+    out: Path,
+    *,
+    recipes: Sequence[Recipe],
+    seed: int = 1,
+    weights: Path | None = None,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> tuple[Metadata, Evaluation]:
+    """Train by each recipe in turn, from the weights of the one before it.
+
+    What an earlier phase made stays beside `out` as `OUT-RECIPE`, and is not made again.
+
+    Raises:
+        CheckpointError: if `out` exists, or a phase beside it is of other images or settings.
+        ManifestError, FitError, ResumeError: as `train`.
+    """
+    _refuse_existing(out)
+    *before, last = recipes
+    for recipe in before:
+        phase = out.with_name(f"{out.name}-{recipe.name}")
+        settings = _settings(recipe, seed, weights)
+        if phase.exists():
+            _refuse_another(phase, manifest, settings)
+        else:
+            train(manifest, phase, recipe=recipe, seed=seed, weights=weights, on_epoch=on_epoch)
+        weights = phase
+    return train(manifest, out, recipe=last, seed=seed, weights=weights, on_epoch=on_epoch)
+
+
+def _refuse_existing(out: Path) -> None:
+    """Said now, not after an hour of training."""
+    if out.exists():
+        raise CheckpointError(f"{out} exists; a model is never overwritten, name another folder")
+
+
+def _refuse_another(phase: Path, manifest: Manifest, settings: dict[str, object]) -> None:
+    made = load_metadata(phase)
+    if made.manifest_sha256 != manifest.sha256 or made.recipe != settings:
+        raise CheckpointError(
+            f"{phase} was trained on other images, with other settings or another seed; name "
+            "another folder for what you train now, or delete that one"
+        )
+
+
+def _settings(recipe: Recipe, seed: int, weights: Path | None) -> dict[str, object]:
+    """As a model folder keeps them: JSON values."""
+    settings = {**asdict(recipe), "seed": seed, "started_from": _start(weights)}
+    kept: dict[str, object] = json.loads(json.dumps(settings))
+    return kept
 
 
 def _start(weights: Path | None) -> dict[str, object] | None:

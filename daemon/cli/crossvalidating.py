@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from daemon.cli.options import CommandError, JsonOption, print_json
+from daemon.cli.recipes import RecipesOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
 
 if TYPE_CHECKING:
     from training.crossvalidate import Crossvalidation
     from training.leaveout import LeftOut
-    from training.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -26,13 +26,13 @@ def crossvalidate(
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Where each fold's model goes.")
     ],
-    recipe: Annotated[str, typer.Option(help="As for `train`.")] = "steel",
+    recipe: RecipesOption = None,
     folds: Annotated[int, typer.Option(min=2, help="Into how many the images are divided.")] = 5,
     first: Annotated[
         int | None,
         typer.Option(min=1, help="Only so many of the folds: less time, less certainty."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
     *,
     corruptions: Annotated[
@@ -58,7 +58,7 @@ def crossvalidate(
     from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
     from training.resuming import ResumeError  # noqa: PLC0415
 
-    chosen = _recipe(recipe, epochs)
+    chosen = chosen_recipes(recipe, epochs)
     try:
         images = load_manifest(manifest)
         with EpochDisplay() as display:
@@ -66,7 +66,7 @@ def crossvalidate(
                 left = leave_each_out(
                     images,
                     out,
-                    recipe=chosen,
+                    recipes=chosen,
                     seed=seed,
                     on_epoch=lambda name, epoch: display.show(epoch, f"without {name}  "),
                 )
@@ -74,7 +74,7 @@ def crossvalidate(
                 result = step.crossvalidate(
                     images,
                     out,
-                    recipe=chosen,
+                    recipes=chosen,
                     folds=folds,
                     first=first,
                     seed=seed,
@@ -90,18 +90,6 @@ def crossvalidate(
         _print_left_out(left)
     else:
         _print_folds(result)
-
-
-def _recipe(name: str, epochs: int | None) -> "Recipe":
-    from dataclasses import replace  # noqa: PLC0415
-
-    from training.recipe import RECIPES  # noqa: PLC0415
-
-    if name not in RECIPES:
-        raise typer.BadParameter(
-            f"no recipe {name!r}; there are {', '.join(RECIPES)}", param_hint="--recipe"
-        )
-    return RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
 
 
 def _print_folds(result: "Crossvalidation") -> None:

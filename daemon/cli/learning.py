@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from daemon.cli.options import CommandError, JsonOption, print_json
+from daemon.cli.recipes import RecipesOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
 
 
@@ -18,9 +19,7 @@ def register(app: typer.Typer) -> None:
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],
-    recipe: Annotated[
-        str, typer.Option(help="`steel`, then `calm`; or `original` (Adam at 1e-3).")
-    ] = "steel",
+    recipe: RecipesOption = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -28,33 +27,26 @@ def train(
             "or `download` for those."
         ),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
     seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
 ) -> None:
     """Train a network on a manifest and write it, its figures and a report to a model folder.
 
     What was interrupted goes on where it ended when the same command is given again.
     """
-    from dataclasses import replace  # noqa: PLC0415
-
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training import run as step  # noqa: PLC0415 -- see the module
     from training.fit import FitError  # noqa: PLC0415
     from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
-    from training.recipe import RECIPES  # noqa: PLC0415
     from training.resuming import ResumeError  # noqa: PLC0415
 
-    if recipe not in RECIPES:
-        raise typer.BadParameter(
-            f"no recipe {recipe!r}; there are {', '.join(RECIPES)}", param_hint="--recipe"
-        )
-    chosen = RECIPES[recipe] if epochs is None else replace(RECIPES[recipe], epochs=epochs)
+    chosen = chosen_recipes(recipe, epochs)
     with EpochDisplay() as display:
         try:
-            metadata, evaluation = step.train(
+            metadata, evaluation = step.train_in_phases(
                 load_manifest(manifest),
                 out,
-                recipe=chosen,
+                recipes=chosen,
                 seed=seed,
                 weights=_imagenet_weights(weights),
                 on_epoch=display.show,

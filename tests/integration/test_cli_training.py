@@ -57,7 +57,18 @@ def test_only_the_first_folds_are_trained_when_that_is_asked_for(
 ) -> None:
     out = tmp_path / "folds"
     done = millwatch(
-        "crossvalidate", manifest, "--out", out, "--folds", "4", "--first", "1", "--epochs", "1"
+        "crossvalidate",
+        manifest,
+        "--out",
+        out,
+        "--folds",
+        "4",
+        "--first",
+        "1",
+        "--epochs",
+        "1",
+        "--recipe",
+        "steel",
     )
     assert done.status == 0, done.err
     assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-0"]
@@ -69,7 +80,17 @@ def test_each_class_is_left_out_in_turn(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "left"
-    arguments = ("crossvalidate", manifest, "--out", out, "--leave-out", "--epochs", "1")
+    arguments = (
+        "crossvalidate",
+        manifest,
+        "--out",
+        out,
+        "--leave-out",
+        "--epochs",
+        "1",
+        "--recipe",
+        "steel",
+    )
     done = millwatch(*arguments)
     assert done.status == 0, done.err
     classes = {path.name.removeprefix("without-") for path in out.iterdir() if path.is_dir()}

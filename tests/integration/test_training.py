@@ -41,6 +41,10 @@ IMAGES_OF_A_CLASS = {Part.FIT: 10, Part.SELECT: 5, Part.TEST: 4}
 CPU = torch.device("cpu")
 
 
+class InterruptedRunError(Exception):
+    """Like a power cut between two epochs."""
+
+
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
     root = tmp_path_factory.mktemp("images")
@@ -214,26 +218,23 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     result = crossvalidate(
         manifest,
         tmp_path,
-        recipe=short,
+        recipes=[short, replace(short, name="second")],
         folds=3,
         corruptions=True,
         on_epoch=lambda fold, epoch: told.append((fold, epoch.number)),
     )
-    assert told == [(0, 1), (1, 1), (2, 1)]
+    assert told == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
     assert result.pooled.images == len(manifest.images)
     assert len(result.mistakes) == len(result.pooled.mistakes)
     assert all(true != choice for _, true, choice in result.mistakes)
     assert load_metadata(tmp_path / "fold-1").manifest_sha256 == folds[1].sha256
-    again = crossvalidate(manifest, tmp_path, recipe=RECIPE, folds=3)
+    again = crossvalidate(manifest, tmp_path, recipes=[RECIPE], folds=3)
     assert again.pooled == result.pooled, "what is trained is only judged"
 
 
 def test_an_interrupted_run_goes_on_when_it_is_given_again(
     manifest: Manifest, tmp_path: Path
 ) -> None:
-    class InterruptedRunError(Exception):
-        pass
-
     def cut(_: Epoch) -> None:
         raise InterruptedRunError
 
@@ -246,3 +247,32 @@ def test_an_interrupted_run_goes_on_when_it_is_given_again(
     run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
     assert [epoch.number for epoch in epochs] == [2]
     assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
+
+
+def test_each_phase_begins_with_the_weights_of_the_one_before_and_is_not_made_again(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    short = replace(RECIPE, epochs=1)
+    recipes = [replace(short, name="first"), replace(short, name="second")]
+    out, epochs = tmp_path / "new", list[Epoch]()
+
+    def stopped(epoch: Epoch) -> None:
+        epochs.append(epoch)
+        if len(epochs) == 2:
+            raise InterruptedRunError
+
+    with pytest.raises(InterruptedRunError):
+        run.train_in_phases(manifest, out, recipes=recipes, on_epoch=stopped)
+    with pytest.raises(CheckpointError, match="new-first was trained on other images, with other"):
+        run.train_in_phases(manifest, out, recipes=recipes, seed=2)
+    run.train_in_phases(manifest, out, recipes=recipes, on_epoch=epochs.append)
+    assert len(epochs) == 2, "the second phase was over but for its folder"
+    first = load_metadata(tmp_path / "new-first")
+    assert load_metadata(out).recipe["started_from"] == {
+        "version": first.version,
+        "manifest_sha256": manifest.sha256,
+        "recipe": first.recipe,
+    }
+    with pytest.raises(CheckpointError, match="never overwritten"):
+        run.train_in_phases(manifest, out, recipes=recipes, on_epoch=epochs.append)
+    assert len(epochs) == 2
