@@ -23,23 +23,12 @@ from numpy.typing import NDArray
 from config.loading import load_settings
 from config.settings import Settings
 from daemon.control import NoDaemonError, ask
-from daemon.health import Health
-from daemon.intake.camera import CameraMinder
-from daemon.intake.mounts import MountMemory
-from daemon.intake.names import NameRule
-from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.names import from_text
-from daemon.pipeline import Pipeline
 from daemon.service import now_utc, serve
-from daemon.serving import load_serving_model
-from daemon.store import images
-from daemon.store.database import Database
-from daemon.store.upgrading import prepare_database
 from models.checkpoint import Metadata, save
 from models.decision import collect_evidence
 from models.network import SurfaceNetwork, half_precision, stored_weights
 from models.preprocessing import decode
-from models.registry import Model
 from models.runtimes.torch_runtime import TorchRuntime
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 from training.synthetic import draw_surface, encode
@@ -335,89 +324,6 @@ def assert_every_image_accounted_for(station: Station) -> None:
     assert {key: sorted(hashes) for key, hashes in recorded.items()} == wanted
     places = sorted(os.fsencode(path) for path in station.files())
     assert places == sorted(os.fsencode(from_text(path)) for *_, path in rows)
-
-
-@dataclass
-class ByHand:
-    """A pipeline without its service: the test scans, and calls each step."""
-
-    database: Database
-    room: WaitingRoom
-    pipeline: Pipeline
-    health: Health
-    minders: list[CameraMinder]
-
-    def scan(self) -> None:
-        for minder in self.minders:
-            minder.step()
-
-    def work(self) -> None:
-        """Until nothing is due."""
-        while self.pipeline.retry_if_due() or self.pipeline.step():
-            pass
-
-    def work_until(self, condition: Callable[[], Any]) -> None:
-        def worked() -> Any:
-            self.scan()
-            self.work()
-            return condition()
-
-        wait_until(worked)
-
-
-@contextmanager
-def by_hand(
-    settings: Settings, *, model: Model | None = None, busy_seconds: float = 10.0
-) -> Iterator[ByHand]:
-    """Compose what `serve` composes, with another model perhaps, and no thread that goes by itself."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    database = prepare_database(
-        settings.database_file,
-        backups=settings.state_dir / "backups",
-        now=now_utc(),
-        busy_seconds=busy_seconds,
-    )
-    intake = settings.intake
-    health = Health()
-    room = WaitingRoom(
-        {camera.name: camera.folder for camera in settings.cameras},
-        Patience(
-            quiet_seconds=intake.quiet_seconds,
-            give_up_seconds=intake.give_up_seconds,
-            marker_suffix=intake.marker_suffix,
-        ),
-    )
-    pipeline = Pipeline(
-        settings,
-        database=database,
-        model=model or load_serving_model(settings),
-        room=room,
-        health=health,
-        clock=now_utc,
-    )
-    minders = [
-        CameraMinder(
-            camera,
-            room=room,
-            rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
-            known=lambda deliveries: images.known(database, deliveries),
-            mounts=MountMemory(settings.state_dir / "drop_folders.json"),
-            health=health,
-            rescan_seconds=intake.rescan_seconds,
-            marker_suffix=intake.marker_suffix,
-            stopping=threading.Event(),
-        )
-        for camera in settings.cameras
-    ]
-    try:
-        yield ByHand(
-            database=database, room=room, pipeline=pipeline, health=health, minders=minders
-        )
-    finally:
-        for minder in minders:
-            minder.close()
-        pipeline.close(seconds=WAIT_SECONDS)
-        database.close()
 
 
 def run_cli(*arguments: str | Path, **environment: str) -> "subprocess.CompletedProcess[str]":

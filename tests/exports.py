@@ -1,16 +1,16 @@
 """Exported models for tests: a small model, its pictures as files, and their manifest."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from builders import surface_file, write_model
+from builders import write_model
+from drawn import drawn_manifest
 
 from models.checkpoint import METADATA, load_metadata
 from models.taxonomy import KNOWN_DEFECTS
 from training.export import export
-from training.manifest import LabelledImage, Manifest, Part, pixel_hash
+from training.manifest import Manifest, Part
 
 FITTED = range(20)
 SELECTED = range(100, 110)
@@ -18,24 +18,7 @@ SELECTED = range(100, 110)
 
 def write_manifest(folder: Path, classes: tuple[str, ...] = KNOWN_DEFECTS) -> Manifest:
     """The pictures that `builders.write_model` fits and holds out, as files."""
-    folder.mkdir(parents=True)
-    images = []
-    for part, seeds in ((Part.FIT, FITTED), (Part.SELECT, SELECTED)):
-        for label in classes:
-            for seed in seeds:
-                data = surface_file(label, seed=seed)
-                path = folder / f"{label}-{seed}.jpg"
-                path.write_bytes(data)
-                images.append(
-                    LabelledImage(
-                        path=path.name,
-                        label=label,
-                        sha256=hashlib.sha256(data).hexdigest(),
-                        pixels=pixel_hash(data),
-                        part=part,
-                    )
-                )
-    return Manifest(root=folder, classes=classes, images=tuple(images))
+    return drawn_manifest(folder, classes, {Part.FIT: FITTED, Part.SELECT: SELECTED})
 
 
 def write_model_of(manifest: Manifest, folder: Path) -> Path:

@@ -28,7 +28,9 @@ _DAMAGED: Final = (
 """What zipfile raises on one that is damaged, or packed in a way that it does not know."""
 
 
-def unpack(archive: Path, into: Path) -> tuple[Path, bool]:
+def unpack(
+    archive: Path, into: Path, *, max_files: int = MAX_FILES, max_bytes: int = MAX_BYTES
+) -> tuple[Path, bool]:
     """Unpack a zip to a folder of its name in `into`, all of it or nothing.
 
     Returns:
@@ -36,7 +38,7 @@ def unpack(archive: Path, into: Path) -> tuple[Path, bool]:
 
     Raises:
         PreparationError: for a zip that is damaged, encrypted, would write outside its folder,
-            holds a link, or is larger than the limits above; and where the folder is taken.
+            holds a link, or is larger than the limits; and where the folder is taken.
     """
     digest = _sha256(archive)
     folder = into / archive.stem
@@ -49,7 +51,7 @@ def unpack(archive: Path, into: Path) -> tuple[Path, bool]:
         partial = Path(tempfile.mkdtemp(prefix=f".{archive.stem}.", suffix=".part", dir=into))
         partial.chmod(0o755)
         with zipfile.ZipFile(archive) as opened:
-            _extract(opened, archive, partial)
+            _extract(opened, archive, partial, max_files, max_bytes)
         (partial / _MARK).write_text(digest + "\n")
         partial.rename(folder)
     except _DAMAGED as error:
@@ -79,11 +81,13 @@ def _refuse_another(folder: Path, archive: Path, digest: str) -> None:
         )
 
 
-def _extract(opened: zipfile.ZipFile, archive: Path, to: Path) -> None:
+def _extract(
+    opened: zipfile.ZipFile, archive: Path, to: Path, max_files: int, max_bytes: int
+) -> None:
     entries = [entry for entry in opened.infolist() if not _is_clutter(entry)]
-    if len(entries) > MAX_FILES:
-        raise PreparationError(f"{archive} holds {len(entries)} files, the limit is {MAX_FILES}")
-    left = MAX_BYTES
+    if len(entries) > max_files:
+        raise PreparationError(f"{archive} holds {len(entries)} files, the limit is {max_files}")
+    left = max_bytes
     for entry in entries:
         path = _safe_path(entry, archive)
         if entry.is_dir():
@@ -96,7 +100,7 @@ def _extract(opened: zipfile.ZipFile, archive: Path, to: Path) -> None:
                 left -= len(chunk)
                 if left < 0:
                     raise PreparationError(
-                        f"{archive} unpacks to more than {MAX_BYTES} bytes; nothing was kept"
+                        f"{archive} unpacks to more than {max_bytes} bytes; nothing was kept"
                     )
                 file.write(chunk)
 

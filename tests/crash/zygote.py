@@ -15,7 +15,7 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
-from builders import by_hand
+from composed import by_hand
 from filesystems import full, obeying_permissions
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 from zygotes import answer, orders

@@ -2,12 +2,14 @@
 
 import json
 import shutil
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from builders import surface_file
+from builders import clean_environment, surface_file
 from commands import Millwatch
 from exports import Exported, write_manifest, write_model_of
 
@@ -16,7 +18,6 @@ from models.decision import Policy
 from models.preprocessing import decode
 from models.registry import load_model
 from models.runtimes.exported import EVIDENCE, FILES, GRAPH_WEIGHTS, RECORD, read_exported
-from training.export import export
 
 POLICY = Policy(normal_classes=(), max_missed_defect_rate=0.1, min_defect_confidence=0.5)
 
@@ -113,22 +114,35 @@ def test_a_record_that_does_not_fit_its_model_is_refused(
         load_model(copy, policy=POLICY, runtime="openvino")
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from training.export import export
+from training.manifest import load_manifest
+
+folder, manifest = Path(sys.argv[1]), load_manifest(Path(sys.argv[2]))
+moves = []
+
+def die_before_the_third_move(event, arguments):
+    if event == "os.rename" and Path(arguments[1]).parent == folder:
+        moves.append(arguments)
+        if len(moves) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die_before_the_third_move)
+export(folder, manifest)
+"""
+
+
 def test_an_export_that_is_killed_leaves_a_whole_model(
-    exported_model: Exported, copy: Path, monkeypatch: pytest.MonkeyPatch
+    exported_model: Exported, copy: Path
 ) -> None:
-    moved: list[object] = []
-    rename = Path.rename
-
-    def killed_at_the_third(self: Path, target: Path) -> Path:
-        moved.append(target)
-        if len(moved) == 3:
-            raise KeyboardInterrupt
-        return rename(self, target)
-
-    monkeypatch.setattr(Path, "rename", killed_at_the_third)
-    with pytest.raises(KeyboardInterrupt):
-        export(copy, exported_model.manifest)
-    monkeypatch.undo()
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, str(copy), str(exported_model.manifest_file)],
+        env={**clean_environment(), "PYTHONPATH": str(Path(__file__).parents[2])},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
     assert read_exported(copy, load_metadata(copy)) is None
     model = load_model(copy, policy=POLICY, runtime="openvino")
     assert model.runtime.name == "openvino fp32 on cpu"

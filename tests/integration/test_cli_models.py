@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from builders import ALL_CLASSES, Station, surface_file
+from builders import ALL_CLASSES, Station
 from commands import Millwatch
+from drawn import prepared_manifest
 from torchvision.models import resnet18
 
 from models.checkpoint import load_metadata
@@ -103,15 +104,7 @@ def test_a_folder_that_is_no_model_is_said_to_be_none(
 
 @pytest.fixture
 def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
-    for label in CLASSES:
-        folder = tmp_path / "data" / "train" / "images" / label
-        folder.mkdir(parents=True)
-        for number in range(25):
-            (folder / f"{label}_{number}.jpg").write_bytes(surface_file(label, seed=number))
-    out = tmp_path / "manifest.json"
-    done = millwatch("prepare", tmp_path / "data", "--out", out)
-    assert done.status == 0, done.err
-    return out
+    return prepared_manifest(millwatch, tmp_path, CLASSES, images_of_a_class=25)
 
 
 def test_a_network_from_elsewhere_is_imported_shown_and_judges(

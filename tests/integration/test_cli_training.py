@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from builders import surface_file
 from commands import Millwatch
+from drawn import prepared_manifest
 
 from models.checkpoint import load_metadata
 from training.manifest import load_manifest
@@ -15,15 +15,7 @@ CLASSES = ("crazing", "scratches")
 
 @pytest.fixture
 def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
-    for label in CLASSES:
-        folder = tmp_path / "data" / "train" / "images" / label
-        folder.mkdir(parents=True)
-        for number in range(30):
-            (folder / f"{label}_{number}.jpg").write_bytes(surface_file(label, seed=number))
-    out = tmp_path / "manifest.json"
-    done = millwatch("prepare", tmp_path / "data", "--out", out)
-    assert done.status == 0, done.err
-    return out
+    return prepared_manifest(millwatch, tmp_path, CLASSES, images_of_a_class=30)
 
 
 def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_pictures(

@@ -11,11 +11,11 @@ import pytest
 from builders import (
     Station,
     assert_every_image_accounted_for,
-    by_hand,
     stop_process,
     surface_file,
     wait_until,
 )
+from composed import by_hand
 from filesystems import filesystem
 
 from daemon.control import SOCKET

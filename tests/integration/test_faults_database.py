@@ -5,14 +5,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from builders import (
-    Station,
-    assert_every_image_accounted_for,
-    by_hand,
-    run_cli,
-    surface_file,
-    wait_until,
-)
+from builders import Station, assert_every_image_accounted_for, run_cli, surface_file, wait_until
+from composed import by_hand
 
 from daemon.store.database import StoreError
 

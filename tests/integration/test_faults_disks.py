@@ -9,7 +9,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, by_hand, surface_file, wait_until
+from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from composed import by_hand
 from filesystems import filesystem, full, obeying_permissions
 
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
-from builders import Station, assert_every_image_accounted_for, by_hand, surface_file
+from builders import Station, assert_every_image_accounted_for, surface_file
+from composed import by_hand
 from numpy.typing import NDArray
 
 from daemon.serving import load_serving_model

@@ -4,7 +4,8 @@ import sqlite3
 from contextlib import closing
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, by_hand, surface_file
+from builders import Station, assert_every_image_accounted_for, surface_file
+from composed import by_hand
 
 
 @pytest.mark.fault(50)

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
-from builders import Station, assert_every_image_accounted_for, by_hand, surface_file, wait_until
+from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from composed import by_hand
 from filesystems import filesystem, full
 
 from daemon.serving import load_serving_model

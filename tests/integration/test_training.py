@@ -1,11 +1,11 @@
 import json
 from dataclasses import asdict, replace
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from drawn import drawn_manifest
 
 from models.checkpoint import CheckpointError, load_evidence, load_metadata
 from models.decision import Policy
@@ -20,11 +20,10 @@ from training.dataset import load_part
 from training.evaluate import Evaluation
 from training.evaluate import run as evaluated
 from training.fit import Epoch, FitError
-from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
+from training.manifest import Manifest, ManifestError, Part
 from training.recipe import STEEL
 from training.resuming import ResumeError
 from training.serving import evaluate_as_served, evaluate_corrupted
-from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "no_defect", "scratches")
 RECIPE = replace(
@@ -37,7 +36,11 @@ RECIPE = replace(
     learning_rate=1e-3,
     ema_decay=0.5,
 )
-IMAGES_OF_A_CLASS = {Part.FIT: 10, Part.SELECT: 5, Part.TEST: 4}
+SEEDS = {
+    Part.FIT: range(10),
+    Part.SELECT: range(10, 15),
+    Part.TEST: range(15, 19),
+}
 CPU = torch.device("cpu")
 
 
@@ -47,25 +50,7 @@ class InterruptedRunError(Exception):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    root = tmp_path_factory.mktemp("images")
-    images = []
-    for label in CLASSES:
-        parts = [part for part, count in IMAGES_OF_A_CLASS.items() for _ in range(count)]
-        for seed, part in enumerate(parts):
-            data = encode(draw_surface(label, seed=seed, height=80, width=80), "jpeg")
-            path = Path(label) / f"{seed}.jpg"
-            (root / path).parent.mkdir(exist_ok=True)
-            (root / path).write_bytes(data)
-            images.append(
-                LabelledImage(
-                    path=str(path),
-                    label=label,
-                    sha256=sha256(data).hexdigest(),
-                    pixels=pixel_hash(data),
-                    part=part,
-                )
-            )
-    return Manifest(root=root, classes=CLASSES, images=tuple(images))
+    return drawn_manifest(tmp_path_factory.mktemp("images"), CLASSES, SEEDS)
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from neu_det_trees import Tree
 
-from training import archive
 from training.archive import unpack
 from training.dataset import load_part
 from training.findings import PreparationError
@@ -92,24 +91,18 @@ def test_a_zip_with_a_link_is_refused(tmp_path: Path) -> None:
     assert left_in(tmp_path / "out") == []
 
 
-def test_a_zip_that_unpacks_to_too_much_is_refused_and_nothing_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive, "MAX_BYTES", 100_000)
+def test_a_zip_that_unpacks_to_too_much_is_refused_and_nothing_is_kept(tmp_path: Path) -> None:
     made = write_zip(tmp_path / "set.zip", ("a.jpg", b"\0" * 60_000), ("b.jpg", b"\0" * 60_000))
     assert made.stat().st_size < 1000
     with pytest.raises(PreparationError, match="unpacks to more than 100000 bytes"):
-        unpack(made, tmp_path / "out")
+        unpack(made, tmp_path / "out", max_bytes=100_000)
     assert left_in(tmp_path / "out") == []
 
 
-def test_a_zip_of_too_many_files_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(archive, "MAX_FILES", 2)
+def test_a_zip_of_too_many_files_is_refused(tmp_path: Path) -> None:
     made = write_zip(tmp_path / "set.zip", *((f"{n}.jpg", b"") for n in range(3)))
     with pytest.raises(PreparationError, match="holds 3 files, the limit is 2"):
-        unpack(made, tmp_path / "out")
+        unpack(made, tmp_path / "out", max_files=2)
 
 
 def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn import drawn_manifest
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet34, resnet50
 
@@ -17,37 +18,23 @@ from models.network import SurfaceNetwork, load_network
 from models.registry import load_model
 from training.dataset import load_part
 from training.importing import ImportRefusedError, import_weights, network_of, read_state_dict
-from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
+from training.manifest import Manifest, ManifestError, Part
 from training.serving import evaluate_as_served
-from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "no_defect", "scratches")
 STATED = ("scratches", "crazing", "no_defect")
 SIZE = 64
 POLICY = Policy(normal_classes=("no_defect",), max_missed_defect_rate=0.5, min_defect_confidence=0)
-IMAGES_OF_A_CLASS = {Part.FIT: 5, Part.SELECT: 4, Part.TEST: 3}
+SEEDS = {
+    Part.FIT: range(5),
+    Part.SELECT: range(5, 9),
+    Part.TEST: range(9, 12),
+}
 
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
-    root = tmp_path_factory.mktemp("images")
-    images = []
-    for label in CLASSES:
-        parts = [part for part, count in IMAGES_OF_A_CLASS.items() for _ in range(count)]
-        for seed, part in enumerate(parts):
-            data = encode(draw_surface(label, seed=seed, height=80, width=80), "png")
-            path = f"{label}-{seed}.png"
-            (root / path).write_bytes(data)
-            images.append(
-                LabelledImage(
-                    path=path,
-                    label=label,
-                    sha256=sha256(data).hexdigest(),
-                    pixels=pixel_hash(data),
-                    part=part,
-                )
-            )
-    return Manifest(root=root, classes=CLASSES, images=tuple(images))
+    return drawn_manifest(tmp_path_factory.mktemp("images"), CLASSES, SEEDS)
 
 
 def colour(pixels: Tensor) -> Tensor:

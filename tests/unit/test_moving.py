@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from meanwhile import just_before
 
 from daemon import moving
 from daemon.moving import ChangedError, GoneError, Release, TargetTakenError
@@ -82,49 +82,32 @@ def test_a_file_that_the_camera_renamed_over_the_delivered_one_stays(
     assert names(delivery.path.parent) == {"x.jpg"}
 
 
-def interrupting(
-    monkeypatch: pytest.MonkeyPatch, name: str, at: Path, deed: Callable[[], None]
-) -> None:
-    """Let a camera act just before a system call on a path."""
-    real = getattr(os, name)
-
-    def call(path: Path, *arguments: object, **options: object) -> object:
-        if Path(path) == at:
-            monkeypatch.setattr(os, name, real)
-            deed()
-        return real(path, *arguments, **options)
-
-    monkeypatch.setattr(os, name, call)
-
-
 def test_a_file_renamed_over_the_delivered_one_in_the_last_instant_is_not_lost(
-    delivery: Delivery, target: Path, monkeypatch: pytest.MonkeyPatch
+    delivery: Delivery, target: Path
 ) -> None:
     moving.bring(delivery, SHA256, target, None)
     newer = delivery.path.with_name("newer.part")
     newer.write_bytes(b"newer")
-    interrupting(monkeypatch, "rename", delivery.path, lambda: newer.replace(delivery.path))
+    just_before("os.rename", delivery.path, lambda: newer.replace(delivery.path))
     assert moving.release(delivery) is Release.ABSENT
     assert delivery.path.read_bytes() == b"newer"
     assert names(delivery.path.parent) == {"x.jpg"}
 
 
-def test_a_write_in_the_last_instant_is_not_lost(
-    delivery: Delivery, target: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_in_the_last_instant_is_not_lost(delivery: Delivery, target: Path) -> None:
     moving.bring(delivery, SHA256, target, None)
 
     def write() -> None:
         delivery.path.write_bytes(b"written in place")
 
-    interrupting(monkeypatch, "rename", delivery.path, write)
+    just_before("os.rename", delivery.path, write)
     assert moving.release(delivery) is Release.WRITTEN
     assert delivery.path.read_bytes() == b"written in place"
     assert names(delivery.path.parent) == {"x.jpg"}
 
 
 def test_when_the_name_is_used_a_third_time_meanwhile_all_three_are_kept(
-    delivery: Delivery, target: Path, monkeypatch: pytest.MonkeyPatch
+    delivery: Delivery, target: Path
 ) -> None:
     moving.bring(delivery, SHA256, target, None)
     second = delivery.path.with_name("second.part")
@@ -133,12 +116,9 @@ def test_when_the_name_is_used_a_third_time_meanwhile_all_three_are_kept(
     def put_second() -> None:
         second.replace(delivery.path)
         aside = moving._aside(delivery)
-        interrupting(monkeypatch, "lstat", aside, lambda: None)
-        interrupting(
-            monkeypatch, "link", aside, lambda: delivery.path.write_bytes(b"third") and None
-        )
+        just_before("os.link", aside, lambda: delivery.path.write_bytes(b"third"))
 
-    interrupting(monkeypatch, "rename", delivery.path, put_second)
+    just_before("os.rename", delivery.path, put_second)
     assert moving.release(delivery) is Release.ABSENT
     contents = {path.read_bytes() for path in delivery.path.parent.iterdir()}
     assert contents == {b"second", b"third"}

@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from meanwhile import just_before
 
+from daemon import moving
 from daemon.routing import Folders, another_target, route
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
@@ -205,20 +206,15 @@ def test_no_reason_is_left_of_an_image_that_is_not_brought(
 
 @pytest.mark.fault(59)
 def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
-    folders: Folders, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: Folders, tmp_path: Path
 ) -> None:
     intent = intent_of(folders, finding_of(tmp_path))
     assert intent.plan.target is not None
     intent.plan.target.parent.mkdir(parents=True)
     intent.plan.target.hardlink_to(intent.delivery.path)
     renamed = intent.delivery.path.rename(intent.delivery.path.with_name("renamed.jpg"))
-    fsync = os.fsync
-
-    def after_the_target_was_looked_at(descriptor: int) -> None:
-        renamed.write_bytes(b"in place!")
-        fsync(descriptor)
-
-    monkeypatch.setattr(os, "fsync", after_the_target_was_looked_at)
+    copy = moving._partial(intent.plan.target, intent.delivery, intent.sha256)
+    just_before("open", copy, lambda: renamed.write_bytes(b"in place!"))
     routed = route([intent], held={}, now=NOW)
     assert (routed.settled, routed.withdrawn, routed.failed) == ([], [], [])
     assert route([intent], held={}, now=NOW).withdrawn == [intent]

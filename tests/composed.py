@@ -1,0 +1,106 @@
+"""A pipeline without its service, whose steps a test calls."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from builders import WAIT_SECONDS, wait_until
+
+from config.settings import Settings
+from daemon.health import Health
+from daemon.intake.camera import CameraMinder
+from daemon.intake.mounts import MountMemory
+from daemon.intake.names import NameRule
+from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.pipeline import Pipeline
+from daemon.service import now_utc
+from daemon.serving import load_serving_model
+from daemon.store import images
+from daemon.store.database import Database
+from daemon.store.upgrading import prepare_database
+from models.registry import Model
+
+
+@dataclass
+class ByHand:
+    """A pipeline without its service: the test scans, and calls each step."""
+
+    database: Database
+    room: WaitingRoom
+    pipeline: Pipeline
+    health: Health
+    minders: list[CameraMinder]
+
+    def scan(self) -> None:
+        for minder in self.minders:
+            minder.step()
+
+    def work(self) -> None:
+        """Until nothing is due."""
+        while self.pipeline.retry_if_due() or self.pipeline.step():
+            pass
+
+    def work_until(self, condition: Callable[[], Any]) -> None:
+        def worked() -> Any:
+            self.scan()
+            self.work()
+            return condition()
+
+        wait_until(worked)
+
+
+@contextmanager
+def by_hand(
+    settings: Settings, *, model: Model | None = None, busy_seconds: float = 10.0
+) -> Iterator[ByHand]:
+    """Compose what `serve` composes, with another model perhaps, and no thread that goes by itself."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    database = prepare_database(
+        settings.database_file,
+        backups=settings.state_dir / "backups",
+        now=now_utc(),
+        busy_seconds=busy_seconds,
+    )
+    intake = settings.intake
+    health = Health()
+    room = WaitingRoom(
+        {camera.name: camera.folder for camera in settings.cameras},
+        Patience(
+            quiet_seconds=intake.quiet_seconds,
+            give_up_seconds=intake.give_up_seconds,
+            marker_suffix=intake.marker_suffix,
+        ),
+    )
+    pipeline = Pipeline(
+        settings,
+        database=database,
+        model=model or load_serving_model(settings),
+        room=room,
+        health=health,
+        clock=now_utc,
+    )
+    minders = [
+        CameraMinder(
+            camera,
+            room=room,
+            rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
+            known=lambda deliveries: images.known(database, deliveries),
+            mounts=MountMemory(settings.state_dir / "drop_folders.json"),
+            health=health,
+            rescan_seconds=intake.rescan_seconds,
+            marker_suffix=intake.marker_suffix,
+            stopping=threading.Event(),
+        )
+        for camera in settings.cameras
+    ]
+    try:
+        yield ByHand(
+            database=database, room=room, pipeline=pipeline, health=health, minders=minders
+        )
+    finally:
+        for minder in minders:
+            minder.close()
+        pipeline.close(seconds=WAIT_SECONDS)
+        database.close()
