@@ -7,7 +7,7 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +21,13 @@ _MAX_REQUEST: Final = 1 << 16
 _TIMEOUT_SECONDS: Final = 5.0
 
 Answer = dict[str, Any]
-Handlers = dict[str, Callable[[], Answer]]
+Arguments = Mapping[str, Any]
+Handlers = dict[str, Callable[[Arguments], Answer]]
+"""By the command's name, from its arguments (JSON values) to what is answered."""
+
+
+class RefusedError(Exception):
+    """What a command asked for is not done, and nothing was changed; the message says why."""
 
 
 class NoDaemonError(Exception):
@@ -78,29 +84,40 @@ class ControlServer:
 
     def _answer(self, request: bytes) -> Answer:
         try:
-            handler = self._handlers[json.loads(request)["command"]]
+            asked = json.loads(request)
+            handler, arguments = self._handlers[asked["command"]], asked.get("arguments", {})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             return {"error": f"not understood: {error}; this daemon knows {sorted(self._handlers)}"}
         try:
-            return handler()
+            return handler(arguments)
+        except RefusedError as error:
+            return {"refused": str(error)}
         except Exception as error:
             # A question that cannot be answered now must not end the watch on a line.
             log.exception("request failed")
             return {"error": f"{type(error).__name__}: {error}"}
 
 
-def ask(state_dir: Path, command: str) -> Answer:
+def ask(
+    state_dir: Path, command: str, *, seconds: float = _TIMEOUT_SECONDS, **arguments: Any
+) -> Answer:
     """Ask the daemon that runs on a state folder.
 
+    Args:
+        seconds: how long to wait for the answer.
+        arguments: JSON values, for the command's handler.
+
     Raises:
+        RefusedError: when the daemon says that it may not be done.
         NoDaemonError: when none runs there.
         NoAnswerError: when one may, but may not be asked, is stuck, or could not answer.
     """
     try:
         with _short_path(state_dir) as path, socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(_TIMEOUT_SECONDS)
+            connection.settimeout(seconds)
             connection.connect(path)
-            connection.sendall(json.dumps({"command": command}).encode() + b"\n")
+            request = {"command": command, "arguments": arguments}
+            connection.sendall(json.dumps(request).encode() + b"\n")
             with connection.makefile("rb") as lines:
                 answer: Answer = json.loads(lines.readline())
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
@@ -110,6 +127,8 @@ def ask(state_dir: Path, command: str) -> Answer:
             f"the daemon on {state_dir} gave no answer to {command!r}: {error}; see its log, and "
             "whether this user may write to that folder"
         ) from error
+    if "refused" in answer:
+        raise RefusedError(answer["refused"])
     if "error" in answer:
         raise NoAnswerError(
             f"the daemon on {state_dir} could not answer {command!r}: {answer['error']}"

@@ -93,7 +93,7 @@ class Service:
         self._supervisor = Supervisor(os.environ)
         self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
-        self._control = ControlServer(settings.state_dir, {"status": self.status})
+        self._control = ControlServer(settings.state_dir, {"status": lambda _: self.status()})
 
     def run(self) -> None:
         """Start, run until told to stop, stop.

@@ -109,7 +109,7 @@ def test_status_shows_paths_as_they_are_and_lets_none_drive_the_terminal(
         "cameras": [{"name": "top-1", "folder": "/a[/b]", "watching": "yes", "waiting": 0}],
         "troubles": {"reading [top-1]": "/a[/red]/\x1b[2Jx.jpg cannot be read"},
     }
-    server = ControlServer(station.state_dir, {"status": lambda: answer})
+    server = ControlServer(station.state_dir, {"status": lambda _: answer})
     server.start()
     try:
         done = millwatch("status", "--config", station.config)
@@ -127,7 +127,7 @@ def test_a_daemon_that_does_not_answer_is_not_called_stopped(
 ) -> None:
     station.state_dir.mkdir()
 
-    def broken() -> dict[str, object]:
+    def broken(_: object) -> dict[str, object]:
         raise RuntimeError("out of order")
 
     server = ControlServer(station.state_dir, {"status": broken})

@@ -8,15 +8,24 @@ from typing import Any
 
 import pytest
 
-from daemon.control import SOCKET, Answer, ControlServer, NoAnswerError, NoDaemonError, ask
+from daemon.control import (
+    SOCKET,
+    Answer,
+    Arguments,
+    ControlServer,
+    NoAnswerError,
+    NoDaemonError,
+    RefusedError,
+    ask,
+)
 from daemon.store.database import StoreError
 
 
-def fine() -> Answer:
+def fine(_: Arguments) -> Answer:
     return {"state": "running"}
 
 
-def broken() -> Answer:
+def broken(_: Arguments) -> Answer:
     raise StoreError("the database is away")
 
 
@@ -51,6 +60,22 @@ def say(state_dir: Path, request: bytes) -> Any:
         connection.sendall(request)
         connection.shutdown(socket.SHUT_WR)
         return json.loads(connection.makefile("rb").readline())
+
+
+def test_what_a_command_is_given_reaches_the_daemon(tmp_path: Path) -> None:
+    with serving(tmp_path, echo=dict):
+        assert ask(tmp_path, "echo", image_id=7, label="crazing") == {
+            "image_id": 7,
+            "label": "crazing",
+        }
+
+
+def test_what_the_daemon_refuses_is_told_with_its_reason(tmp_path: Path) -> None:
+    def refuse(_: Arguments) -> Answer:
+        raise RefusedError("there is no image 7")
+
+    with serving(tmp_path, label=refuse), pytest.raises(RefusedError, match="no image 7"):
+        ask(tmp_path, "label", image_id=7)
 
 
 def test_a_command_reaches_the_daemon_and_its_answer_comes_back(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+"""What a retraining run measured of two models, each as it would serve: what the gate decides on.
+
+`training` writes it, the daemon reads it; neither imports the other.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+FORMAT: Final = 1
+
+
+class FiguresError(Exception):
+    """The figures of a run are missing or cannot be used; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassFigures:
+    """What became of the images of one true class. All are counts.
+
+    Attributes:
+        right: first choice is the true class, whatever the verdict.
+        passed: verdict `pass`: for a defect, a miss.
+        defect: verdict `defect`, of whatever class.
+        unsure: verdict `unsure`.
+        unknown: those of the unsure that are called unknown.
+    """
+
+    images: int
+    right: int
+    passed: int
+    defect: int
+    unsure: int
+    unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFigures:
+    """One model, in the form that would serve on this machine.
+
+    Attributes:
+        classes: that it knows, in the order of its outputs.
+        form: `int8`, `fp32` or `torch`.
+        held_out: by true class, this line's labelled images that no run ever trains on.
+        crossvalidated: by true class, all of this line's labelled images, each judged by a network of
+            this run that was not fitted to it; empty for a model that was not made in this run.
+        reference: by true class, the images of the six defects that no run ever trains on.
+        calibration_error: expected calibration error (15 bins) on the held-out images, 0..1; None
+            when there are none.
+        evidence_defects: how many defects the pass threshold rests on.
+        promised_missed_rate: the missed-defect rate that they exclude at 95 %, 0..1.
+        pass_threshold: calibrated confidence, 0..1; None when nothing may pass.
+        milliseconds_per_image: of the network in its form, in batches.
+        finite: whether every output was a number.
+        parity: why its form does not agree with the trained network; empty when it does.
+    """
+
+    version: str
+    classes: tuple[str, ...]
+    form: str
+    held_out: Mapping[str, ClassFigures]
+    reference: Mapping[str, ClassFigures]
+    crossvalidated: Mapping[str, ClassFigures] = field(default_factory=dict)
+    calibration_error: float | None
+    evidence_defects: int
+    promised_missed_rate: float
+    pass_threshold: float | None
+    milliseconds_per_image: float
+    finite: bool = True
+    parity: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suspect:
+    """A label that is likely wrong: for a second look.
+
+    Attributes:
+        image_id: of the database; None for an image of the base set.
+        confidence: that `suggested` is the class, 0..1.
+    """
+
+    path: str
+    image_id: int | None
+    label: str
+    suggested: str
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFigures:
+    """`evaluation.json` of a run folder.
+
+    Attributes:
+        fitted: labelled images that were trained on, by class.
+        seconds: that the run took.
+    """
+
+    candidate: ModelFigures
+    current: ModelFigures
+    normal_classes: tuple[str, ...]
+    fitted: Mapping[str, int]
+    suspects: tuple[Suspect, ...]
+    seconds: float
+
+    def to_json(self) -> str:
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "RunFigures":
+        """Raises FiguresError."""
+        try:
+            document = json.loads(text)
+            if document.pop("format") != FORMAT:
+                raise FiguresError("the figures are of another version of Millwatch; retrain")
+            return cls(
+                candidate=_model(document.pop("candidate")),
+                current=_model(document.pop("current")),
+                normal_classes=tuple(document.pop("normal_classes")),
+                suspects=tuple(Suspect(**each) for each in document.pop("suspects")),
+                **document,
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise FiguresError(
+                f"the figures of the run cannot be read ({error}); retrain"
+            ) from error
+
+
+def _model(document: dict[str, Any]) -> ModelFigures:
+    for name in ("held_out", "reference", "crossvalidated"):
+        document[name] = {label: ClassFigures(**row) for label, row in document[name].items()}
+    for name in ("classes", "parity"):
+        document[name] = tuple(document[name])
+    return ModelFigures(**document)
