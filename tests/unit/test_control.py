@@ -125,7 +125,7 @@ def test_a_question_that_fails_is_answered_so_and_the_daemon_goes_on(tmp_path: P
 
 def test_a_large_answer_arrives_whole(tmp_path: Path) -> None:
     large = {"troubles": "x" * 300_000}
-    with serving(tmp_path, large=lambda: large):
+    with serving(tmp_path, large=lambda _: large):
         assert ask(tmp_path, "large") == large
 
 
