@@ -10,24 +10,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import load_metadata
-from models.decision import (
-    KNOWN_CALLED_UNKNOWN,
-    Evidence,
-    exceeded_by,
-    fit_temperature,
-    novelty_of,
-)
-from models.registry import read_evidence
-from models.runtimes.torch_runtime import load
 from training.corruptions import SEVERITIES
-from training.dataset import load_part
-from training.evaluate import Evaluation, evaluate, run
+from training.evaluate import Evaluation, Rate, evaluate, run
 from training.fit import Epoch
 from training.manifest import Manifest, Part
+from training.novelty import Foreign, compare
+from training.pointing import Pointing, measure, pool
 from training.recipe import Recipe
 from training.run import train_in_phases
-from training.serving import evaluate_corrupted
+from training.serving import Served
 
 FOLDS: Final = 5
 _SELECT_PERCENT: Final = 10
@@ -38,17 +29,23 @@ class Crossvalidation:
     """What all folds together came to.
 
     Attributes:
-        pooled: over every image of the manifest, each judged by the model of its own fold at that
+        pooled: over every image of the folds, each judged by the model of its own fold at that
             model's temperature.
-        called_unknown: the share of images that their model calls unknown.
+        folds: right first choices in each fold.
+        called_unknown: images that their model calls unknown.
         mistakes: path, true class and first choice of each image that was wrong.
         corruptions: mean accuracy by kind, at severities 1 to 3; empty when not asked for.
+        pointing: whether the heatmaps lie on the annotated boxes; None without any.
+        foreign: pictures of other things, as each fold's model sees them; empty when not asked for.
     """
 
     pooled: Evaluation
-    called_unknown: float
+    folds: list[Rate]
+    called_unknown: Rate
     mistakes: list[tuple[str, str, str]]
     corruptions: dict[str, list[float]]
+    pointing: Pointing | None
+    foreign: list[Foreign]
 
     def save(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self), indent=2) + "\n")
@@ -77,6 +74,7 @@ def crossvalidate(
     first: int | None = None,
     seed: int = 1,
     corruptions: bool = False,
+    foreign: Path | None = None,
     on_epoch: Callable[[int, Epoch], None] = lambda _, __: None,
 ) -> Crossvalidation:
     """Train and judge one model for each fold, in `out`; one that is there already is only judged.
@@ -84,6 +82,7 @@ def crossvalidate(
     Args:
         recipes: the phases of training; see `training.run.train_in_phases`.
         first: only so many of the folds, all when None; the images of the others stay untested.
+        foreign: a folder with pictures of other things than the manifest's.
         on_epoch: told the fold, from 0, and the epoch.
 
     Raises:
@@ -96,7 +95,7 @@ def crossvalidate(
         if not model.exists():
             told = partial(on_epoch, number)
             train_in_phases(divided, model, recipes=recipes, seed=seed, on_epoch=told)
-        judged.append(_Judged.of(model, divided, corruptions=corruptions))
+        judged.append(_Judged.of(model, divided, corruptions=corruptions, foreign=foreign))
     return _pool(manifest, judged)
 
 
@@ -115,33 +114,46 @@ class _Judged:
     labels: NDArray[np.int64]
     unknown: NDArray[np.bool_]
     spoilt: dict[str, list[Evaluation]]
+    pointing: Pointing | None
+    foreign: Foreign | None
 
     @classmethod
-    def of(cls, model: Path, divided: Manifest, *, corruptions: bool) -> "_Judged":
-        metadata = load_metadata(model)
-        evidence: Evidence = read_evidence(model, metadata)
-        runtime = load(model)
-        images = load_part(divided, Part.TEST, side=metadata.input_size)
-        outputs = run(runtime, images)
-        novelty = novelty_of(outputs.features, evidence.reference)
+    def of(
+        cls, folder: Path, divided: Manifest, *, corruptions: bool, foreign: Path | None
+    ) -> "_Judged":
+        served = Served.open(folder, divided)
+        model, images = served.model, served.images(divided, Part.TEST)
+        outputs = run(model.runtime, images)
+        decisions = model.decider.decide(outputs.logits, outputs.features)
+        novelty = np.array([decision.novelty for decision in decisions], dtype=np.float32)
         return cls(
             paths=[image.path for image in divided.of_part(Part.TEST)],
-            logits=outputs.logits / fit_temperature(evidence.logits, evidence.labels),
+            logits=outputs.logits / model.decider.temperature,
             labels=images.labels,
-            unknown=novelty > exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN),
-            spoilt=evaluate_corrupted(model, divided, Part.TEST) if corruptions else {},
+            unknown=np.array([decision.unknown for decision in decisions]),
+            spoilt=served.judge_spoilt(images) if corruptions else {},
+            pointing=measure(model.runtime, divided, Part.TEST, input_size=model.input_size),
+            foreign=None if foreign is None else compare(model, novelty, foreign),
+        )
+
+    @property
+    def right(self) -> Rate:
+        return Rate.measured(
+            int((self.logits.argmax(axis=1) == self.labels).sum()), len(self.paths)
         )
 
 
 def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
     logits = np.concatenate([each.logits for each in judged])
     labels = np.concatenate([each.labels for each in judged])
+    unknown = np.concatenate([each.unknown for each in judged])
     paths = [path for each in judged for path in each.paths]
     pooled = evaluate(logits, labels, manifest.classes)
     names, choices = manifest.classes, logits.argmax(axis=1)
     return Crossvalidation(
         pooled=pooled,
-        called_unknown=float(np.concatenate([each.unknown for each in judged]).mean()),
+        folds=[each.right for each in judged],
+        called_unknown=Rate.measured(int(unknown.sum()), len(unknown)),
         mistakes=[(paths[i], names[labels[i]], names[choices[i]]) for i in pooled.mistakes],
         corruptions={
             kind: [
@@ -150,6 +162,8 @@ def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
             ]
             for kind in judged[0].spoilt
         },
+        pointing=pool([each.pointing for each in judged if each.pointing]),
+        foreign=[each.foreign for each in judged if each.foreign],
     )
 
 

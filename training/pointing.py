@@ -93,6 +93,27 @@ def measure(
     )
 
 
+def pool(measured: Sequence[Pointing]) -> Pointing | None:
+    """Several games, such as one for each fold, as one over all their images; None of none."""
+    if not measured:
+        return None
+    names = list(dict.fromkeys(name for each in measured for name in each.classes))
+    images = {name: sum(each.images.get(name, 0) for each in measured) for name in names}
+    classes = {
+        name: _mean(
+            [each.classes[name] for each in measured for _ in range(each.images.get(name, 0))]
+        )
+        for name in names
+    }
+    return Pointing(
+        grid=measured[0].grid,
+        images=images,
+        left_out=sum(each.left_out for each in measured),
+        classes=classes,
+        mean=_mean(list(classes.values())),
+    )
+
+
 def point(
     heat: Floats, boxes: Sequence[Box], *, height: int, width: int, tolerance: float = TOLERANCE_PX
 ) -> Pointed:

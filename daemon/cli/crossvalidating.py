@@ -10,7 +10,7 @@ from rich.table import Table
 
 from daemon.cli.options import CommandError, JsonOption, print_json
 from daemon.cli.recipes import RecipesOption, chosen_recipes
-from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
+from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation, print_pointing
 
 if TYPE_CHECKING:
     from training.crossvalidate import Crossvalidation
@@ -38,6 +38,12 @@ def crossvalidate(
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Also on spoilt copies of each image.")
     ] = False,
+    novel: Annotated[
+        Path | None,
+        typer.Option(
+            "--novel", metavar="DIR", help="Pictures of other things, which should be unknown."
+        ),
+    ] = None,
     leave_out: Annotated[
         bool,
         typer.Option(
@@ -79,6 +85,7 @@ def crossvalidate(
                     first=first,
                     seed=seed,
                     corruptions=corruptions,
+                    foreign=novel,
                     on_epoch=lambda fold, epoch: display.show(epoch, f"fold {fold + 1}/{folds}  "),
                 )
                 result.save(out / "crossvalidation.json")
@@ -96,9 +103,19 @@ def _print_folds(result: "Crossvalidation") -> None:
     print_evaluation(result.pooled)
     for path, true, choice in result.mistakes:
         sys.stdout.write(f"{path}: {true}, taken for {choice}\n")
-    sys.stdout.write(f"called unknown: {result.called_unknown:.2%}\n")
+    told = ", ".join(f"{fold.count} of {fold.of}" for fold in result.folds)
+    sys.stdout.write(f"right by fold: {told}\n")
+    unknown = result.called_unknown
+    sys.stdout.write(f"called unknown: {unknown.count} of {unknown.of} ({unknown.share:.2%})\n")
     if result.corruptions:
         print_corruptions(result.corruptions)
+    if result.pointing:
+        print_pointing(result.pointing)
+    for fold, seen in enumerate(result.foreign, start=1):
+        sys.stdout.write(
+            f"fold {fold}: {seen.called_unknown.share:.1%} of {seen.called_unknown.of} pictures in "
+            f"{seen.name} called unknown, AUROC {seen.auroc:.3f}\n"
+        )
 
 
 def _print_left_out(left: "dict[str, LeftOut]") -> None:

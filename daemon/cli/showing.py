@@ -9,6 +9,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
     from training.fit import Epoch
+    from training.pointing import Pointing
 
 
 class EpochDisplay:
@@ -74,3 +75,12 @@ def print_corruptions(accuracies: dict[str, list[float]]) -> None:
     every = [accuracy for by_severity in accuracies.values() for accuracy in by_severity]
     Console().print(table)
     Console().print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)
+
+
+def print_pointing(pointing: "Pointing") -> None:
+    table = Table("heatmap's peak in or near a box", "images", "near", "chance", "heat in boxes")
+    for name, of in {**pointing.classes, "mean over classes": pointing.mean}.items():
+        count = str(pointing.images[name]) if name in pointing.images else ""
+        shares = (f"{share:.1%}" for share in (of.near, of.chance_near, of.heat))
+        table.add_row(name, count, *shares)
+    Console().print(table)

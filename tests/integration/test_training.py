@@ -210,11 +210,14 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     )
     assert told == [(0, 1), (0, 1), (1, 1), (1, 1), (2, 1), (2, 1)]
     assert result.pooled.images == len(manifest.images)
+    assert sum(fold.of for fold in result.folds) == result.called_unknown.of == len(manifest.images)
+    assert sum(fold.count for fold in result.folds) == len(manifest.images) - len(result.mistakes)
     assert len(result.mistakes) == len(result.pooled.mistakes)
     assert all(true != choice for _, true, choice in result.mistakes)
     assert load_metadata(tmp_path / "fold-1").manifest_sha256 == folds[1].sha256
-    again = crossvalidate(manifest, tmp_path, recipes=[RECIPE], folds=3)
+    again = crossvalidate(manifest, tmp_path, recipes=[RECIPE], folds=3, foreign=manifest.root)
     assert again.pooled == result.pooled, "what is trained is only judged"
+    assert [seen.called_unknown.of for seen in again.foreign] == [len(manifest.images)] * 3
 
 
 def test_an_interrupted_run_goes_on_when_it_is_given_again(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
-from training.pointing import Pointed, boxes_of, measure, point
+from training.pointing import Pointed, Pointing, boxes_of, measure, point, pool
 from training.serving import Served
 from training.voc import Box
 
@@ -128,3 +128,29 @@ def test_without_any_box_nothing_is_measured(model: Path, tmp_path: Path) -> Non
     manifest = write_boxed_manifest(tmp_path, each=1, boxed=0)
     runtime = Served.open(model, manifest).model.runtime
     assert measure(runtime, manifest, Part.TEST, input_size=64) is None
+
+
+def game(**nears: tuple[float, ...]) -> Pointing:
+    """A game whose classes have so many images, each hit or not."""
+    hits = {name: float(np.mean(near)) for name, near in nears.items()}
+    rows = {
+        name: Pointed(**dict.fromkeys(Pointed.__dataclass_fields__, hit))
+        for name, hit in hits.items()
+    }
+    return Pointing(
+        grid=(5, 5),
+        images={name: len(near) for name, near in nears.items()},
+        left_out=1,
+        classes=rows,
+        mean=rows[min(rows)],
+    )
+
+
+def test_games_are_pooled_by_images_within_a_class_and_then_over_classes() -> None:
+    pooled = pool([game(scratches=(1, 1, 1), patches=(0,)), game(scratches=(0,))])
+    assert pooled is not None
+    assert pooled.images == {"scratches": 4, "patches": 1}
+    assert pooled.classes["scratches"].near == pytest.approx(3 / 4)
+    assert pooled.mean.near == pytest.approx(3 / 8)
+    assert pooled.left_out == 2
+    assert pool([]) is None
