@@ -1,6 +1,7 @@
 """The kinds of value that a key may have, and the plain words that refuse any other."""
 
 import difflib
+import ipaddress
 import re
 import zoneinfo
 from pathlib import Path
@@ -180,6 +181,23 @@ def _host(host: str) -> str:
     return host
 
 
+def is_loopback(host: str) -> bool:
+    """Whether an address to listen on can be reached from this computer only."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _host_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+|\[?[0-9A-Fa-f:.]+\]?", name):
+        raise refuse(
+            f"{shown(name)} is not the name of a computer",
+            'Write what people type between "//" and the next "/" or ":", such as "line-1.plant".',
+        )
+    return name.lower()
+
+
 def _cron(schedule: str) -> str:
     fields = schedule.split()
     remedy = 'Write minute, hour, day, month and weekday, such as "0 3 * * *" for 03:00 every day.'
@@ -212,6 +230,7 @@ CronSchedule = Annotated[str, AfterValidator(_cron)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 Extension = Annotated[str, AfterValidator(_extension)]
 Host = Annotated[str, AfterValidator(_host)]
+HostName = Annotated[str, AfterValidator(_host_name)]
 MarkerSuffix = Annotated[str, AfterValidator(_marker_suffix)]
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
@@ -221,4 +240,5 @@ Extensions = Annotated[
     tuple[Extension, ...], BeforeValidator(_listed), AfterValidator(_at_least_one)
 ]
 NamePatterns = Annotated[tuple[NamePattern, ...], BeforeValidator(_listed)]
+HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_listed)]
 ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_listed)]

@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from config.settings import Camera, Settings
 from daemon.clock import timestamp
-from daemon.control import ControlServer
+from daemon.control import ControlServer, Handlers
 from daemon.disks import DiskMinder
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
@@ -34,6 +34,9 @@ from daemon.store.database import Database, StoreError
 from daemon.store.models import remember_current
 from daemon.store.upgrading import prepare_database
 from daemon.supervisor import Supervisor
+from daemon.users import Users
+from daemon.web.desk import Desk
+from daemon.web.server import WebServer
 from models.registry import Model
 
 log = structlog.get_logger(__name__)
@@ -93,7 +96,22 @@ class Service:
         self._supervisor = Supervisor(os.environ)
         self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
-        self._control = ControlServer(settings.state_dir, {"status": lambda _: self.status()})
+        commands: Handlers = {
+            "status": lambda _: self.status(),
+            **Users(database, clock).commands(),
+        }
+        self._control = ControlServer(settings.state_dir, commands)
+        self._page = WebServer(
+            Desk(
+                settings=settings,
+                database=database,
+                health=self._health,
+                clock=clock,
+                model=lambda: self._model,
+                status=self.status,
+                commands=commands,
+            )
+        )
 
     def run(self) -> None:
         """Start, run until told to stop, stop.
@@ -106,6 +124,7 @@ class Service:
             for minder in self._minders
         ]
         threads.append(self._control.thread)
+        threads.append(self._page.thread)
         try:
             for thread in threads:
                 thread.start()
@@ -127,6 +146,7 @@ class Service:
         self._stopping.set()
         self._supervisor.stopping()
         self._control.stop()
+        self._page.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         self._pipeline.close(seconds=_STOP_SECONDS)
         self._retention.close(seconds=1.0)
@@ -217,7 +237,7 @@ def serve(
         _stop_on_signals(stopping)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
-        held.enter_context(_instance_lock(settings.state_dir))
+        held.enter_context(instance_lock(settings.state_dir))
         model = load_serving_model(settings)
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
@@ -254,7 +274,8 @@ def _allow_descriptors(max_images: int) -> None:
 
 
 @contextmanager
-def _instance_lock(state_dir: Path) -> Iterator[None]:
+def instance_lock(state_dir: Path) -> Iterator[None]:
+    """Be the only Millwatch on a state folder. Raises AlreadyRunningError."""
     lock = FileLock(state_dir / _LOCK)
     try:
         lock.acquire(timeout=0)

@@ -167,6 +167,7 @@ class Station:
             "intake": {"quiet_seconds": 0.2, "give_up_seconds": 1.0, "rescan_seconds": 0.5},
             "review": {"folder": str(self.review)},
             "model": {"folder": str(self.model), "runtime": "torch"},
+            "web": {"enabled": False},  # stations run side by side, and have one port
         }
         for name, keys in self.tables.items():
             tables.setdefault(name, {}).update(keys)

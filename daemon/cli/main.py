@@ -7,6 +7,7 @@ import typer
 
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from daemon.cli import (
+    accounts,
     crossvalidating,
     demo,
     exporting,
@@ -39,6 +40,7 @@ for module in (
     exporting,
     modelling,
     reporting,
+    accounts,
     demo,
 ):
     module.register(app)

@@ -82,3 +82,20 @@ def _rate(
         unreadable=unreadable,
         defect_rate=defects / inspected if inspected else None,
     )
+
+
+def defects_by_class(
+    database: Database, *, since: str, camera: str | None = None
+) -> list[tuple[str, int]]:
+    """How many images of each class had the verdict `defect`. Arguments and errors as of `rates`."""
+    condition = "" if camera is None else "AND camera = :camera"
+    query = text(
+        f"""
+        SELECT predicted_class, sum(images) FROM tally
+        WHERE verdict = 'defect' AND hour >= :since {condition}
+        GROUP BY predicted_class HAVING sum(images) > 0
+        """  # noqa: S608 -- only the closed choice above is put in
+    )
+    values = {"since": since} | ({} if camera is None else {"camera": camera})
+    with database.reading() as connection:
+        return [(name, int(images)) for name, images in connection.execute(query, values)]

@@ -119,3 +119,34 @@ model: Final = Table(
     Column("metrics", Text, nullable=False),
     Column("reason", Text),
 )
+
+web_user: Final = Table(
+    "web_user",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("role", Text, nullable=False),
+    Column("password_hash", Text, nullable=False),
+    Column("added_at", Text, nullable=False),
+)
+
+web_session: Final = Table(
+    "web_session",
+    metadata,
+    # Not the token: who reads the database could come in with it.
+    Column("token_sha256", Text, primary_key=True),
+    Column("user_name", Text, ForeignKey("web_user.name"), nullable=False),
+    Column("begun_at", Text, nullable=False),
+    Column("ends_at", Text, nullable=False),
+)
+
+audit: Final = Table(
+    "audit",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("at", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("deed", Text, nullable=False),
+    Column("what", Text, nullable=False),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,114 @@
+"""The application: what is asked for where, and how a refusal is told."""
+
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from daemon.control import RefusedError
+from daemon.store.database import StoreError
+from daemon.web import api, pages, sessions, uploading
+from daemon.web.access import MayNotError, NotLoggedInError
+from daemon.web.desk import Desk
+from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
+from daemon.web.guarding import Guard
+from daemon.web.pictures import NoPictureError, Pictures
+from daemon.web.rendering import Renderer
+from daemon.web.uploads import TooLargeError
+
+log = structlog.get_logger(__name__)
+
+_STATUS: Final[dict[type[Exception], HTTPStatus]] = {
+    MayNotError: HTTPStatus.FORBIDDEN,
+    NoPictureError: HTTPStatus.NOT_FOUND,
+    RefusedError: HTTPStatus.CONFLICT,
+    StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
+    TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+}
+
+
+def create_app(desk: Desk) -> Guard:
+    """The page and the API, as one ASGI application."""
+    app = FastAPI(
+        title="Millwatch",
+        summary="Judges images beside a steel line; people look, label and promote models.",
+        version="1",
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # they load from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.desk = desk
+    app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
+    app.state.pictures = Pictures(desk)
+    app.state.renderer = Renderer(desk)
+    for module in (api, uploading, sessions, pages):
+        app.include_router(module.router)
+    for kind, status in _STATUS.items():
+        app.add_exception_handler(kind, _tell(status))
+    app.add_exception_handler(NotLoggedInError, _not_logged_in)
+    app.add_exception_handler(TooManyAttemptsError, _too_many)
+    app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(Exception, _failed)
+    return Guard(app, desk.settings.web)
+
+
+def _answer(
+    request: Request, status: int, detail: str, headers: dict[str, str] | None = None
+) -> Response:
+    """JSON for programs, a page for people."""
+    if request.url.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+        return JSONResponse({"detail": detail}, status, headers)
+    renderer: Renderer = request.app.state.renderer
+    return renderer.refusal(status, detail, headers)
+
+
+Handler = Callable[[Request, Exception], Awaitable[Response]]
+
+
+def _tell(status: HTTPStatus) -> Handler:
+    async def handle(request: Request, error: Exception) -> Response:
+        return _answer(request, status, str(error))
+
+    return handle
+
+
+async def _not_logged_in(request: Request, _: Exception) -> Response:
+    if request.url.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+        return JSONResponse({"detail": "log in first"}, HTTPStatus.UNAUTHORIZED)
+    return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+
+
+async def _too_many(request: Request, error: Exception) -> Response:
+    seconds = error.seconds if isinstance(error, TooManyAttemptsError) else 1
+    return _answer(request, HTTPStatus.TOO_MANY_REQUESTS, str(error), {"retry-after": str(seconds)})
+
+
+async def _not_understood(request: Request, error: Exception) -> Response:
+    # Without what was sent: it may be a password, or text that no JSON can hold.
+    found = error.errors() if isinstance(error, RequestValidationError) else []
+    told = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found]
+    text = "; ".join(told).encode("utf-8", "backslashreplace").decode()
+    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, text or "not understood")
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    headers = dict(error.headers or {})
+    return _answer(request, error.status_code, str(error.detail), headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("request failed", path=request.url.path, error=repr(error), exc_info=error)
+    return _answer(
+        request,
+        HTTPStatus.INTERNAL_SERVER_ERROR,
+        "this failed in a way that nobody foresaw; the log says more",
+    )

@@ -1,0 +1,37 @@
+"""What the page and its API work with: composed once, by the service."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from config.settings import Settings
+from daemon.control import Handlers
+from daemon.health import Health
+from daemon.store.database import Database
+from models.registry import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desk:
+    """The collaborators of the page.
+
+    Attributes:
+        model: the model that serves at the moment.
+        status: what `millwatch status` tells.
+        commands: what commands reach by the control socket, by name: the page does it the same way.
+    """
+
+    settings: Settings
+    database: Database
+    health: Health
+    clock: Callable[[], datetime]
+    model: Callable[[], Model]
+    status: Callable[[], dict[str, Any]]
+    commands: Handlers
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The plant's own time zone."""
+        return ZoneInfo(self.settings.time_zone)

@@ -1,0 +1,50 @@
+"""The JSON that the API speaks."""
+
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from daemon.store.viewing import Viewed
+from daemon.web.words import why
+
+
+class Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Trouble(Document):
+    """Why a request was not done."""
+
+    detail: str
+
+
+class Inspection(Document):
+    """One image and what was found; as the view `inspections`, and why in words."""
+
+    id: int
+    camera: str
+    filename: str = Field(description=r"As delivered; bytes that are not UTF-8 as \xNN.")
+    sha256: str
+    captured_at: str
+    recorded_at: str
+    verdict: str = Field(description="pass, defect, unsure or unreadable.")
+    reason: str
+    why: str = Field(description="The reason in a sentence.")
+    predicted_class: str | None
+    confidence: float | None
+    novelty: float | None
+    model_version: str | None
+    notes: str | None
+
+    @classmethod
+    def of(cls, viewed: Viewed) -> Self:
+        return cls(
+            why=why(viewed.verdict, viewed.reason, viewed.predicted_class, viewed.confidence),
+            **{name: getattr(viewed, name) for name in cls.model_fields if name != "why"},
+        )
+
+
+class Waiting(Document):
+    """An upload that is not judged yet."""
+
+    location: str = Field(description="Where to ask for it.")

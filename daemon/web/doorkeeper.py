@@ -1,0 +1,179 @@
+"""Who comes in: logins, sessions, and programs that bring their password along."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+
+from config.settings import Web
+from daemon.store import users
+from daemon.store.audit import Deed, record_deed
+from daemon.store.database import Database
+from daemon.store.users import User
+from daemon.users import LONGEST_PASSWORD, Role, is_password
+from daemon.web.attempts import Attempts
+
+log = structlog.get_logger(__name__)
+
+OPEN_NAME: Final = "this computer"
+"""Who labels where everybody at this computer may."""
+_REMEMBER_SECONDS: Final = 60.0
+_MOST_REMEMBERED: Final = 100
+
+
+class TooManyAttemptsError(Exception):
+    """Logins with this name, or from this address, failed too often."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = int(seconds) + 1
+        minutes = -(-self.seconds // 60)
+        super().__init__(f"too many logins have failed; try again in {minutes} min")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visitor:
+    """Somebody who is let in.
+
+    Attributes:
+        token: what a browser must send with whatever changes something; None for a program that
+            sends its password each time.
+    """
+
+    name: str
+    role: Role
+    address: str
+    token: str | None
+
+
+class Doorkeeper:
+    """Safe between threads."""
+
+    def __init__(self, web: Web, database: Database, clock: Callable[[], datetime]) -> None:
+        self._web = web
+        self._database = database
+        self._clock = clock
+        self._attempts = Attempts()
+        # One at a time: each takes 64 MiB and four threads, which the line may need.
+        self._verifying = threading.Lock()
+        self._secret = secrets.token_bytes(32)
+        self._remembered: dict[bytes, float] = {}
+
+    def login(self, name: str, password: str, address: str) -> str | None:
+        """The token of a new session; None when name and password do not fit.
+
+        Raises:
+            TooManyAttemptsError, StoreError
+        """
+        user = self._verified(name, password, address)
+        if user is None:
+            return None
+        token = secrets.token_urlsafe(32)
+        now = self._clock()
+        ends = now + timedelta(hours=self._web.session_hours)
+        deed = Deed(who=user.name, address=address, deed="login")
+        users.begin_session(self._database, _digest(token), deed, now=now, ends=ends)
+        return token
+
+    def visitor(self, token: str | None, address: str) -> Visitor | None:
+        """Who holds this session; anybody, where the page is open. Raises StoreError."""
+        if self._web.open_on_loopback:
+            return Visitor(
+                name=OPEN_NAME,
+                role=Role.ADMINISTER,
+                address=address,
+                token=self._token_of(OPEN_NAME),
+            )
+        if not token:
+            return None
+        user = users.session_user(self._database, _digest(token), self._clock())
+        return None if user is None else _visitor(user, address, self._token_of(token))
+
+    def program(self, authorization: str, address: str) -> Visitor | None:
+        """Who sends this `Authorization: Basic` header.
+
+        Raises:
+            TooManyAttemptsError, StoreError
+        """
+        name, password = _basic(authorization)
+        user = users.find_user(self._database, _known_name(name))
+        proof = self._proof(user, password)
+        if self._remembered.get(proof, 0.0) < time.monotonic():
+            user = self._verified(name, password, address)
+            self._remember(proof if user else b"")
+        return None if user is None else _visitor(user, address, None)
+
+    def logout(self, token: str, visitor: Visitor) -> None:
+        """Raises StoreError: the session goes on."""
+        deed = Deed(who=visitor.name, address=visitor.address, deed="logout")
+        users.end_session(self._database, _digest(token), deed, self._clock())
+
+    def _verified(self, name: str, password: str, address: str) -> User | None:
+        name = _known_name(name)
+        keys = (f"user {name}", f"address {address}")
+        wait = self._attempts.wait_seconds(keys, now=time.monotonic())
+        if wait > 0:
+            raise TooManyAttemptsError(wait)
+        user = users.find_user(self._database, name)
+        with self._verifying:
+            right = len(password) <= LONGEST_PASSWORD and is_password(user, password)
+        if right:
+            self._attempts.succeeded(keys[:1])
+            return user
+        self._attempts.failed(keys, now=time.monotonic())
+        log.warning("login refused", name=name, address=address)
+        deed = Deed(who=name, address=address, deed="login refused")
+        record_deed(self._database, deed, self._clock())
+        return None
+
+    def _token_of(self, holder: str) -> str:
+        """Bound to the session, and to this process: no page of another origin can know it."""
+        return hmac.new(self._secret, holder.encode(), hashlib.sha256).hexdigest()
+
+    def _proof(self, user: User | None, password: str) -> bytes:
+        stored = user.password_hash if user else ""
+        text = f"{stored}\0{password}".encode("utf-8", "backslashreplace")
+        return hmac.digest(self._secret, text, "sha256")
+
+    def _remember(self, proof: bytes) -> None:
+        """For a minute: a camera that pushes cannot pay argon2 for each image."""
+        if not proof:
+            return
+        now = time.monotonic()
+        if len(self._remembered) >= _MOST_REMEMBERED:
+            self._remembered = {key: end for key, end in self._remembered.items() if end > now}
+        self._remembered[proof] = now + _REMEMBER_SECONDS
+
+
+def _visitor(user: User, address: str, token: str | None) -> Visitor:
+    return Visitor(name=user.name, role=Role(user.role), address=address, token=token)
+
+
+def _known_name(name: str) -> str:
+    """As names are kept; what no name can be becomes text that the database can hold."""
+    text = name.strip().casefold()[:100]
+    return text.encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def _basic(authorization: str) -> tuple[str, str]:
+    scheme, _, credentials = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        text = base64.b64decode(credentials, validate=True).decode()
+    except (binascii.Error, ValueError):
+        return "", ""
+    name, _, password = text.partition(":")
+    return name, password
+
+
+def _digest(token: str) -> str:
+    return hashlib.sha256(token.encode("utf-8", "backslashreplace")).hexdigest()

@@ -1,0 +1,64 @@
+"""The pages. Those that are live have a part `/now` that the script fetches again and again."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from starlette.exceptions import HTTPException
+from starlette.responses import RedirectResponse, Response
+
+from daemon.store import audit
+from daemon.web.access import Administering, Looking, TheDesk, TheRenderer
+from daemon.web.api import LARGEST_ID, ImageId, existing
+from daemon.web.documents import Inspection
+from daemon.web.figures import line_figures
+
+router = APIRouter(include_in_schema=False)
+
+_AUDIT_ROWS = 200
+
+
+@router.get("/")
+def home() -> Response:
+    return RedirectResponse("/line", 303)
+
+
+@router.get("/static/{edition}/{name}")
+def static(renderer: TheRenderer, edition: str, name: str) -> Response:
+    """By a name that we know: no file is opened."""
+    found = renderer.static(name)
+    if found is None or edition != renderer.edition:
+        raise HTTPException(404, "there is no such file")
+    return found
+
+
+@router.get("/line")
+def line(
+    renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
+) -> Response:
+    return renderer.page("line", visitor, {"line": line_figures(desk, camera)})
+
+
+@router.get("/line/now")
+def line_now(
+    renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
+) -> Response:
+    return renderer.page("line_now", visitor, {"line": line_figures(desk, camera)})
+
+
+@router.get("/images/{image_id}")
+def image(renderer: TheRenderer, desk: TheDesk, visitor: Looking, image_id: ImageId) -> Response:
+    viewed = existing(desk, image_id)
+    values = {"viewed": viewed, "found": Inspection.of(viewed)}
+    return renderer.page("image", visitor, values)
+
+
+@router.get("/audit")
+def audit_trail(
+    renderer: TheRenderer,
+    desk: TheDesk,
+    visitor: Administering,
+    before: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
+) -> Response:
+    deeds = audit.deeds(desk.database, before=before, limit=_AUDIT_ROWS)
+    values = {"deeds": deeds, "more": len(deeds) == _AUDIT_ROWS}
+    return renderer.page("audit", visitor, values)

@@ -1,0 +1,171 @@
+"""The pictures that the page shows: by an image's id, as its bytes were when it was judged.
+
+No path of a request opens a file. What lies at the recorded path is shown only if it still is the
+image: the review folder is open to others, who may lay anything there.
+"""
+
+import hashlib
+import io
+import os
+import stat
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from daemon.store.viewing import Viewed
+from daemon.web.desk import Desk
+from models.heatmap import overlay
+from models.preprocessing import UnreadableError, decode
+from models.taxonomy import Verdict
+
+_LONGEST_SIDE: Final = 1600
+"""Of a heatmap, in pixels: a tablet shows no more."""
+_KEPT: Final = 64
+"""Thumbnails and heatmaps in memory: some 10 MB."""
+
+
+class NoPictureError(Exception):
+    """There is nothing to show; the message says why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    data: bytes
+    media_type: str
+
+
+class Pictures:
+    """Safe between threads."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._kept: OrderedDict[tuple[object, ...], Picture] = OrderedDict()
+        self._lock = threading.Lock()
+        # One at a time: a large picture takes 100 MB, and the processor is the line's.
+        self._decoding = threading.Lock()
+
+    def whole(self, viewed: Viewed) -> Picture:
+        """The image itself where browsers know its format, else as PNG.
+
+        Raises:
+            NoPictureError: when it is gone, altered, or no picture.
+        """
+        data = self._bytes_of(viewed)
+        media_type = _media_type(data)
+        if media_type is not None:
+            return Picture(data=data, media_type=media_type)
+        with self._decoding:
+            return _png(self._decode(data))
+
+    def thumbnail(self, viewed: Viewed, side: int) -> Picture:
+        """At most `side` pixels wide and high. Raises NoPictureError."""
+
+        def make() -> Picture:
+            data = self._bytes_of(viewed)
+            with self._decoding:
+                pixels, width, height = self._decode_small(data, side)
+            scale = side / max(width, height)
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+            return _jpeg(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+        return self._remembered(("thumbnail", viewed.id, side), make)
+
+    def heatmap(self, viewed: Viewed) -> Picture:
+        """Where the model that serves now sees its class. Raises NoPictureError."""
+        model = self._desk.model()
+
+        def make() -> Picture:
+            data = self._bytes_of(viewed)
+            with self._decoding:
+                seen = self._decode(data, size=model.input_size)
+                whole = Image.fromarray(self._decode(data))
+            whole.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
+            _, heat = model.explain(seen)
+            return _jpeg(Image.fromarray(overlay(np.asarray(whole), heat)))
+
+        return self._remembered(("heatmap", viewed.id, model.version), make)
+
+    def _remembered(self, key: tuple[object, ...], make: Callable[[], Picture]) -> Picture:
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        picture = make()
+        with self._lock:
+            self._kept[key] = picture
+            while len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return picture
+
+    def _bytes_of(self, viewed: Viewed) -> bytes:
+        if viewed.verdict == Verdict.UNREADABLE.value:
+            raise NoPictureError("it is not a whole picture; the file lies in quarantine")
+        if viewed.path is None:
+            raise NoPictureError("the image was deleted, as the policy says")
+        try:
+            data = _read_regular(viewed.path, self._desk.settings.intake.max_bytes)
+        except OSError as error:
+            raise NoPictureError(
+                f"the file is missing from where it was put ({error.strerror})"
+            ) from error
+        if hashlib.sha256(data).hexdigest() != viewed.sha256:
+            raise NoPictureError("the file is no longer the one that was judged")
+        return data
+
+    def _decode(self, data: bytes, size: int | None = None) -> NDArray[np.uint8]:
+        intake = self._desk.settings.intake
+        try:
+            return decode(
+                data, size=size, max_pixels=intake.max_pixels, allow_zero_tail=True
+            ).pixels
+        except UnreadableError as error:
+            raise NoPictureError(f"the picture cannot be shown: {error.detail}") from error
+
+    def _decode_small(self, data: bytes, side: int) -> tuple[NDArray[np.uint8], int, int]:
+        """Pixels squeezed to a square, with the width and height of the whole picture."""
+        intake = self._desk.settings.intake
+        try:
+            seen = decode(data, size=side, max_pixels=intake.max_pixels, allow_zero_tail=True)
+        except UnreadableError as error:
+            raise NoPictureError(f"the picture cannot be shown: {error.detail}") from error
+        return seen.pixels, seen.width, seen.height
+
+
+def _read_regular(path: Path, most: int) -> bytes:
+    """Raises OSError. Never follows a link, nor waits for a pipe."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
+            raise OSError(0, "it is no ordinary file")
+        return file.read(most)
+
+
+def _media_type(data: bytes) -> str | None:
+    """What browsers show as it is."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+def _png(pixels: NDArray[np.uint8]) -> Picture:
+    made = io.BytesIO()
+    Image.fromarray(pixels).save(made, "PNG", compress_level=1)
+    return Picture(data=made.getvalue(), media_type="image/png")
+
+
+def _jpeg(image: Image.Image) -> Picture:
+    made = io.BytesIO()
+    image.save(made, "JPEG", quality=88)
+    return Picture(data=made.getvalue(), media_type="image/jpeg")

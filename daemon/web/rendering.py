@@ -1,0 +1,75 @@
+"""Pages from templates, with the styles and the script that they name. All of it is in memory."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.resources import files
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from config.text import as_one_line
+from daemon.web.desk import Desk
+from daemon.web.doorkeeper import Visitor
+from daemon.web.words import class_in_words, percent
+
+_TYPES: Final = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+
+
+class Renderer:
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._static = {
+            each.name: each.read_bytes()
+            for each in (files("daemon.web") / "static").iterdir()
+            if each.name.rpartition(".")[2] in _TYPES
+        }
+        # In the address, so that a browser keeps a file for good and never one of another version.
+        contents = b"".join(self._static[name] for name in sorted(self._static))
+        self.edition = hashlib.sha256(contents).hexdigest()[:12]
+        self._templates = Environment(
+            loader=PackageLoader("daemon.web"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._templates.globals["static"] = lambda name: f"/static/{self.edition}/{name}"
+        self._templates.filters |= {
+            "one_line": lambda value: as_one_line(str(value)),
+            "class_in_words": class_in_words,
+            "percent": percent,
+            "local": self._local,
+            "grouped": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+        }
+
+    def page(
+        self, name: str, visitor: Visitor | None, values: Mapping[str, Any] | None = None
+    ) -> HTMLResponse:
+        """A whole page, or a part that the script puts into one."""
+        template = self._templates.get_template(f"{name}.html.j2")
+        return HTMLResponse(template.render(visitor=visitor, page=name, **(values or {})))
+
+    def refusal(self, status: int, detail: str, headers: dict[str, str] | None) -> HTMLResponse:
+        template = self._templates.get_template("refusal.html.j2")
+        html = template.render(visitor=None, page="refusal", status=status, detail=detail)
+        return HTMLResponse(html, status, headers)
+
+    def static(self, name: str) -> Response | None:
+        """A file of ours, by its name among them."""
+        data = self._static.get(name)
+        if data is None:
+            return None
+        headers = {"cache-control": "public, max-age=31536000, immutable"}
+        return Response(data, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
+
+    def _local(self, moment: str | None) -> str:
+        """A time of the database in the plant's own zone."""
+        if not moment:
+            return ""
+        return f"{datetime.fromisoformat(moment).astimezone(self._desk.zone):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,95 @@
+// What every page shares: asking the server, telling what came of it, parts that stay up to date.
+
+const token = document.querySelector('meta[name="millwatch-token"]')?.content ?? "";
+const notice = document.getElementById("notice");
+let silence = 0;
+
+/** Tell something for a few seconds; a screen reader reads it out. */
+export function tell(text, bad = false) {
+  clearTimeout(silence);
+  notice.className = bad ? "bad" : "";
+  notice.textContent = text;
+  silence = setTimeout(() => { notice.textContent = ""; }, bad ? 8000 : 3500);
+}
+
+/** The JSON that the server answers with. Throws an Error with its words, and `status`. */
+export async function ask(address, method = "GET", document_ = undefined) {
+  let answer;
+  try {
+    answer = await fetch(address, {
+      method,
+      headers: { "x-millwatch-token": token, ...(document_ && { "content-type": "application/json" }) },
+      body: document_ && JSON.stringify(document_),
+    });
+  } catch {
+    throw Object.assign(new Error("Millwatch does not answer; is it running?"), { status: 0 });
+  }
+  if (answer.status === 401) { location.assign("/login"); }
+  const known = answer.headers.get("content-type")?.startsWith("application/json");
+  const told = known ? await answer.json() : {};
+  if (!answer.ok) {
+    throw Object.assign(new Error(told.detail ?? `It failed (${answer.status}).`), { status: answer.status });
+  }
+  return told;
+}
+
+document.getElementById("logout")?.addEventListener("click", async () => {
+  await ask("/logout", "POST").catch((error) => tell(error.message, true));
+  location.assign("/login");
+});
+
+for (const select of document.querySelectorAll("[data-submit]")) {
+  select.addEventListener("change", () => select.form.requestSubmit());
+}
+
+// The server renders a live part as it renders the page; only what changed is put in its place.
+for (const live of document.querySelectorAll("[data-live]")) {
+  let before = "";
+  const renew = async () => {
+    if (document.hidden) return;
+    const answer = await fetch(live.dataset.live).catch(() => null);
+    if (answer?.redirected) { location.assign("/login"); return; }
+    if (!answer?.ok) { tell("Millwatch does not answer; what is shown may be old.", true); return; }
+    const html = await answer.text();
+    const busy = live.contains(document.activeElement) && document.activeElement !== document.body;
+    if (html !== before && !busy) { live.innerHTML = html; before = html; }
+  };
+  setInterval(renew, 1000 * Number(live.dataset.every));
+}
+
+// A button with data-post does that, once it was asked for with its own words.
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest("button[data-post]");
+  if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
+  button.disabled = true;
+  try {
+    await ask(button.dataset.post, "POST");
+    location.reload();
+  } catch (error) {
+    tell(error.message, true);
+    button.disabled = false;
+  }
+});
+
+/** Whether a key is meant for a field, or for the browser. */
+export function isTyping(event) {
+  return event.ctrlKey || event.metaKey || event.altKey
+    || event.target.closest("input, select, textarea, dialog") !== null;
+}
+
+/** Show a picture or its heatmap. */
+export function toggleHeatmap(image, button) {
+  const on = button.getAttribute("aria-pressed") !== "true";
+  image.dataset.picture ??= image.getAttribute("src");
+  image.src = on ? image.dataset.heatmap : image.dataset.picture;
+  button.setAttribute("aria-pressed", String(on));
+}
+
+const shown = document.querySelector("img[data-heatmap]");
+const heat = document.getElementById("heat");
+if (shown && heat && document.body.classList.contains("image")) {
+  heat.addEventListener("click", () => toggleHeatmap(shown, heat));
+  document.addEventListener("keydown", (event) => {
+    if (!isTyping(event) && event.key.toLowerCase() === "h") toggleHeatmap(shown, heat);
+  });
+}
