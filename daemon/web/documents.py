@@ -1,9 +1,10 @@
 """The JSON that the API speaks."""
 
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from daemon.store.versions import ModelVersion
 from daemon.store.viewing import Viewed
 from daemon.web.words import why
 
@@ -48,3 +49,38 @@ class Waiting(Document):
     """An upload that is not judged yet."""
 
     location: str = Field(description="Where to ask for it.")
+
+
+class Done(Document):
+    """What was asked for is done."""
+
+
+class Progress(Document):
+    """How far a training has come.
+
+    Attributes:
+        of: what `done` counts up to.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    run: str
+    stage: str
+    done: float
+    of: float
+
+
+class ModelDocument(Document):
+    """One model; as the view `model_versions`."""
+
+    version: str
+    status: str = Field(description="candidate, current, retired, rejected or needs_a_person.")
+    created_at: str
+    promoted_at: str | None
+    trained_on: str
+    metrics: dict[str, Any]
+    reason: str | None
+
+    @classmethod
+    def of(cls, version: ModelVersion) -> Self:
+        return cls(**{name: getattr(version, name) for name in cls.model_fields})

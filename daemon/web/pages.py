@@ -11,6 +11,7 @@ from daemon.web.access import Administering, Looking, TheDesk, TheRenderer
 from daemon.web.api import LARGEST_ID, ImageId, existing
 from daemon.web.documents import Inspection
 from daemon.web.figures import line_figures
+from daemon.web.modelling import model_figures
 
 router = APIRouter(include_in_schema=False)
 
@@ -43,6 +44,16 @@ def line_now(
     renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
 ) -> Response:
     return renderer.page("line_now", visitor, {"line": line_figures(desk, camera)})
+
+
+@router.get("/model")
+def model(renderer: TheRenderer, desk: TheDesk, visitor: Looking) -> Response:
+    return renderer.page("model", visitor, {"figures": model_figures(desk)})
+
+
+@router.get("/model/now")
+def model_now(renderer: TheRenderer, desk: TheDesk, visitor: Looking) -> Response:
+    return renderer.page("model_now", visitor, {"figures": model_figures(desk)})
 
 
 @router.get("/images/{image_id}")

@@ -271,7 +271,7 @@ def test_no_other_page_may_frame_this_one_or_put_scripts_into_it(page: Page) -> 
         assert "unsafe" not in policy
         assert headers["x-frame-options"] == "DENY"
         assert headers["x-content-type-options"] == "nosniff"
-        assert headers["referrer-policy"] == "no-referrer"
+        assert headers["referrer-policy"] == "same-origin"
     html = browser.get("/line").text
     assert "<style" not in html
     assert "style=" not in html

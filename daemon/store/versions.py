@@ -1,0 +1,46 @@
+"""The models that there were and are, as the view `model_versions` tells them."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+
+from daemon.store.database import Database
+from daemon.store.schema import model
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelVersion:
+    """One model.
+
+    Attributes:
+        status: `candidate`, `current`, `retired`, `rejected` or `needs_a_person`.
+        reason: what the gate decided, and why.
+    """
+
+    version: str
+    status: str
+    created_at: str
+    promoted_at: str | None
+    trained_on: str
+    metrics: dict[str, Any]
+    reason: str | None
+
+
+def model_versions(database: Database) -> list[ModelVersion]:
+    """Latest made first. Raises StoreError."""
+    query = select(model).order_by(model.c.created_at.desc(), model.c.version.desc())
+    with database.reading() as connection:
+        return [
+            ModelVersion(
+                version=row.version,
+                status=row.status,
+                created_at=row.created_at,
+                promoted_at=row.promoted_at,
+                trained_on=row.trained_on,
+                metrics=json.loads(row.metrics),
+                reason=row.reason,
+            )
+            for row in connection.execute(query)
+        ]

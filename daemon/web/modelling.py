@@ -1,0 +1,105 @@
+"""Models: the versions there are, promotion, rollback, and how far a training has come."""
+
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter
+from fastapi import Path as InPath
+from pydantic import ValidationError
+from starlette.exceptions import HTTPException
+
+from daemon.store.audit import Deed, record_deed
+from daemon.store.versions import ModelVersion, model_versions
+from daemon.web.access import Administering, Looking, TheDesk
+from daemon.web.desk import Desk
+from daemon.web.documents import Done, ModelDocument, Progress, Trouble
+from daemon.web.doorkeeper import Visitor
+
+router = APIRouter(prefix="/api/models", tags=["models"], responses={409: {"model": Trouble}})
+
+PROMOTE: Final = "models promote"
+ROLLBACK: Final = "models rollback"
+_MOST_BYTES: Final = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFigures:
+    """What the model page shows.
+
+    Attributes:
+        progress: of a training that is going on.
+        may_promote: whether this version of Millwatch can.
+    """
+
+    status: dict[str, Any]
+    versions: list[ModelVersion]
+    progress: Progress | None
+    may_promote: bool
+    may_roll_back: bool
+
+
+def model_figures(desk: Desk) -> ModelFigures:
+    """Raises StoreError."""
+    versions = model_versions(desk.database)
+    return ModelFigures(
+        status=desk.status(),
+        versions=versions,
+        progress=_progress(desk.settings.state_dir / "runs"),
+        may_promote=PROMOTE in desk.commands,
+        may_roll_back=ROLLBACK in desk.commands
+        and any(each.status == "retired" for each in versions),
+    )
+
+
+@router.get("")
+def models(desk: TheDesk, _: Looking) -> list[ModelDocument]:
+    """Every model, latest made first, with what the gate decided."""
+    return [ModelDocument.of(each) for each in model_versions(desk.database)]
+
+
+@router.get("/progress")
+def progress(desk: TheDesk, _: Looking) -> Progress | None:
+    """How far the training has come that goes on now."""
+    return _progress(desk.settings.state_dir / "runs")
+
+
+@router.post("/{version}/promote")
+def promote(
+    desk: TheDesk, visitor: Administering, version: Annotated[str, InPath(max_length=200)]
+) -> Done:
+    """Let this model serve from the next batch on, whatever the gate said."""
+    if all(each.version != version for each in model_versions(desk.database)):
+        raise HTTPException(404, f"there is no model {version!r}")
+    return _command(desk, visitor, PROMOTE, version=version)
+
+
+@router.post("/rollback")
+def rollback(desk: TheDesk, visitor: Administering) -> Done:
+    """Let the model serve that did before this one."""
+    return _command(desk, visitor, ROLLBACK)
+
+
+def _command(desk: Desk, visitor: Visitor, name: str, **arguments: str) -> Done:
+    """As the command does it, and recorded under the visitor's name."""
+    if name not in desk.commands:
+        raise HTTPException(501, "this version cannot do that")
+    desk.commands[name]({**arguments, "by": visitor.name})
+    deed = name.removeprefix("models ")
+    what = arguments.get("version", "")
+    done = Deed(who=visitor.name, address=visitor.address, deed=deed, what=what)
+    record_deed(desk.database, done, desk.clock())
+    return Done()
+
+
+def _progress(runs: Path) -> Progress | None:
+    """Of the newest run, while it has neither a result nor failed."""
+    with suppress(OSError, ValueError, ValidationError):
+        newest = max(each for each in runs.iterdir() if not each.name.startswith("."))
+        if (newest / "evaluation.json").exists() or (newest / "failed.txt").exists():
+            return None
+        with (newest / "progress.json").open() as file:
+            return Progress(run=newest.name, **json.loads(file.read(_MOST_BYTES)))
+    return None
