@@ -190,6 +190,52 @@ def take_back_if_written(delivery: Delivery, target: Path | None, held: int | No
     return True
 
 
+def relocate(source: Path, target: Path, sha256: str) -> None:
+    """Move a file that is ours already, within one filesystem; doing it again changes nothing.
+
+    Raises:
+        GoneError: the file is at neither place.
+        ChangedError: it is there, with other bytes than were recorded.
+        TargetTakenError: another file lies at the target.
+        OSError: it cannot be moved now; trying again may help.
+    """
+    make_folder(target.parent)
+    if not _is_whole(target, sha256):
+        if os.path.lexists(target):
+            raise TargetTakenError(str(target))
+        if not os.path.lexists(source):
+            raise GoneError(str(source))
+        if not _is_whole(source, sha256):
+            raise ChangedError(str(source))
+        _rename_without_overwriting(source, target)
+        fsync_folder(target.parent)
+    if _is_whole(source, sha256) and not _is_one_name(source, target):
+        source.unlink()
+        fsync_folder(source.parent)
+
+
+def _is_one_name(first: Path, second: Path) -> bool:
+    """Whether to remove one is to lose the other: the same path, or written in other letters."""
+    status = second.lstat()
+    return first == second or (os.path.samestat(first.lstat(), status) and status.st_nlink == 1)
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    """Whether an ordinary file with this content lies there."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno == errno.ELOOP:  # a link
+            return False
+        raise
+    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return False
+        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable, where its filesystem can."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

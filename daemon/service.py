@@ -28,6 +28,7 @@ from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.retention import Retention
+from daemon.review.labelling import Labeller
 from daemon.serving import load_serving_model
 from daemon.store import images
 from daemon.store.database import Database, StoreError
@@ -96,6 +97,7 @@ class Service:
         self._supervisor = Supervisor(os.environ)
         self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
+        self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
         commands: Handlers = {
             "status": lambda _: self.status(),
             **Users(database, clock).commands(),
@@ -108,6 +110,7 @@ class Service:
                 health=self._health,
                 clock=clock,
                 model=lambda: self._model,
+                labeller=self._labeller,
                 status=self.status,
                 commands=commands,
             )
@@ -159,6 +162,7 @@ class Service:
         """Do some work, or wait a little for some."""
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
+        self._labeller.finish_if_due()
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause():
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from config.settings import Camera, Intake, Settings, Web
 from daemon.health import Health
+from daemon.review.labelling import Labeller
 from daemon.routing import Folders
 from daemon.serving import load_serving_model
 from daemon.store import images
@@ -44,10 +45,15 @@ class Page:
     commands: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        health = Health()
+        self.labeller = Labeller(
+            self.settings, database=self.database, health=health, clock=lambda: self.now
+        )
         self.desk = Desk(
             settings=self.settings,
             database=self.database,
-            health=Health(),
+            health=health,
+            labeller=self.labeller,
             clock=lambda: self.now,
             model=lambda: self.model,
             status=self.status,

@@ -16,10 +16,11 @@ from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.schema import PENDING, STILL_THERE, image, tally
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
-from models.taxonomy import Verdict
+from models.taxonomy import Reason, Verdict
 
 _CHUNK: Final = 200
 _MAY_COME_BACK: Final = {Progress.GONE.value, Progress.UNSEEN.value}
+_REVIEWED: Final = {Verdict.DEFECT.value, Verdict.UNSURE.value}
 _IDENTITY: Final = ("camera", "filename", "inode", "size", "mtime_ns")
 # One delivery at a time: of a list, `(camera, ...) IN (...)`, SQLite reads the whole table.
 _FIND: Final = select(image.c.id, image.c.progress, image.c.sha256, image.c.path).where(
@@ -281,7 +282,18 @@ def _row(finding: Finding, now: datetime) -> dict[str, Any]:
         "action": Action.LEAVE.value,
         "progress": Progress.LEFT.value,
         "path": to_text(delivery.path),
+        "instructive": instructive(finding.verdict, finding.reason, finding.confidence),
     }
+
+
+def instructive(verdict: str, reason: str, confidence: float | None) -> float | None:
+    """How much a person's label would teach the network, from 0 (sure) to 2 (never seen the like).
+
+    None for what nobody is to look at.
+    """
+    if verdict not in _REVIEWED or confidence is None:
+        return None
+    return (2.0 if reason == Reason.UNKNOWN.value else 1.0) - confidence
 
 
 def _notes(finding: Finding) -> str | None:

@@ -23,6 +23,8 @@ metadata: Final = MetaData()
 STILL_THERE: Final = text("progress IN ('pending', 'left', 'gone', 'unseen')")
 PENDING: Final = text("progress = 'pending'")
 IN_FORCE: Final = text("undone_at IS NULL")
+WAITING: Final = text("instructive IS NOT NULL")
+ON_ITS_WAY: Final = text("moving_to IS NOT NULL")
 KEPT: Final = text("progress IN ('moved', 'unseen') AND verdict IN ('pass', 'unreadable')")
 """Files in archive and quarantine, which may be deleted in time."""
 ENDED: Final = text("progress IN ('left', 'deleted', 'gone')")
@@ -55,6 +57,8 @@ image: Final = Table(
     Column("progress", Text, nullable=False),
     Column("target", Text),
     Column("path", Text),
+    # How much a label of it would teach; NULL once it has one, and for what nobody is to look at.
+    Column("instructive", Float),
     sqlite_autoincrement=True,  # an id stands in file names: it is never given twice
 )
 # Once a file has left the drop folder its inode may be used again, by a file with the same name,
@@ -77,6 +81,14 @@ Index("image_captured_at", image.c.captured_at)
 Index("image_kept", image.c.verdict, image.c.id, sqlite_where=KEPT, postgresql_where=KEPT)
 Index("image_ended", image.c.id, sqlite_where=ENDED, postgresql_where=ENDED)
 
+Index(
+    "image_waiting",
+    image.c.instructive,
+    image.c.id,
+    sqlite_where=WAITING,
+    postgresql_where=WAITING,
+)
+
 tally: Final = Table(
     "tally",
     metadata,
@@ -97,6 +109,8 @@ label: Final = Table(
     Column("labelled_by", Text, nullable=False),
     Column("labelled_at", Text, nullable=False),
     Column("undone_at", Text),
+    # Where the image's file is on its way to; NULL once it is there.
+    Column("moving_to", Text),
     sqlite_autoincrement=True,
 )
 Index(
@@ -106,6 +120,7 @@ Index(
     sqlite_where=IN_FORCE,
     postgresql_where=IN_FORCE,
 )
+Index("label_on_its_way", label.c.id, sqlite_where=ON_ITS_WAY, postgresql_where=ON_ITS_WAY)
 Index("label_image", label.c.image_id)  # else to delete an image reads every label
 
 model: Final = Table(

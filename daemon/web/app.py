@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.control import RefusedError
 from daemon.store.database import StoreError
-from daemon.web import api, modelling, pages, sessions, uploading
+from daemon.web import api, labelling, modelling, pages, sessions, uploading
 from daemon.web.access import MayNotError, NotLoggedInError
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
@@ -47,7 +47,7 @@ def create_app(desk: Desk) -> Guard:
     app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
     app.state.pictures = Pictures(desk)
     app.state.renderer = Renderer(desk)
-    for module in (api, uploading, modelling, sessions, pages):
+    for module in (api, uploading, labelling, modelling, sessions, pages):
         app.include_router(module.router)
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _tell(status))

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from config.settings import Settings
 from daemon.control import Handlers
 from daemon.health import Health
+from daemon.review.labelling import Labeller
 from daemon.store.database import Database
 from models.registry import Model
 
@@ -28,6 +29,7 @@ class Desk:
     health: Health
     clock: Callable[[], datetime]
     model: Callable[[], Model]
+    labeller: Labeller
     status: Callable[[], dict[str, Any]]
     commands: Handlers
 

@@ -4,6 +4,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from daemon.store.labels import PastLabel
 from daemon.store.versions import ModelVersion
 from daemon.store.viewing import Viewed
 from daemon.web.words import why
@@ -84,3 +85,82 @@ class ModelDocument(Document):
     @classmethod
     def of(cls, version: ModelVersion) -> Self:
         return cls(**{name: getattr(version, name) for name in cls.model_fields})
+
+
+class InReview(Inspection):
+    """An image that waits for a label."""
+
+    seen: int = Field(description="Send it with the label: 0, or the id of the label in force.")
+    missing: bool = Field(description="Whether its file is no longer where it was put.")
+    captured_local: str = Field(description="captured_at in the plant's time zone.")
+
+
+class Queue(Document):
+    """A part of what waits for a label, most instructive first."""
+
+    waiting: int = Field(description="How many there are in all.")
+    images: list[InReview]
+    next: str | None = Field(description="Send it as `after` to go on.")
+
+
+class Classes(Document):
+    classes: list[str]
+
+
+class NewLabel(Document):
+    """A person's decision."""
+
+    label: str = Field(max_length=64)
+    seen: int = Field(ge=0, lt=1 << 63, description="The label in force that the person saw.")
+
+
+class Undo(Document):
+    seen: int = Field(ge=0, lt=1 << 63, description="The label to take back.")
+
+
+class SeenImage(Document):
+    id: int = Field(ge=1, lt=1 << 63)
+    seen: int = Field(ge=0, lt=1 << 63)
+
+
+class ManyLabels(Document):
+    """One decision for several images."""
+
+    label: str = Field(max_length=64)
+    images: list[SeenImage] = Field(max_length=500)
+
+
+class Given(Document):
+    id: int
+    label_id: int = Field(description="The new label: send it as `seen` to change or undo it.")
+
+
+class Refused(Document):
+    id: int
+    detail: str
+
+
+class ManyGiven(Document):
+    """Each of several images has its own end: some may have changed meanwhile."""
+
+    done: list[Given]
+    refused: list[Refused]
+
+
+class Label(Document):
+    """A label that an image has or had."""
+
+    label_id: int
+    label: str
+    labelled_by: str
+    labelled_at: str
+    undone_at: str | None
+
+    @classmethod
+    def of(cls, past: PastLabel) -> Self:
+        return cls(**{name: getattr(past, name) for name in cls.model_fields})
+
+
+class Labels(Document):
+    in_force: Label | None
+    history: list[Label]

@@ -6,12 +6,14 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from daemon.store import audit
+from daemon.store import audit, labels, rates
+from daemon.users import Role
 from daemon.web.access import Administering, Looking, TheDesk, TheRenderer
 from daemon.web.api import LARGEST_ID, ImageId, existing
 from daemon.web.documents import Inspection
 from daemon.web.figures import line_figures
 from daemon.web.modelling import model_figures
+from models.taxonomy import UNKNOWN, Reason
 
 router = APIRouter(include_in_schema=False)
 
@@ -20,7 +22,7 @@ _AUDIT_ROWS = 200
 
 @router.get("/")
 def home() -> Response:
-    return RedirectResponse("/line", 303)
+    return RedirectResponse("/queue", 303)
 
 
 @router.get("/static/{edition}/{name}")
@@ -30,6 +32,29 @@ def static(renderer: TheRenderer, edition: str, name: str) -> Response:
     if found is None or edition != renderer.edition:
         raise HTTPException(404, "there is no such file")
     return found
+
+
+@router.get("/queue")
+def queue(
+    renderer: TheRenderer,
+    desk: TheDesk,
+    visitor: Looking,
+    camera: str | None = None,
+    class_name: Annotated[str | None, Query(alias="class")] = None,
+    day: str | None = None,
+    reason: str | None = None,
+) -> Response:
+    cameras = {each.name for each in desk.settings.cameras}
+    values = {
+        "filters": (
+            ("camera", "Camera", sorted(cameras | {*rates.recorded_cameras(desk.database)})),
+            ("class", "Class", (*desk.model().metadata.classes, UNKNOWN)),
+            ("reason", "Reason", [each.value for each in Reason]),
+        ),
+        "chosen": {"camera": camera, "class": class_name, "day": day, "reason": reason},
+        "may_label": visitor.role.may(Role.LABEL),
+    }
+    return renderer.page("queue", visitor, values)
 
 
 @router.get("/line")
@@ -59,7 +84,11 @@ def model_now(renderer: TheRenderer, desk: TheDesk, visitor: Looking) -> Respons
 @router.get("/images/{image_id}")
 def image(renderer: TheRenderer, desk: TheDesk, visitor: Looking, image_id: ImageId) -> Response:
     viewed = existing(desk, image_id)
-    values = {"viewed": viewed, "found": Inspection.of(viewed)}
+    values = {
+        "viewed": viewed,
+        "found": Inspection.of(viewed),
+        "labels": labels.history(desk.database, image_id),
+    }
     return renderer.page("image", visitor, values)
 
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from config.text import as_one_line
+from daemon.names import to_text
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Visitor
 from daemon.web.words import class_in_words, percent
@@ -23,7 +25,6 @@ _TYPES: Final = {
 
 class Renderer:
     def __init__(self, desk: Desk) -> None:
-        self._desk = desk
         self._static = {
             each.name: each.read_bytes()
             for each in (files("daemon.web") / "static").iterdir()
@@ -42,9 +43,10 @@ class Renderer:
         self._templates.globals["static"] = lambda name: f"/static/{self.edition}/{name}"
         self._templates.filters |= {
             "one_line": lambda value: as_one_line(str(value)),
+            "file_name": to_text,
             "class_in_words": class_in_words,
             "percent": percent,
-            "local": self._local,
+            "local": lambda moment: local_time(moment, desk.zone),
             "grouped": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
         }
 
@@ -68,8 +70,9 @@ class Renderer:
         headers = {"cache-control": "public, max-age=31536000, immutable"}
         return Response(data, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
-    def _local(self, moment: str | None) -> str:
-        """A time of the database in the plant's own zone."""
-        if not moment:
-            return ""
-        return f"{datetime.fromisoformat(moment).astimezone(self._desk.zone):%Y-%m-%d %H:%M:%S}"
+
+def local_time(moment: str | None, zone: ZoneInfo) -> str:
+    """A time of the database in the plant's own zone."""
+    if not moment:
+        return ""
+    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M:%S}"

@@ -24,7 +24,7 @@ router = APIRouter(include_in_schema=False)
 @router.get("/login")
 def show_login(request: Request, desk: TheDesk, renderer: TheRenderer) -> Response:
     if find_visitor(request) is not None:
-        return RedirectResponse("/line", 303)
+        return RedirectResponse("/queue", 303)
     return _form(renderer, desk, "")
 
 
@@ -43,7 +43,7 @@ def login(
         answer = _form(renderer, desk, "The name or the password is wrong.")
         answer.status_code = 401
         return answer
-    answer = RedirectResponse("/line", 303)
+    answer = RedirectResponse("/queue", 303)
     web = desk.settings.web
     answer.set_cookie(
         cookie_name(desk),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Station
+from builders import Station, wait_until
 
 Serve = Callable[..., AbstractContextManager[Station]]
 
@@ -56,7 +56,7 @@ def test_a_heatmap_comes_and_goes_by_a_key(visit: Callable[..., Any]) -> None:
     plain = picture.get_attribute("src")
     watched.page.keyboard.press("h")
     assert str(picture.get_attribute("src")).endswith("/heatmap")
-    watched.page.wait_for_function("document.querySelector('.picture img').naturalWidth > 0")
+    wait_until(lambda: picture.evaluate("picture => picture.complete && picture.naturalWidth > 0"))
     watched.page.keyboard.press("h")
     assert picture.get_attribute("src") == plain
 

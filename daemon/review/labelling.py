@@ -1,0 +1,220 @@
+"""A person's decision: recorded, its file brought to `labelled/<class>/`, and taken back again.
+
+As with a delivery, what will be done is on the disk before the file moves, and that it is done
+after: a kill in between is made up for at the next start.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from daemon.control import RefusedError
+from daemon.health import Health
+from daemon.moving import ChangedError, GoneError, TargetTakenError, relocate
+from daemon.names import from_text, to_text
+from daemon.store import labels, viewing
+from daemon.store.database import Database, StoreError
+from daemon.store.labels import LabelChangedError, LabelInForce, Relocation
+from models.taxonomy import KNOWN_DEFECTS, UNKNOWN
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_NAME: Final = 64
+_RETRY_SECONDS: Final = 5.0
+_TROUBLE: Final = "labelled files"
+
+
+class ChangedSinceError(RefusedError):
+    """Somebody else labelled the image, or took its label back, since it was looked at.
+
+    Attributes:
+        now: the label in force; None when there is none.
+    """
+
+    def __init__(self, image_id: int, now: LabelInForce | None) -> None:
+        told = (
+            "its label was taken back"
+            if now is None
+            else f"{now.labelled_by} labelled it {now.label} at {now.labelled_at}"
+        )
+        super().__init__(f"image {image_id} has changed since you looked at it: {told}")
+        self.now = now
+
+
+class Labeller:
+    """Labels images, for the page and for commands. Safe between threads."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._review = settings.review_folder
+        self._normal_classes = settings.policy.normal_classes
+        self._database = database
+        self._health = health
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._retry_at = 0.0
+
+    def label(self, image_id: int, label: str, by: str, *, seen: int | None) -> int:
+        """Decide what an image shows.
+
+        Args:
+            seen: the id of the label in force that the person saw, 0 for none; None where nobody
+                looked, and whatever is in force is replaced.
+
+        Returns:
+            The id of the new label.
+
+        Raises:
+            ChangedSinceError: somebody else was quicker.
+            RefusedError: there is no such image, it is not in review, or no such class can be.
+            StoreError: nothing was changed.
+        """
+        _refuse_bad_name(label)
+        with self._lock:
+            target = self._target(image_id, label)
+            seen = self._in_force(image_id) if seen is None else seen
+            try:
+                relocation = labels.put_label(
+                    self._database,
+                    image_id,
+                    label,
+                    by,
+                    seen=seen,
+                    target=target,
+                    now=self._clock(),
+                )
+            except LabelChangedError as error:
+                raise ChangedSinceError(image_id, error.now) from error
+            self._bring(relocation)
+        return relocation.label_id
+
+    def undo(self, image_id: int, by: str, *, seen: int | None) -> None:
+        """Take a label back: the image waits again. Arguments and errors as of `label`."""
+        with self._lock:
+            self._path(image_id)
+            seen = self._in_force(image_id) if seen is None else seen
+            if seen == 0:
+                raise RefusedError(f"image {image_id} has no label to take back")
+            try:
+                relocation = labels.undo_label(
+                    self._database, image_id, seen=seen, now=self._clock()
+                )
+            except LabelChangedError as error:
+                raise ChangedSinceError(image_id, error.now) from error
+            log.info("label taken back", image=image_id, by=by)
+            self._bring(relocation)
+
+    def finish_if_due(self) -> None:
+        """Bring the files that a kill, or a full disk, kept from where they should be.
+
+        At the start, and while some could not be moved.
+        """
+        if time.monotonic() < self._retry_at:
+            return
+        with self._lock:
+            self._retry_at = math.inf
+            try:
+                unfinished = labels.relocations(self._database)
+                for relocation in unfinished:
+                    self._bring(relocation)
+            except StoreError:  # which the pipeline tells of
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+            if self._retry_at == math.inf:
+                self._health.mended(_TROUBLE)
+
+    def names(self) -> list[str]:
+        """Every class that an image can be labelled: known ones, the plant's own, folders there.
+
+        Raises:
+            StoreError: when the database cannot be read.
+        """
+        folders = []
+        try:
+            folders = [
+                to_text(each.name)
+                for each in (self._review / "labelled").iterdir()
+                if each.is_dir() and not each.name.startswith(".")
+            ]
+        except OSError:  # not made yet, or a share that is away
+            log.debug("no folder of labels")
+        used = labels.used_labels(self._database)
+        known = list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS)))
+        return known + sorted({*folders, *used} - {*known})
+
+    def _in_force(self, image_id: int) -> int:
+        known = labels.label_of(self._database, image_id)
+        return 0 if known is None else known.label_id
+
+    def _path(self, image_id: int) -> Path:
+        """Where the file of an image in review is. Raises RefusedError."""
+        viewed = viewing.view(self._database, image_id)
+        if viewed is None:
+            raise RefusedError(f"there is no image {image_id}")
+        if viewed.path is None or not viewed.path.is_relative_to(self._review):
+            raise RefusedError(
+                f"image {image_id} is not in review: its verdict was {viewed.verdict}, or it is "
+                "still on its way"
+            )
+        return viewed.path
+
+    def _target(self, image_id: int, label: str) -> Path:
+        path = self._path(image_id)
+        if not path.is_file():
+            raise RefusedError(
+                f"the file of image {image_id} is missing from the review folder: {to_text(path)}"
+            )
+        return self._review / "labelled" / from_text(label) / path.name
+
+    def _bring(self, relocation: Relocation) -> None:
+        """The label stands, whatever becomes of the file now; what failed is tried again."""
+        try:
+            try:
+                relocate(relocation.source, relocation.target, relocation.sha256)
+            except TargetTakenError:
+                taken = relocation.target
+                other = taken.with_name(f"{taken.stem}-{relocation.label_id}{taken.suffix}")
+                relocation = replace(relocation, target=other)
+                relocate(relocation.source, other, relocation.sha256)
+            labels.arrived(self._database, relocation, relocation.target)
+        except (GoneError, ChangedError):
+            # Somebody took it away, or edited it: what lies there is not ours to move.
+            log.warning("labelled, but missing", image=relocation.image_id)
+            labels.arrived(self._database, relocation, relocation.source)
+        except (OSError, TargetTakenError, StoreError) as error:
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            self._health.trouble(
+                _TROUBLE,
+                f"{to_text(relocation.source)} is labelled but could not be moved: {error}; free "
+                "space in the review folder, or mend its permissions. It is tried again",
+            )
+
+
+def _refuse_bad_name(name: str) -> None:
+    bad = (
+        not name
+        or name != name.strip()
+        or name.startswith(".")
+        or "/" in name
+        or not name.isprintable()
+        or len(name) > _LONGEST_NAME
+        or len(name.encode()) > 3 * _LONGEST_NAME
+    )
+    if bad or name == UNKNOWN:
+        raise RefusedError(
+            f"{name!r} cannot be a class: use a short name without '/', such as no_defect; "
+            f"{UNKNOWN} is what the model says of what it does not know"
+        )

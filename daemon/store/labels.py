@@ -1,0 +1,317 @@
+"""What people decided: labels, each with the file that goes where it says; and what still waits for one."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+
+from daemon.clock import timestamp
+from daemon.names import from_text, to_text
+from daemon.store.database import Database
+from daemon.store.images import instructive
+from daemon.store.schema import IN_FORCE, ON_ITS_WAY, WAITING, image, label
+from models.taxonomy import UNKNOWN, Reason
+
+_IN_REVIEW: Final = ("moved", "unseen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelInForce:
+    """What a person decided of an image, and nobody took back.
+
+    Attributes:
+        labelled_by: a user of the page, the owner of a file, or `folder`.
+        labelled_at: UTC, `YYYY-MM-DDTHH:MM:SSZ`.
+        path: where the image's file is now.
+    """
+
+    label_id: int
+    image_id: int
+    label: str
+    labelled_by: str
+    labelled_at: str
+    path: Path | None
+    sha256: str
+    predicted_class: str | None
+    model_version: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastLabel:
+    """A label that an image has or had; `undone_at` is None for the one in force."""
+
+    label_id: int
+    label: str
+    labelled_by: str
+    labelled_at: str
+    undone_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relocation:
+    """A file that is on its way, to where a label, or its undoing, sends it."""
+
+    label_id: int
+    image_id: int
+    source: Path
+    target: Path
+    sha256: str
+
+
+class LabelChangedError(Exception):
+    """Another label is in force than the one that was seen; nothing was changed.
+
+    Attributes:
+        now: the label in force; None when there is none any more.
+    """
+
+    def __init__(self, now: LabelInForce | None) -> None:
+        super().__init__("changed" if now is None else now.label)
+        self.now = now
+
+
+_IN_FORCE_COLUMNS: Final = (
+    label.c.id.label("label_id"),
+    label.c.image_id,
+    label.c.label,
+    label.c.labelled_by,
+    label.c.labelled_at,
+    image.c.path,
+    image.c.sha256,
+    image.c.predicted_class,
+    image.c.model_version,
+)
+_IN_FORCE: Final = (
+    select(*_IN_FORCE_COLUMNS).join(image, image.c.id == label.c.image_id).where(IN_FORCE)
+)
+
+
+def labels_in_force(database: Database) -> list[LabelInForce]:
+    """Every one, by image. Raises StoreError."""
+    with database.reading() as connection:
+        rows = connection.execute(_IN_FORCE.order_by(label.c.image_id)).mappings()
+        return [_label_in_force(row) for row in rows]
+
+
+def label_of(database: Database, image_id: int) -> LabelInForce | None:
+    """The label in force of one image. Raises StoreError."""
+    with database.reading() as connection:
+        return _label_of(connection, image_id)
+
+
+def history(database: Database, image_id: int) -> list[PastLabel]:
+    """Every label that an image ever had, oldest first. Raises StoreError."""
+    query = select(label).where(label.c.image_id == image_id).order_by(label.c.id)
+    with database.reading() as connection:
+        return [
+            PastLabel(
+                label_id=row.id,
+                label=row.label,
+                labelled_by=row.labelled_by,
+                labelled_at=row.labelled_at,
+                undone_at=row.undone_at,
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def count_new_since(database: Database, since: str) -> int:
+    """Labels in force that were given after a time, `YYYY-MM-DDTHH:MM:SSZ`. Raises StoreError."""
+    query = select(func.count()).where(IN_FORCE, label.c.labelled_at > since)
+    with database.reading() as connection:
+        return int(connection.scalar(query) or 0)
+
+
+def used_labels(database: Database) -> list[str]:
+    """Every class that a label in force names. Raises StoreError."""
+    query = select(label.c.label).where(IN_FORCE).distinct().order_by(label.c.label)
+    with database.reading() as connection:
+        return list(connection.scalars(query))
+
+
+def put_label(
+    database: Database,
+    image_id: int,
+    name: str,
+    by: str,
+    *,
+    seen: int,
+    target: Path,
+    now: datetime,
+) -> Relocation:
+    """Record a label in place of the one that was seen, and where the file will go.
+
+    Args:
+        seen: the id of the label in force that the person saw; 0 for none.
+
+    Raises:
+        LabelChangedError, StoreError: nothing was changed.
+    """
+    with database.writing() as connection:
+        _end_seen(connection, image_id, seen, now)
+        label_id = connection.execute(
+            insert(label)
+            .values(
+                image_id=image_id,
+                label=name,
+                labelled_by=by,
+                labelled_at=timestamp(now),
+                moving_to=to_text(target),
+            )
+            .returning(label.c.id)
+        ).scalar_one()
+        this = image.c.id == image_id
+        connection.execute(update(image).where(this).values(instructive=None))
+        row = connection.execute(select(image.c.path, image.c.sha256).where(this)).one()
+    return Relocation(
+        label_id=label_id,
+        image_id=image_id,
+        source=Path(from_text(row.path)),
+        target=target,
+        sha256=row.sha256,
+    )
+
+
+def undo_label(database: Database, image_id: int, *, seen: int, now: datetime) -> Relocation:
+    """Take back the label that was seen; the file goes to where it was first sent.
+
+    Raises:
+        LabelChangedError, StoreError: nothing was changed.
+    """
+    with database.writing() as connection:
+        this = image.c.id == image_id
+        row = connection.execute(select(image).where(this)).one()
+        _end_seen(connection, image_id, seen, now)
+        connection.execute(update(label).where(label.c.id == seen).values(moving_to=row.target))
+        worth = instructive(row.verdict, row.reason, row.confidence)
+        connection.execute(update(image).where(this).values(instructive=worth))
+    return Relocation(
+        label_id=seen,
+        image_id=image_id,
+        source=Path(from_text(row.path)),
+        target=Path(from_text(row.target)),
+        sha256=row.sha256,
+    )
+
+
+def relocations(database: Database, *, limit: int = 200) -> list[Relocation]:
+    """Files that are recorded to be on their way, oldest first. Raises StoreError."""
+    query = (
+        select(label.c.id, label.c.image_id, label.c.moving_to, image.c.path, image.c.sha256)
+        .join(image, image.c.id == label.c.image_id)
+        .where(ON_ITS_WAY)
+        .order_by(label.c.id)
+        .limit(limit)
+    )
+    with database.reading() as connection:
+        return [
+            Relocation(
+                label_id=row.id,
+                image_id=row.image_id,
+                source=Path(from_text(row.path)),
+                target=Path(from_text(row.moving_to)),
+                sha256=row.sha256,
+            )
+            for row in connection.execute(query)
+        ]
+
+
+def arrived(database: Database, relocation: Relocation, path: Path) -> None:
+    """Record where the file is, for good. Raises StoreError: it is still on its way."""
+    with database.writing() as connection:
+        connection.execute(
+            update(image).where(image.c.id == relocation.image_id).values(path=to_text(path))
+        )
+        connection.execute(
+            update(label)
+            .where(label.c.id <= relocation.label_id, label.c.image_id == relocation.image_id)
+            .values(moving_to=None)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which of the waiting images; None for all.
+
+    Attributes:
+        class_name: the predicted class, or `unknown`.
+        day: of the capture, UTC, `YYYY-MM-DD`.
+    """
+
+    camera: str | None = None
+    class_name: str | None = None
+    day: str | None = None
+    reason: str | None = None
+
+
+def queue(
+    database: Database, wanted: Filter, *, after: tuple[float, int] | None = None, limit: int = 24
+) -> list[tuple[float, int]]:
+    """Images that wait for a label, most instructive first: how instructive, and the id.
+
+    Args:
+        after: the last of the images that were had before.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    with database.reading() as connection:
+        rows = connection.execute(queue_statement(wanted, after=after, limit=limit))
+        return [(row.instructive, row.id) for row in rows]
+
+
+def queue_statement(
+    wanted: Filter, *, after: tuple[float, int] | None, limit: int
+) -> Select[tuple[float, int]]:
+    """What `queue` asks. By the index `image_waiting`, however many wait."""
+    query = _filtered(select(image.c.instructive, image.c.id), wanted)
+    if after is not None:
+        worth, image_id = after
+        here = image.c.instructive
+        query = query.where(here <= worth, (here < worth) | (image.c.id < image_id))
+    return query.order_by(image.c.instructive.desc(), image.c.id.desc()).limit(limit)
+
+
+def count_waiting(database: Database, wanted: Filter) -> int:
+    """How many wait for a label. Raises StoreError."""
+    with database.reading() as connection:
+        return int(connection.scalar(_filtered(select(func.count()), wanted)) or 0)
+
+
+def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
+    query = query.select_from(image).where(WAITING, image.c.progress.in_(_IN_REVIEW))
+    if wanted.camera is not None:
+        query = query.where(image.c.camera == wanted.camera)
+    if wanted.class_name == UNKNOWN:
+        query = query.where(image.c.reason == Reason.UNKNOWN.value)
+    elif wanted.class_name is not None:
+        query = query.where(image.c.predicted_class == wanted.class_name)
+    if wanted.day is not None:
+        query = query.where(
+            image.c.captured_at >= wanted.day, image.c.captured_at < f"{wanted.day}U"
+        )
+    if wanted.reason is not None:
+        query = query.where(image.c.reason == wanted.reason)
+    return query
+
+
+def _end_seen(connection: Connection, image_id: int, seen: int, now: datetime) -> None:
+    known = _label_of(connection, image_id)
+    if (0 if known is None else known.label_id) != seen:
+        raise LabelChangedError(known)
+    connection.execute(
+        update(label).where(label.c.id == seen).values(undone_at=timestamp(now), moving_to=None)
+    )
+
+
+def _label_of(connection: Connection, image_id: int) -> LabelInForce | None:
+    row = connection.execute(_IN_FORCE.where(label.c.image_id == image_id)).mappings().first()
+    return None if row is None else _label_in_force(row)
+
+
+def _label_in_force(row: RowMapping) -> LabelInForce:
+    values = {str(name): value for name, value in row.items()}
+    path = values.pop("path")
+    return LabelInForce(**values, path=None if path is None else Path(from_text(path)))

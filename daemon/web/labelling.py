@@ -1,0 +1,140 @@
+"""What waits for a label, and the labels that people give it."""
+
+import re
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query
+from starlette.exceptions import HTTPException
+
+from daemon.control import RefusedError
+from daemon.store import labels, viewing
+from daemon.store.audit import Deed, record_deed
+from daemon.store.labels import Filter
+from daemon.web.access import Labelling, Looking, TheDesk
+from daemon.web.api import ImageId, existing
+from daemon.web.desk import Desk
+from daemon.web.documents import (
+    Classes,
+    Done,
+    Given,
+    InReview,
+    Inspection,
+    Label,
+    Labels,
+    ManyGiven,
+    ManyLabels,
+    NewLabel,
+    Queue,
+    Refused,
+    Trouble,
+    Undo,
+)
+from daemon.web.doorkeeper import Visitor
+from daemon.web.rendering import local_time
+
+router = APIRouter(prefix="/api", tags=["labels"])
+
+_CURSOR: Final = re.compile(r"([0-9.e-]{1,25})_([0-9]{1,18})")
+_REFUSED: Final[dict[int | str, dict[str, Any]]] = {
+    404: {"model": Trouble},
+    409: {"model": Trouble},
+}
+
+
+@router.get("/queue")
+def queue(
+    desk: TheDesk,
+    _: Looking,
+    camera: Annotated[str | None, Query(max_length=64)] = None,
+    class_name: Annotated[str | None, Query(alias="class", max_length=64)] = None,
+    day: Annotated[str | None, Query(pattern=r"^\d{4}-\d{2}-\d{2}$")] = None,
+    reason: Annotated[str | None, Query(max_length=64)] = None,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 24,
+) -> Queue:
+    """Images that wait for a label, most instructive first. `class` may be `unknown`."""
+    wanted = Filter(camera=camera, class_name=class_name, day=day, reason=reason)
+    found = labels.queue(desk.database, wanted, after=_cursor(after), limit=limit)
+    return Queue(
+        waiting=labels.count_waiting(desk.database, wanted),
+        images=[_in_review(desk, image_id) for _, image_id in found],
+        next=f"{found[-1][0]!r}_{found[-1][1]}" if len(found) == limit else None,
+    )
+
+
+@router.get("/classes")
+def classes(desk: TheDesk, _: Looking) -> Classes:
+    """What an image can be labelled, in the order of the number keys. A new name makes a class."""
+    return Classes(classes=desk.labeller.names())
+
+
+@router.get("/inspections/{image_id}/labels", responses={404: {"model": Trouble}})
+def labels_of(desk: TheDesk, _: Looking, image_id: ImageId) -> Labels:
+    """Every label that an image has or had."""
+    existing(desk, image_id)
+    past = [Label.of(each) for each in labels.history(desk.database, image_id)]
+    in_force = next((each for each in past if each.undone_at is None), None)
+    return Labels(in_force=in_force, history=past)
+
+
+@router.post("/inspections/{image_id}/label", responses=_REFUSED)
+def label(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: NewLabel) -> Given:
+    """Label an image. 409 when somebody else did, since `seen`."""
+    existing(desk, image_id)
+    return _give(desk, visitor, image_id, wanted)
+
+
+@router.post("/inspections/{image_id}/undo", responses=_REFUSED)
+def undo(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: Undo) -> Done:
+    """Take a label back: the image waits again. 409 when another one is in force by now."""
+    existing(desk, image_id)
+    desk.labeller.undo(image_id, visitor.name, seen=wanted.seen)
+    _note(desk, visitor, "undo", f"image {image_id}")
+    return Done()
+
+
+@router.post("/labels")
+def label_many(desk: TheDesk, visitor: Labelling, wanted: ManyLabels) -> ManyGiven:
+    """Label several images alike. What was refused is told for each; the others are labelled."""
+    done: list[Given] = []
+    refused: list[Refused] = []
+    for each in wanted.images:
+        try:
+            new = NewLabel(label=wanted.label, seen=each.seen)
+            done.append(_give(desk, visitor, each.id, new))
+        except RefusedError as error:
+            refused.append(Refused(id=each.id, detail=str(error)))
+    return ManyGiven(done=done, refused=refused)
+
+
+def _give(desk: Desk, visitor: Visitor, image_id: int, wanted: NewLabel) -> Given:
+    label_id = desk.labeller.label(image_id, wanted.label, visitor.name, seen=wanted.seen)
+    _note(desk, visitor, "label", f"image {image_id}: {wanted.label}")
+    return Given(id=image_id, label_id=label_id)
+
+
+def _note(desk: Desk, visitor: Visitor, deed: str, what: str) -> None:
+    done = Deed(who=visitor.name, address=visitor.address, deed=deed, what=what)
+    record_deed(desk.database, done, desk.clock())
+
+
+def _in_review(desk: Desk, image_id: int) -> InReview:
+    viewed = viewing.view(desk.database, image_id)
+    if viewed is None:  # deleted by an operator's own hand, between two reads
+        raise HTTPException(404, f"there is no image {image_id}")
+    return InReview(
+        **Inspection.of(viewed).model_dump(),
+        seen=0,
+        missing=viewed.path is None or not viewed.path.is_file(),
+        captured_local=local_time(viewed.captured_at, desk.zone),
+    )
+
+
+def _cursor(after: str | None) -> tuple[float, int] | None:
+    if after is None:
+        return None
+    found = _CURSOR.fullmatch(after)
+    try:
+        return (float(found[1]), int(found[2])) if found else None
+    except ValueError:
+        return None

@@ -1,0 +1,315 @@
+// The review page: one image at a time or many at once, by keys alone or by touch.
+
+import { ask, isTyping, tell } from "./millwatch.js";
+
+const PAGE = 24;
+const byId = (id) => document.getElementById(id);
+const filters = new URLSearchParams(new FormData(byId("filters")));
+for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
+
+const state = { images: [], at: 0, next: null, classes: [], done: [], selected: new Set(), heat: false };
+let work = Promise.resolve();
+
+/** One thing after the other: keys may come faster than the disk. */
+function inTurn(deed) {
+  work = work.then(deed).catch((error) => tell(error.message, true));
+  return work;
+}
+
+const inWords = (name) => name.replaceAll("_", " ");
+const address = (image, what) => `/api/inspections/${image.id}/${what}`;
+const current = () => state.images[state.at];
+
+async function load(more = false) {
+  const query = new URLSearchParams(filters);
+  query.set("limit", PAGE);
+  if (more && state.next) query.set("after", state.next);
+  const found = await ask(`/api/queue?${query}`);
+  const known = new Set(state.images.map((image) => image.id));
+  state.images.push(...found.images.filter((image) => !known.has(image.id)));
+  state.next = found.next;
+  byId("waiting").textContent = found.waiting.toLocaleString();
+}
+
+async function loadClasses() {
+  state.classes = (await ask("/api/classes")).classes;
+  for (const group of document.querySelectorAll("[data-labels]")) {
+    group.replaceChildren(...state.classes.map((name, number) => labelButton(name, number)), newClassButton());
+  }
+}
+
+function labelButton(name, number) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.dataset.label = name;
+  if (number < 9) button.append(key(number + 1));
+  button.append(inWords(name));
+  button.addEventListener("click", () => inTurn(() => give(name)));
+  return button;
+}
+
+function newClassButton() {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.append(key("N"), "new class…");
+  button.addEventListener("click", askForClass);
+  return button;
+}
+
+function key(text) {
+  const made = document.createElement("kbd");
+  made.textContent = text;
+  return made;
+}
+
+// --- one at a time ------------------------------------------------------------------------------
+
+function show() {
+  const many = !byId("many").hidden;
+  const image = current();
+  byId("empty").hidden = state.images.length > 0 && (many || Boolean(image));
+  byId("one").hidden = many || !image;
+  if (many) { showGrid(); return; }
+  if (!image) return;
+  showPicture(image);
+  const verdict = byId("verdict");
+  verdict.className = `verdict ${image.verdict}`;
+  verdict.textContent = image.predicted_class ? `${image.verdict}: ${inWords(image.predicted_class)}` : image.verdict;
+  byId("why").textContent = image.why;
+  byId("conflict").hidden = !image.conflict;
+  byId("conflict").textContent = image.conflict ?? "";
+  byId("fact-camera").textContent = image.camera;
+  byId("fact-taken").textContent = image.captured_local;
+  byId("fact-file").textContent = image.filename;
+  byId("history").href = `/images/${image.id}`;
+  for (const button of document.querySelectorAll("#one [data-label]")) {
+    button.classList.toggle("guess", button.dataset.label === image.predicted_class);
+  }
+  byId("back").disabled = state.at === 0;
+  showStrip();
+}
+
+function showPicture(image) {
+  const picture = byId("picture");
+  const missing = byId("missing");
+  picture.alt = `Image ${image.id} of camera ${image.camera}`;
+  picture.hidden = image.missing;
+  missing.hidden = !image.missing;
+  missing.textContent = "The file is missing from the review folder.";
+  byId("heat").setAttribute("aria-pressed", String(state.heat));
+  if (!image.missing) picture.src = address(image, state.heat ? "heatmap" : "picture");
+}
+
+byId("picture").addEventListener("error", () => {
+  const image = current();
+  if (image) { image.missing = true; showPicture(image); }
+});
+
+function showStrip() {
+  const next = state.images.slice(state.at + 1, state.at + 9);
+  byId("strip").replaceChildren(...next.map((image) => {
+    const item = document.createElement("li");
+    item.append(thumbnail(image, ""));
+    return item;
+  }));
+  // Large pictures of the next two are in the browser's cache by the time they are wanted.
+  for (const image of next.slice(0, 2)) new Image().src = address(image, state.heat ? "heatmap" : "picture");
+}
+
+function thumbnail(image, text) {
+  const picture = document.createElement("img");
+  picture.src = address(image, "thumbnail");
+  picture.alt = text;
+  picture.addEventListener("error", () => { picture.alt = "missing"; });
+  return picture;
+}
+
+async function move(step) {
+  state.at = Math.max(0, Math.min(state.images.length, state.at + step));
+  if (state.at + 8 >= state.images.length && state.next) await load(true);
+  show();
+}
+
+/** Label the image shown, or those selected. */
+async function give(name) {
+  if (!byId("many").hidden) { await giveMany(name); return; }
+  const image = current();
+  if (!image) return;
+  try {
+    const given = await ask(address(image, "label"), "POST", { label: name, seen: image.seen });
+    state.done.push({ image, seen: given.label_id });
+    take([image.id]);
+    tell(`Image ${image.id}: ${inWords(name)}`);
+  } catch (error) {
+    await learnOf(image, error);
+  }
+  await move(0);
+}
+
+/** Somebody else was quicker, or the file is gone: say so, and let the person decide with that known. */
+async function learnOf(image, error) {
+  image.conflict = error.message;
+  if (error.status === 409) {
+    const labels = await ask(address(image, "labels"));
+    image.seen = labels.in_force?.label_id ?? 0;
+  }
+  tell(error.message, true);
+}
+
+async function undo() {
+  const last = state.done.pop();
+  if (!last) { tell("There is nothing to undo."); return; }
+  try {
+    await ask(address(last.image, "undo"), "POST", { seen: last.seen });
+    last.image.seen = 0;
+    state.images.splice(state.at, 0, last.image);
+    count(+1);
+    tell(`Image ${last.image.id} is to be checked again`);
+  } finally {
+    await move(0);
+    byId("undo").disabled = state.done.length === 0;
+  }
+}
+
+/** Take labelled images out of the list. */
+function take(ids) {
+  state.images = state.images.filter((image) => !ids.includes(image.id));
+  count(-ids.length);
+  byId("undo").disabled = state.done.length === 0;
+}
+
+function count(step) {
+  const shown = byId("waiting");
+  shown.textContent = Math.max(0, Number(shown.textContent.replace(/\D/g, "")) + step).toLocaleString();
+}
+
+// --- many at once -------------------------------------------------------------------------------
+
+function showGrid() {
+  const ids = new Set(state.images.map((image) => image.id));
+  state.selected = new Set([...state.selected].filter((id) => ids.has(id)));
+  byId("grid").replaceChildren(...state.images.map((image) => {
+    const item = document.createElement("li");
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.id = image.id;
+    const text = document.createElement("span");
+    text.textContent = image.predicted_class ? inWords(image.predicted_class) : image.verdict;
+    button.append(thumbnail(image, `Image ${image.id}`), text);
+    button.addEventListener("click", () => { toggle(image.id); });
+    item.append(button);
+    return item;
+  }));
+  markSelected();
+}
+
+function markSelected() {
+  byId("selected").textContent = state.selected.size;
+  for (const button of byId("grid").querySelectorAll("button")) {
+    button.setAttribute("aria-pressed", String(state.selected.has(Number(button.dataset.id))));
+  }
+}
+
+function toggle(id) {
+  if (!state.selected.delete(id)) state.selected.add(id);
+  markSelected();
+}
+
+function selectAll() {
+  const all = state.selected.size < state.images.length;
+  state.selected = new Set(all ? state.images.map((image) => image.id) : []);
+  markSelected();
+}
+
+async function giveMany(name) {
+  const images = state.images.filter((image) => state.selected.has(image.id));
+  if (images.length === 0) { tell("Nothing is selected."); return; }
+  const wanted = images.map((image) => ({ id: image.id, seen: image.seen }));
+  const came = await ask("/api/labels", "POST", { label: name, images: wanted });
+  for (const { id, label_id: seen } of came.done) {
+    state.done.push({ image: images.find((image) => image.id === id), seen });
+  }
+  take(came.done.map((each) => each.id));
+  state.at = 0;
+  await move(0);
+  const refused = came.refused.length ? `; ${came.refused.length} not: ${came.refused[0].detail}` : "";
+  tell(`${came.done.length} images: ${inWords(name)}${refused}`, came.refused.length > 0);
+}
+
+function focusNeighbour(step) {
+  const buttons = [...byId("grid").querySelectorAll("button")];
+  const at = buttons.indexOf(document.activeElement);
+  buttons[Math.max(0, Math.min(buttons.length - 1, at + step))]?.focus();
+}
+
+function columns() {
+  return getComputedStyle(byId("grid")).gridTemplateColumns.split(" ").length;
+}
+
+function swap() {
+  byId("many").hidden = !byId("many").hidden;
+  show();
+  if (!byId("many").hidden) byId("grid").querySelector("button")?.focus();
+}
+
+// --- keys ---------------------------------------------------------------------------------------
+
+function askForClass() {
+  byId("class-name").value = "";
+  byId("new-class").returnValue = "";
+  byId("new-class").showModal();
+}
+
+byId("new-class").addEventListener("close", () => {
+  const name = byId("class-name").value.trim();
+  if (byId("new-class").returnValue !== "use" || !name) return;
+  inTurn(async () => { await give(name); await loadClasses(); show(); });
+});
+
+function toggleHeat() {
+  state.heat = !state.heat;
+  const image = current();
+  if (image) showPicture(image);
+}
+
+const keys = {
+  h: toggleHeat,
+  s: () => inTurn(() => move(1)),
+  u: () => inTurn(undo),
+  g: swap,
+  n: askForClass,
+  i: () => byId("history").click(),
+  a: () => { if (!byId("many").hidden) selectAll(); },
+};
+
+document.addEventListener("keydown", (event) => {
+  if (isTyping(event)) return;
+  const many = !byId("many").hidden;
+  const arrows = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns() };
+  const mayLabel = byId("undo") !== null;
+  if (/^[1-9]$/.test(event.key) && mayLabel) {
+    const name = state.classes[Number(event.key) - 1];
+    if (name) inTurn(() => give(name));
+  } else if (event.key in arrows && many) {
+    focusNeighbour(arrows[event.key]);
+  } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+    inTurn(() => move(arrows[event.key]));
+  } else if (event.key.toLowerCase() in keys && (mayLabel || !"un".includes(event.key.toLowerCase()))) {
+    keys[event.key.toLowerCase()]();
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+byId("heat").addEventListener("click", toggleHeat);
+byId("skip").addEventListener("click", keys.s);
+byId("back").addEventListener("click", () => inTurn(() => move(-1)));
+byId("undo")?.addEventListener("click", keys.u);
+byId("to-many").addEventListener("click", swap);
+byId("to-one").addEventListener("click", swap);
+byId("all").addEventListener("click", selectAll);
+
+inTurn(async () => { await loadClasses(); await load(); show(); });
+// Where nothing was left to check, something may have come.
+setInterval(() => { if (!document.hidden && !current()) inTurn(async () => { await load(); show(); }); }, 5000);

@@ -1,0 +1,165 @@
+"""Labelling in a real browser, by keys alone; two people at once."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Station, assert_every_image_accounted_for, wait_until
+
+Serve = Callable[..., AbstractContextManager[Station]]
+Visit = Callable[..., Any]
+_IMAGES = 36
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) -> Iterator[Station]:
+    with serve(tmp_path_factory.mktemp("review"), model) as station:
+        station.drop_surfaces(_IMAGES)
+        station.wait_for_images(_IMAGES)
+        yield station
+
+
+def labels(line: Station) -> list[tuple[int, str, str]]:
+    return line.query("SELECT image_id, label, labelled_by FROM labels ORDER BY image_id")  # type: ignore[return-value]
+
+
+def shown(watched: Any) -> int:
+    """The number of the image that is shown, once its picture is there."""
+    picture = watched.page.locator("#picture")
+    picture.wait_for()
+    wait_until(lambda: picture.evaluate("picture => picture.complete && picture.naturalWidth > 0"))
+    return int(str(picture.get_attribute("alt")).split()[1])
+
+
+def waits(watched: Any) -> int:
+    return int(watched.page.locator("#waiting").inner_text())
+
+
+def test_twenty_images_are_labelled_by_keys_alone_and_one_is_taken_back(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    shown(anna)
+    anna.assert_accessible()
+    anna.photograph("review")
+    already, waiting = len(labels(line)), waits(anna)
+    begun = time.monotonic()
+    for number in range(20):
+        before = shown(anna)
+        anna.page.keyboard.press(str(number % 7 + 1))
+        wait_until(lambda before=before: shown(anna) != before)  # type: ignore[misc]
+    minutes = (time.monotonic() - begun) / 60
+    print(f"\nlabels per minute by keys, in a headless browser: {20 / minutes:.0f}")
+    wait_until(lambda: len(labels(line)) == already + 20)
+    assert waits(anna) == waiting - 20
+    classes = {label for _, label, by in labels(line) if by == "anna"}
+    assert len(classes) == 7
+
+    anna.page.keyboard.press("u")
+    wait_until(lambda: len(labels(line)) == already + 19)
+    anna.page.get_by_text("is to be checked again").wait_for()
+    assert_every_image_accounted_for(line)
+
+
+@pytest.mark.fault(63)
+def test_the_second_of_two_people_is_told_and_decides_knowing_it(
+    visit: Visit, line: Station
+) -> None:
+    anna, otto = visit("anna"), visit("otto")
+    image = shown(anna)
+    assert shown(otto) == image
+    anna.page.keyboard.press("2")
+    wait_until(lambda: (image, "crazing", "anna") in labels(line))
+    otto.page.keyboard.press("3")
+    otto.page.locator("#conflict").get_by_text("anna labelled it crazing").wait_for()
+    otto.assert_accessible()
+    assert (image, "crazing", "anna") in labels(line)
+    assert shown(otto) == image
+    otto.page.keyboard.press("3")  # now knowing it
+    wait_until(lambda: (image, "inclusion", "otto") in labels(line))
+    otto.open(f"/images/{image}")
+    told = otto.page.locator(".past").inner_text()
+    assert "crazing by anna" in told
+    assert "inclusion by otto" in told
+
+
+def test_many_are_labelled_at_once_by_keys(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    shown(anna)
+    already = len(labels(line))
+    anna.page.keyboard.press("g")
+    anna.page.locator("#grid button").first.wait_for()
+    anna.assert_accessible()
+    anna.page.keyboard.press("Space")
+    anna.page.keyboard.press("ArrowRight")
+    anna.page.keyboard.press("ArrowRight")
+    anna.page.keyboard.press("Space")
+    assert anna.page.locator("#selected").inner_text() == "2"
+    anna.page.keyboard.press("4")
+    anna.page.get_by_text("2 images: patches").wait_for()
+    assert len(labels(line)) == already + 2
+
+
+def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    image = shown(anna)
+    anna.page.keyboard.press("n")
+    anna.assert_accessible()
+    anna.page.keyboard.type("edge crack 1")  # letters and digits that are keys elsewhere
+    anna.page.keyboard.press("Enter")
+    wait_until(lambda: (image, "edge crack 1", "anna") in labels(line))
+    anna.page.locator("#one").get_by_text("edge crack 1").wait_for()
+    assert (line.review / "labelled" / "edge crack 1").is_dir()
+    before = shown(anna)
+    anna.page.keyboard.press("n")
+    anna.page.keyboard.press("Escape")
+    assert shown(anna) == before
+
+
+def test_skip_back_heatmap_and_filters(visit: Visit) -> None:
+    anna = visit("anna")
+    first = shown(anna)
+    anna.page.keyboard.press("ArrowRight")
+    wait_until(lambda: shown(anna) != first)
+    anna.page.keyboard.press("ArrowLeft")
+    anna.page.locator(f"#picture[alt^='Image {first} ']").wait_for()
+    anna.page.keyboard.press("h")
+    anna.page.locator("#picture[src$='/heatmap']").wait_for()
+    shown(anna)
+    anna.page.get_by_label("Camera").select_option("top-1")
+    anna.page.wait_for_url("**camera=top-1**")
+    shown(anna)
+    assert anna.page.locator("#fact-camera").inner_text() == "top-1"
+    anna.page.keyboard.press("i")
+    anna.page.wait_for_url("**/images/*")
+
+
+def test_who_may_only_look_labels_nothing(visit: Visit, line: Station) -> None:
+    lena = visit("lena")
+    shown(lena)
+    before = labels(line)
+    for key in "1un":
+        lena.page.keyboard.press(key)
+    lena.page.get_by_text("You may look").wait_for()
+    lena.page.keyboard.press("g")
+    assert lena.page.locator("[data-label]").count() == 0
+    assert labels(line) == before
+
+
+@pytest.mark.fault(41)
+def test_an_image_whose_file_vanished_shows_as_missing(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    image = shown(anna)
+    ((path,),) = line.query("SELECT path FROM inspections WHERE id = ?", image)
+    data = Path(path).read_bytes()
+    Path(path).unlink()
+    try:
+        anna.open("/queue")
+        anna.page.get_by_text("The file is missing from the review folder").wait_for()
+        anna.page.keyboard.press("1")
+        anna.page.locator("#conflict").get_by_text("missing").wait_for()
+    finally:
+        Path(path).write_bytes(data)

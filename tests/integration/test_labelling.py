@@ -1,0 +1,173 @@
+"""Labels: recorded, the file brought to its class, taken back, and never over somebody else's."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from builders import surface_file
+from pages import Page, open_page
+from records import rows
+
+from daemon.control import RefusedError
+from daemon.names import from_text
+from daemon.review.labelling import ChangedSinceError
+from daemon.store import labels
+from daemon.store.labels import Filter
+from models.taxonomy import Verdict
+
+
+@pytest.fixture
+def page(tmp_path: Path, model: Path) -> Iterator[Page]:
+    with open_page(tmp_path, model) as made:
+        yield made
+
+
+def path_of(page: Page, image_id: int) -> Path:
+    ((path,),) = rows(page.database, "SELECT path FROM image WHERE id = ?", image_id)
+    return Path(from_text(path))
+
+
+def waiting(page: Page, **wanted: str) -> list[int]:
+    return [image_id for _, image_id in labels.queue(page.database, Filter(**wanted))]
+
+
+def test_a_label_brings_the_file_to_its_class_and_the_undo_brings_it_back(page: Page) -> None:
+    image_id = page.add_image(1)
+    before = path_of(page, image_id)
+    label_id = page.labeller.label(image_id, "patches", "anna", seen=0)
+    labelled = page.settings.review_folder / "labelled" / "patches" / before.name
+    assert path_of(page, image_id) == labelled
+    assert labelled.read_bytes() == surface_file(seed=1)
+    assert not before.exists()
+    assert waiting(page) == []
+    assert rows(page.database, "SELECT label, labelled_by, agreed FROM labels") == [
+        ("patches", "anna", 0)
+    ]
+    page.labeller.undo(image_id, "otto", seen=label_id)
+    assert path_of(page, image_id) == before
+    assert before.read_bytes() == surface_file(seed=1)
+    assert not labelled.exists()
+    assert waiting(page) == [image_id]
+    assert rows(page.database, "SELECT * FROM labels") == []
+
+
+def test_who_changes_a_mind_leaves_one_label_in_force_and_the_whole_history(page: Page) -> None:
+    image_id = page.add_image(1)
+    first = page.labeller.label(image_id, "patches", "anna", seen=0)
+    page.labeller.label(image_id, "rolled-in_scale", "anna", seen=first)
+    (now,) = labels.labels_in_force(page.database)
+    assert (now.label, now.path) == ("rolled-in_scale", path_of(page, image_id))
+    assert path_of(page, image_id).is_file()
+    past = labels.history(page.database, image_id)
+    assert [(each.label, each.undone_at is None) for each in past] == [
+        ("patches", False),
+        ("rolled-in_scale", True),
+    ]
+    assert labels.count_new_since(page.database, "2026-01-01T00:00:00Z") == 1
+    assert labels.count_new_since(page.database, "2027-01-01T00:00:00Z") == 0
+
+
+@pytest.mark.fault(63)
+def test_the_second_of_two_people_is_told_and_overwrites_nothing(page: Page) -> None:
+    image_id = page.add_image(1)
+    first = page.labeller.label(image_id, "patches", "anna", seen=0)
+    with pytest.raises(ChangedSinceError, match="anna labelled it patches"):
+        page.labeller.label(image_id, "crazing", "otto", seen=0)
+    with pytest.raises(ChangedSinceError):
+        page.labeller.undo(image_id, "otto", seen=first + 1)
+    page.labeller.undo(image_id, "anna", seen=first)
+    with pytest.raises(ChangedSinceError, match="taken back"):
+        page.labeller.label(image_id, "crazing", "otto", seen=first)
+    with pytest.raises(RefusedError, match="no label"):
+        page.labeller.undo(image_id, "otto", seen=0)
+    page.labeller.label(image_id, "crazing", "otto", seen=None)
+
+
+def test_what_cannot_be_labelled_is_refused_in_words(page: Page) -> None:
+    image_id = page.add_image(1)
+    for name in ("", " a", "a/b", "..", ".hidden", "a\nb", "unknown", "x" * 65, "ÿ" * 200):
+        with pytest.raises(RefusedError, match="cannot be a class"):
+            page.labeller.label(image_id, name, "anna", seen=0)
+    with pytest.raises(RefusedError, match="no image 99"):
+        page.labeller.label(99, "patches", "anna", seen=0)
+    unreadable = page.add_image(
+        2, verdict=Verdict.UNREADABLE, predicted_class=None, reason="truncated", confidence=None
+    )
+    with pytest.raises(RefusedError, match="not in review"):
+        page.labeller.label(unreadable, "patches", "anna", seen=0)
+    path_of(page, image_id).unlink()
+    with pytest.raises(RefusedError, match="missing"):
+        page.labeller.label(image_id, "patches", "anna", seen=0)
+    assert rows(page.database, "SELECT * FROM label") == []
+
+
+@pytest.mark.fault(62)
+def test_a_kill_between_the_record_and_the_move_is_made_up_for(page: Page) -> None:
+    image_id = page.add_image(1)
+    before = path_of(page, image_id)
+    target = page.settings.review_folder / "labelled" / "patches" / before.name
+    labels.put_label(
+        page.database, image_id, "patches", "anna", seen=0, target=target, now=page.now
+    )
+    assert before.exists()
+    page.labeller.finish_if_due()
+    assert path_of(page, image_id) == target
+    assert target.exists()
+    assert not before.exists()
+    assert labels.relocations(page.database) == []
+
+
+@pytest.mark.fault(62)
+def test_a_file_that_cannot_be_moved_now_is_moved_when_it_can_be(page: Page) -> None:
+    image_id = page.add_image(1)
+    labelled = page.settings.review_folder / "labelled"
+    labelled.write_text("a file where a folder should be")
+    label_id = page.labeller.label(image_id, "patches", "anna", seen=0)
+    assert label_id
+    assert "could not be moved" in page.desk.health.troubles()["labelled files"]
+    assert path_of(page, image_id).is_file()
+    labelled.unlink()
+    page.labeller.finish_if_due()  # not yet: it was tried just now
+    page.labeller.undo(image_id, "anna", seen=label_id)
+    page.labeller.label(image_id, "patches", "anna", seen=0)
+    assert path_of(page, image_id).parent == labelled / "patches"
+
+
+def test_a_strangers_file_of_the_same_name_is_kept(page: Page) -> None:
+    image_id = page.add_image(1)
+    stranger = page.settings.review_folder / "labelled/patches" / path_of(page, image_id).name
+    stranger.parent.mkdir(parents=True)
+    stranger.write_bytes(b"somebody else's")
+    page.labeller.label(image_id, "patches", "anna", seen=0)
+    assert stranger.read_bytes() == b"somebody else's"
+    assert path_of(page, image_id).read_bytes() == surface_file(seed=1)
+
+
+def test_the_most_instructive_comes_first_and_filters_hold(page: Page) -> None:
+    sure = page.add_image(1, confidence=0.99, verdict=Verdict.DEFECT, reason="confident")
+    unsure = page.add_image(2, confidence=0.4)
+    unknown = page.add_image(3, confidence=0.9, reason="unknown", predicted_class="patches")
+    side = page.add_image(4, confidence=0.6, camera="side")
+    assert waiting(page) == [unknown, unsure, side, sure]
+    assert waiting(page, camera="side") == [side]
+    assert waiting(page, class_name="unknown") == [unknown]
+    assert waiting(page, class_name="scratches") == [unsure, side, sure]
+    assert waiting(page, reason="confident") == [sure]
+    assert waiting(page, day="2026-03-02") == [unknown, unsure, side, sure]
+    assert waiting(page, day="2026-03-03") == []
+    assert labels.count_waiting(page.database, Filter(camera="side")) == 1
+    had = labels.queue(page.database, Filter(), limit=2)
+    rest = labels.queue(page.database, Filter(), after=had[-1])
+    assert [image_id for _, image_id in rest] == [side, sure]
+
+
+def test_the_queue_is_read_by_its_index(page: Page) -> None:
+    """Page after page of a hundred thousand, without sorting them: see the benchmark for times."""
+    statement = str(
+        labels.queue_statement(Filter(), after=(0.5, 7), limit=24).compile(
+            compile_kwargs={"literal_binds": True}
+        )
+    )
+    plan = str(rows(page.database, f"EXPLAIN QUERY PLAN {statement}"))
+    assert "USING INDEX image_waiting" in plan
+    assert "TEMP B-TREE" not in plan
