@@ -19,6 +19,7 @@ FORMAT: Final = 2
 WEIGHTS: Final = "model.safetensors"
 METADATA: Final = "model.json"
 EVIDENCE: Final = "evidence.safetensors"
+REFERENCE: Final = "reference.safetensors"
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -47,6 +48,8 @@ class Metadata:
         manifest_sha256: of the manifest of its training run.
         weights_sha256: of the weights file.
         evidence_sha256: of the evidence file, from which thresholds follow.
+        reference_sha256: of what is kept of the images that it came from (`models.reference`);
+            empty for a model that keeps nothing, which cannot be retrained on labels alone.
         metrics: figures of its training run, from the test part unless named otherwise.
         recipe: the settings of its training run, seed included.
     """
@@ -58,6 +61,7 @@ class Metadata:
     manifest_sha256: str
     weights_sha256: str = ""
     evidence_sha256: str = ""
+    reference_sha256: str = ""
     preprocessing: int = PREPROCESSING_VERSION
     normalisation: Normalisation = "picture"
     architecture: str = "resnet18"
@@ -71,6 +75,8 @@ def save(
     weights: Arrays,
     metadata: Metadata,
     evidence: Arrays,
+    *,
+    reference: bytes = b"",
 ) -> Metadata:
     """Write a model folder whole or not at all, and return its metadata with the files' hashes.
 
@@ -79,6 +85,7 @@ def save(
         weights: from `models.network.stored_weights`.
         metadata: its hashes are filled in.
         evidence: arrays from held-out images that decisions are derived from (`models.decision`).
+        reference: from `models.reference.Reference.to_bytes`; empty to keep nothing.
 
     Raises:
         CheckpointError: if the folder exists.
@@ -89,7 +96,7 @@ def save(
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
-        complete = _write(partial, weights, metadata, evidence)
+        complete = _write(partial, weights, metadata, evidence, reference)
         partial.rename(folder)
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
@@ -98,13 +105,18 @@ def save(
     return complete
 
 
-def _write(folder: Path, weights: Arrays, metadata: Metadata, evidence: Arrays) -> Metadata:
+def _write(
+    folder: Path, weights: Arrays, metadata: Metadata, evidence: Arrays, reference: bytes
+) -> Metadata:
     save_file(weights, folder / WEIGHTS)
     save_file(evidence, folder / EVIDENCE)
+    if reference:
+        (folder / REFERENCE).write_bytes(reference)
     complete = replace(
         metadata,
         weights_sha256=_sha256(folder / WEIGHTS),
         evidence_sha256=_sha256(folder / EVIDENCE),
+        reference_sha256=hashlib.sha256(reference).hexdigest() if reference else "",
     )
     (folder / METADATA).write_text(json.dumps(asdict(complete), indent=2) + "\n")
     for path in folder.iterdir():

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.binomial import most_misses_allowed, upper_bound
+from models.binomial import most_misses_allowed, trials_needed, upper_bound
 from models.taxonomy import Reason, Verdict
 
 NEIGHBOURS: Final = 5
@@ -23,6 +23,14 @@ KNOWN_CALLED_UNSURE: Final = 0.10
 A network that was never shown a clean surface names a defect on it, and is confident. Until it has
 learned one, only what looks much like the defects that it knows is called a defect.
 """
+
+FEWEST_DEFECTS: Final = 20
+"""Held-out defects without which nothing passes: with fewer, not even one miss in seven is excluded."""
+_TAIL: Final = 10
+"""How many of the most pass-like held-out defects say how the tail of all defects goes on."""
+_FAR: Final = 1e3
+_ANY_ODDS: Final = -700.0
+"""Of a confidence of 0 as near as a float comes to it; finite, as it is written to JSON."""
 
 Floats = NDArray[np.float32]
 
@@ -54,6 +62,10 @@ class Evidence:
         logits: of the held-out images, `(N, classes)`.
         novelty: of the held-out images, `(N,)`.
         labels: their true classes, integers `(N,)`.
+        reference_labels: classes of the reference, integers `(R,)`; None where they are not known,
+            as in a model without a normal class.
+        distances: of the held-out images to the nearest reference images of each class, as novelty
+            is measured, `(N, classes)`; None with `reference_labels`.
 
     Raises:
         ValueError: when the arrays do not belong together, are empty, or hold what is no number
@@ -64,6 +76,8 @@ class Evidence:
     logits: Floats
     novelty: Floats
     labels: NDArray[np.int64]
+    reference_labels: NDArray[np.int64] | None = None
+    distances: Floats | None = None
 
     def __post_init__(self) -> None:
         images = len(self.labels)
@@ -74,24 +88,31 @@ class Evidence:
             and len(self.logits) == images
             and len(self.reference) > 0
             and 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]
+            and (self.reference_labels is None) == (self.distances is None)
+            and (self.reference_labels is None or len(self.reference_labels) == len(self.reference))
+            and (self.distances is None or self.distances.shape == self.logits.shape)
         )
         if not fits:
             raise ValueError(
                 f"logits {self.logits.shape}, novelty {self.novelty.shape}, labels "
                 f"{self.labels.shape} and reference {self.reference.shape} do not belong together"
             )
-        for name in ("reference", "logits", "novelty"):
-            if not np.isfinite(getattr(self, name)).all():
+        for name in ("reference", "logits", "novelty", "distances"):
+            values = getattr(self, name)
+            if values is not None and not np.isfinite(values).all():
                 raise ValueError(f"{name} holds what is no number")
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """For the model folder; the reference is rounded to fp16."""
-        return {
+        arrays: dict[str, NDArray[np.generic]] = {
             "reference": self.reference.astype(np.float16),
             "logits": self.logits,
             "novelty": self.novelty,
             "labels": self.labels,
         }
+        if self.reference_labels is not None and self.distances is not None:
+            arrays |= {"reference_labels": self.reference_labels, "distances": self.distances}
+        return arrays
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Evidence":
@@ -101,20 +122,37 @@ class Evidence:
             logits=arrays["logits"].astype(np.float32),
             novelty=arrays["novelty"].astype(np.float32),
             labels=arrays["labels"].astype(np.int64),
+            reference_labels=arrays.get("reference_labels"),
+            distances=arrays.get("distances"),
         )
 
 
 def collect_evidence(
-    *, fitted_features: Floats, features: Floats, logits: Floats, labels: NDArray[np.int64]
+    *,
+    fitted_features: Floats,
+    features: Floats,
+    logits: Floats,
+    labels: NDArray[np.int64],
+    fitted_labels: NDArray[np.int64] | None = None,
 ) -> Evidence:
-    """Evidence from the features of the fitted images and the outputs for the held-out ones."""
+    """Evidence from the features of the fitted images and the outputs for the held-out ones.
+
+    `fitted_labels` `(R,)` where a normal class is among them: what is far from it may not pass.
+    """
     # Rounded first, so that novelty is measured against what the file will hold.
     reference = fitted_features.astype(np.float16).astype(np.float32)
+    distances = None
+    if fitted_labels is not None:
+        distances = distances_to_classes(
+            features, reference, fitted_labels, classes=logits.shape[1]
+        )
     return Evidence(
         reference=reference,
         logits=logits.astype(np.float32),
         novelty=novelty_of(features, reference),
         labels=labels,
+        reference_labels=fitted_labels,
+        distances=distances,
     )
 
 
@@ -158,6 +196,29 @@ class ClassThreshold:
     upper_bound: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class PassRule:
+    """From when a normal image passes, and what that rests on.
+
+    Attributes:
+        threshold: calibrated confidence that it is normal, 0..1.
+        odds: the same as its logarithmic odds, in which the rule is kept: near certainty there are
+            too few numbers below 1.
+        defects: that were held out.
+        missed: how many of them would pass.
+        promised: the missed-defect rate that they exclude at 95 % (exact).
+        kept: whether that is the policy's. If not, they are too few to promise it, and the
+            threshold is the strictest that they support.
+    """
+
+    threshold: float
+    odds: float
+    defects: int
+    missed: int
+    promised: float
+    kept: bool
+
+
 class Decider:
     """Turns the outputs of one model into decisions under one policy.
 
@@ -166,7 +227,10 @@ class Decider:
         novelty_threshold: above it an image is unknown.
         familiar_threshold: above it an image is not believed to be a defect while commissioning.
         normal: whether each class is no defect, bool `(classes,)`.
-        pass_threshold: confidence from which a normal image passes; None when nothing may.
+        normal_threshold: a normal image farther than this from the known ones of its class does not
+            pass, though it may not be novel: it may lie among the defects. None where that is not
+            known.
+        pass_rule: from when a normal image passes; None when nothing may.
         defect_thresholds: by name of each class that is a defect.
     """
 
@@ -176,29 +240,48 @@ class Decider:
         self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
         self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
-        held_out = _HeldOut.of(
-            evidence, temperature=self.temperature, novelty_threshold=self.novelty_threshold
-        )
-        self.pass_threshold = self._derive_pass_threshold(held_out, policy)
+        self._reference = evidence.reference
+        self._reference_labels = evidence.reference_labels
+        self.normal_threshold = self._derive_normal_threshold(evidence)
+        held_out = _HeldOut.of(evidence, self)
+        self.pass_rule = self._derive_pass_rule(held_out, policy)
         self.defect_thresholds = {
             name: held_out.threshold_of(index, policy)
             for index, name in enumerate(classes)
             if not self.normal[index]
         }
-        self._reference = evidence.reference
+
+    @property
+    def pass_threshold(self) -> float | None:
+        """Confidence from which a normal image may pass; None when nothing may."""
+        return self.pass_rule.threshold if self.pass_rule else None
 
     def decide(self, logits: Floats, features: Floats) -> list[Decision]:
         """One decision for each row of `logits` `(N, classes)` and `features` `(N, 512)`."""
+        novelty = novelty_of(features, self._reference)
+        return self.decide_measured(logits, novelty, self._distances(features))
+
+    def decide_measured(
+        self, logits: Floats, novelty: Floats, distances: Floats | None
+    ) -> list[Decision]:
+        """The same where novelty `(N,)` and distances `(N, classes)` are known, as in evidence."""
         probabilities = softmax(logits / self.temperature)
         choices = probabilities.argmax(axis=1)
-        novelty = novelty_of(features, self._reference)
+        odds = self.odds_of_normal(logits)
+        near = self.near_normal(choices, distances)
         return [
-            self._decide_one(int(choice), float(row[choice]), float(score))
-            for choice, row, score in zip(choices, probabilities, novelty, strict=True)
+            self._decide_one(
+                int(choice), float(row[choice]), float(score), float(odd), near=bool(close)
+            )
+            for choice, row, score, odd, close in zip(
+                choices, probabilities, novelty, odds, near, strict=True
+            )
         ]
 
-    def _decide_one(self, choice: int, confidence: float, novelty: float) -> Decision:
-        verdict, reason = self._judge(choice, confidence, novelty)
+    def _decide_one(
+        self, choice: int, confidence: float, novelty: float, odds: float, *, near: bool
+    ) -> Decision:
+        verdict, reason = self._judge(choice, confidence, novelty, odds, near=near)
         return Decision(
             verdict=verdict,
             reason=reason,
@@ -207,11 +290,14 @@ class Decider:
             novelty=novelty,
         )
 
-    def _judge(self, choice: int, confidence: float, novelty: float) -> tuple[Verdict, Reason]:
-        if novelty > self.novelty_threshold:
+    def _judge(
+        self, choice: int, confidence: float, novelty: float, odds: float, *, near: bool
+    ) -> tuple[Verdict, Reason]:
+        normal = bool(self.normal[choice])
+        if novelty > self.novelty_threshold or (normal and not near):
             return Verdict.UNSURE, Reason.UNKNOWN
-        if self.normal[choice]:
-            if self.pass_threshold is not None and confidence >= self.pass_threshold:
+        if normal:
+            if self.pass_rule is not None and odds >= self.pass_rule.odds:
                 return Verdict.PASS, Reason.CONFIDENT
             return Verdict.UNSURE, Reason.LOW_CONFIDENCE
         commissioning = not self.normal.any()
@@ -221,23 +307,96 @@ class Decider:
             return Verdict.DEFECT, Reason.CONFIDENT
         return Verdict.UNSURE, Reason.COMMISSIONING if commissioning else Reason.LOW_CONFIDENCE
 
-    def _derive_pass_threshold(self, held_out: "_HeldOut", policy: Policy) -> float | None:
+    def odds_of_normal(self, logits: Floats) -> NDArray[np.float64]:
+        """Logarithmic odds, calibrated, that an image is of a normal class, `(N,)`."""
+        scaled = logits.astype(np.float64) / self.temperature
+        if not self.normal.any():
+            return np.full(len(logits), -np.inf)
+        if self.normal.all():
+            return np.full(len(logits), np.inf)
+        return _log_of_sum(scaled[:, self.normal]) - _log_of_sum(scaled[:, ~self.normal])
+
+    def _distances(self, features: Floats) -> Floats | None:
+        if self._reference_labels is None:
+            return None
+        return distances_to_classes(
+            features, self._reference, self._reference_labels, classes=len(self.classes)
+        )
+
+    def _derive_normal_threshold(self, evidence: Evidence) -> float | None:
+        """As the novelty threshold, by the held-out normal images and their own class."""
+        clean = np.flatnonzero(self.normal[evidence.labels])
+        if evidence.distances is None or len(clean) == 0:
+            return None
+        own = evidence.distances[clean, evidence.labels[clean]]
+        return exceeded_by(own, KNOWN_CALLED_UNKNOWN)
+
+    def near_normal(
+        self, choices: NDArray[np.int64], distances: Floats | None
+    ) -> NDArray[np.bool_]:
+        """Whether each image lies as near to the known ones of its first choice as normal ones do.
+
+        `choices` `(N,)`; `distances` `(N, classes)`. Said of any choice, meant for normal ones.
+        """
+        if distances is None or self.normal_threshold is None:
+            return np.full(len(choices), fill_value=True)
+        near: NDArray[np.bool_] = (
+            distances[np.arange(len(choices)), choices] <= self.normal_threshold
+        )
+        return near
+
+    def _derive_pass_rule(self, held_out: "_HeldOut", policy: Policy) -> PassRule | None:
         """The lowest confidence at which the held-out defects keep the promised bound.
 
-        None when no threshold does: then nothing passes. A miss is a held-out defect whose first
-        choice is a normal class, at or above the threshold, and not novel.
+        A miss is a held-out defect whose first choice is a normal class, at or above the threshold,
+        and not novel. Where they are too few to promise the rate, none of them may pass, and the
+        threshold lies beyond the most pass-like by what their tail calls for. None, and so nothing
+        passes, with fewer than `FEWEST_DEFECTS`.
         """
-        if not self.normal.any():
-            return None
         defects = ~self.normal[held_out.labels]
-        could_pass = defects & self.normal[held_out.choices] & held_out.familiar
-        confidences = np.sort(held_out.confidences[could_pass])[::-1]
-        allowed = most_misses_allowed(int(defects.sum()), policy.max_missed_defect_rate)
-        if allowed is None:
+        count = int(defects.sum())
+        if not self.normal.any() or count < FEWEST_DEFECTS:
             return None
-        if allowed >= len(confidences):
-            return 0.0
-        return _just_above(confidences[allowed])
+        could_pass = defects & self.normal[held_out.choices] & held_out.familiar
+        odds = np.sort(held_out.odds[could_pass])[::-1]
+        allowed = most_misses_allowed(count, policy.max_missed_defect_rate)
+        if allowed is None:
+            least = _beyond_the_tail(held_out.odds[defects], policy.max_missed_defect_rate)
+        elif allowed >= len(odds):
+            least = _ANY_ODDS
+        else:
+            least = float(np.nextafter(odds[allowed], np.inf))
+        missed = int((odds >= least).sum())
+        promised = upper_bound(missed, count)
+        return PassRule(
+            threshold=float(1 / (1 + np.exp(-least))),
+            odds=least,
+            defects=count,
+            missed=missed,
+            promised=promised,
+            kept=allowed is not None,
+        )
+
+
+def _beyond_the_tail(odds: NDArray[np.float64], rate: float) -> float:
+    """Odds as far beyond all of these `(N,)` as the greatest of enough to promise `rate` would be.
+
+    Above a high value the rest of a distribution falls off about exponentially (the peaks over
+    threshold of Pickands 1975, Ann. Statist. 3:119, with shape 0), with the mean excess m of those
+    that exceed it. The greatest of M such values then lies m * ln(M / N) above the greatest of N.
+    """
+    ordered = np.sort(odds)[::-1]
+    tail = min(_TAIL, len(ordered) - 1)
+    excess = float((ordered[:tail] - ordered[tail]).mean())
+    farther = excess * float(np.log(trials_needed(rate) / len(ordered)))
+    return float(np.nextafter(ordered[0] + farther, np.inf))
+
+
+def _log_of_sum(scaled: NDArray[np.float64]) -> NDArray[np.float64]:
+    """log(sum(exp)) of each row, without overflow."""
+    highest = scaled.max(axis=1, keepdims=True)
+    total: NDArray[np.float64] = np.log(np.exp(scaled - highest).sum(axis=1)) + highest[:, 0]
+    return total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,22 +406,29 @@ class _HeldOut:
     Attributes:
         choices: the network's first choice.
         confidences: calibrated, of that choice.
+        odds: logarithmic, calibrated, that the image is normal.
         familiar: whether the image is not called unknown.
     """
 
     labels: NDArray[np.int64]
     choices: NDArray[np.int64]
     confidences: Floats
+    odds: NDArray[np.float64]
     familiar: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, evidence: Evidence, *, temperature: float, novelty_threshold: float) -> "_HeldOut":
-        probabilities = softmax(evidence.logits / temperature)
+    def of(cls, evidence: Evidence, decider: Decider) -> "_HeldOut":
+        """`decider` has its temperature and its thresholds of novelty."""
+        probabilities = softmax(evidence.logits / decider.temperature)
+        choices = probabilities.argmax(axis=1)
+        novel = evidence.novelty > decider.novelty_threshold
+        far = decider.normal[choices] & ~decider.near_normal(choices, evidence.distances)
         return cls(
             labels=evidence.labels,
-            choices=probabilities.argmax(axis=1),
+            choices=choices,
             confidences=probabilities.max(axis=1),
-            familiar=evidence.novelty <= novelty_threshold,
+            odds=decider.odds_of_normal(evidence.logits),
+            familiar=~novel & ~far,
         )
 
     def threshold_of(self, index: int, policy: Policy) -> ClassThreshold:
@@ -331,15 +497,40 @@ def novelty_of(features: Floats, reference: Floats) -> Floats:
     features keep their length. Brought to unit length, they told NEU-DET from clean magnetic tiles
     with an AUROC of 0.944; with their own, 0.984 (docs/experiments.md).
     """
+    novelty: Floats = _nearest(_distance(features, reference)).astype(np.float32)
+    return novelty
+
+
+def distances_to_classes(
+    features: Floats, reference: Floats, labels: NDArray[np.int64], *, classes: int
+) -> Floats:
+    """The same to the reference images of each class, labelled `(R,)`: float32 `(N, classes)`.
+
+    `_FAR` for a class that has none.
+    """
+    distance = _distance(features, reference)
+    found = np.full((len(features), classes), _FAR, np.float32)
+    for index in np.unique(labels):
+        found[:, index] = _nearest(distance[:, labels == index])
+    return found
+
+
+def _distance(features: Floats, reference: Floats) -> NDArray[np.float64]:
+    """Of each image to each reference image, in the mean length of the latter, `(N, R)`."""
     # In float64: float32 would lose a small distance between two long features.
     seen, known = features.astype(np.float64), reference.astype(np.float64)
     squares = (seen**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2 * seen @ known.T
-    nearest = min(NEIGHBOURS, len(known))
-    closest = np.partition(squares, nearest - 1, axis=1)[:, :nearest]
-    distance = np.sqrt(np.maximum(closest, 0.0)).mean(axis=1)
     scale = max(float(np.linalg.norm(known, axis=1).mean()), 1e-12)
-    novelty: Floats = (distance / scale).astype(np.float32)
-    return novelty
+    distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / scale
+    return distance
+
+
+def _nearest(distance: NDArray[np.float64]) -> NDArray[np.float64]:
+    nearest = min(NEIGHBOURS, distance.shape[1])
+    mean: NDArray[np.float64] = np.partition(distance, nearest - 1, axis=1)[:, :nearest].mean(
+        axis=1
+    )
+    return mean
 
 
 def softmax(logits: Floats) -> Floats:

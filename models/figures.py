@@ -93,6 +93,9 @@ class RunFigures:
 
     Attributes:
         fitted: labelled images that were trained on, by class.
+        doubted: by class, of the labelled images that carry its name or likely should, the share
+            that likely should and do not, 0..1. Held-out labels may be as wrong as the others: this
+            is told by networks that were fitted to neither.
         seconds: that the run took.
     """
 
@@ -102,6 +105,7 @@ class RunFigures:
     fitted: Mapping[str, int]
     suspects: tuple[Suspect, ...]
     seconds: float
+    doubted: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"

@@ -73,9 +73,22 @@ class SurfaceNetwork(nn.Module):
 
     def activations(self, images: Tensor) -> Activations:
         """The same pass, with the features and the last feature map kept."""
+        return self.top(self.middle(images))
+
+    def middle(self, images: Tensor) -> Tensor:
+        """The activations below the last block, float `(N, 512, h, w)`, none below 0.
+
+        A retraining on a line's own labels leaves all that is below them as it is.
+        """
         net = self.backbone
         x = net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images)))))
-        maps = net.layer4(net.layer3(net.layer2(net.layer1(x))))
+        below: Tensor = net.layer4[0](net.layer3(net.layer2(net.layer1(x))))
+        return below
+
+    def top(self, middle: Tensor) -> Activations:
+        """What is above: the last block, the pooling and the linear layer."""
+        net = self.backbone
+        maps = net.layer4[1](middle)
         features = torch.flatten(net.avgpool(maps), 1)
         return Activations(logits=net.fc(features), features=features, maps=maps)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from models.binomial import trials_needed, upper_bound
-from models.decision import ClassThreshold, Decider, Evidence, Policy
+from models.decision import ClassThreshold, Decider, Evidence, PassRule, Policy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,8 @@ class Support:
         novelty_threshold: above it an image is unknown.
         known_called_unknown: how often a new image of a known kind is (split conformal; exact when
             it comes from where the held-out images came from).
-        pass_threshold: confidence from which a normal image passes; None when nothing may.
+        pass_rule: from when a normal image passes, and which missed-defect rate that promises; None
+            when nothing may.
         missed: of all defects together. The promise is made for them, not for each class.
     """
 
@@ -63,7 +64,7 @@ class Support:
     temperature: float
     novelty_threshold: float
     known_called_unknown: float
-    pass_threshold: float | None
+    pass_rule: PassRule | None
     missed: MissedDefects
     classes: tuple[ClassSupport, ...]
 
@@ -86,7 +87,7 @@ class Support:
             temperature=decider.temperature,
             novelty_threshold=decider.novelty_threshold,
             known_called_unknown=(exceeding + 1) / (len(evidence.novelty) + 1),
-            pass_threshold=decider.pass_threshold,
+            pass_rule=decider.pass_rule,
             missed=MissedDefects.of(sum(each.held_out for each in classes if each.missed), policy),
             classes=classes,
         )

@@ -12,7 +12,7 @@ import io
 import logging
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
@@ -29,7 +29,7 @@ from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry
 from models.runtimes.exported import Exported
 from models.runtimes.openvino_graph import FIRST_CONVOLUTION, LINEAR, NORMALISE, POOL, build_graph
-from models.runtimes.openvino_runtime import load_fp32, load_ir
+from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_ir
 from models.runtimes.protocol import Runtime
 from models.runtimes.torch_runtime import load as load_torch
 from models.taxonomy import NO_DEFECT
@@ -81,9 +81,33 @@ def export(folder: Path, manifest: Manifest) -> Export:
     _refuse_other_manifest(folder, metadata, manifest)
     fitted = load_part(manifest, Part.FIT, side=metadata.input_size)
     selected = load_part(manifest, Part.SELECT, side=metadata.input_size)
+    return export_with(
+        folder,
+        calibration=fitted.pixels,
+        selected=selected,
+        evidence_of=lambda runtime: _evidence(runtime, fitted, selected),
+    )
+
+
+def export_with(
+    folder: Path,
+    *,
+    calibration: NDArray[np.uint8],
+    selected: Dataset,
+    evidence_of: Callable[[OpenVinoRuntime], Evidence],
+    policy: Policy = POLICY,
+) -> Export:
+    """The same with pictures that no manifest names.
+
+    Args:
+        calibration: uint8 grey `(N, side, side)`, for the ranges of INT8.
+        selected: pictures that both forms judge.
+        evidence_of: what the exported form is served with.
+    """
+    metadata = load_metadata(folder)
     kept = read_evidence(folder, metadata)
-    trained = _judged(load_torch(folder, device="cpu"), kept, selected, metadata)
-    float32 = _judged(load_fp32(folder, metadata), kept, selected, metadata)
+    trained = _judged(load_torch(folder, device="cpu"), kept, selected, metadata, policy)
+    float32 = _judged(load_fp32(folder, metadata), kept, selected, metadata, policy)
     fp32 = compare(trained, float32, selected.labels, metadata.classes)
     if not fp32.holds:
         raise CheckpointError(
@@ -92,11 +116,11 @@ def export(folder: Path, manifest: Manifest) -> Export:
         )
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         made = Path(scratch)
-        graph = _quantised(folder, metadata, fitted)
+        graph = _quantised(folder, metadata, calibration)
         openvino().save_model(graph, made / files.GRAPH, compress_to_fp16=False)
         runtime = load_ir(made / files.GRAPH, form="int8")
-        evidence = _evidence(runtime, fitted, selected)
-        judged = _judged(runtime, evidence, selected, metadata)
+        evidence = evidence_of(runtime)
+        judged = _judged(runtime, evidence, selected, metadata, policy)
         int8 = compare(trained, judged, selected.labels, metadata.classes)
         exported = _record(metadata, int8)
         if int8.holds:
@@ -131,10 +155,12 @@ def _evidence(runtime: Runtime, fitted: Dataset, selected: Dataset) -> Evidence:
     )
 
 
-def _judged(runtime: Runtime, evidence: Evidence, selected: Dataset, metadata: Metadata) -> Judged:
+def _judged(
+    runtime: Runtime, evidence: Evidence, selected: Dataset, metadata: Metadata, policy: Policy
+) -> Judged:
     """The held-out images as the runtime would serve them."""
     outputs = run(runtime, selected)
-    decider = Decider(classes=metadata.classes, evidence=evidence, policy=POLICY)
+    decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
     return Judged(
         logits=outputs.logits,
         temperature=decider.temperature,
@@ -142,7 +168,7 @@ def _judged(runtime: Runtime, evidence: Evidence, selected: Dataset, metadata: M
     )
 
 
-def _quantised(folder: Path, metadata: Metadata, fitted: Dataset) -> Any:
+def _quantised(folder: Path, metadata: Metadata, pictures: NDArray[np.uint8]) -> Any:
     """The graph in INT8, calibrated one image at a time."""
     silence_telemetry()
     with _quiet():
@@ -152,12 +178,12 @@ def _quantised(folder: Path, metadata: Metadata, fitted: Dataset) -> Any:
         input_size=metadata.input_size,
         normalisation=metadata.normalisation,
     )
-    count = min(CALIBRATION_IMAGES, len(fitted))
-    chosen = np.linspace(0, len(fitted) - 1, count).astype(int)
+    count = min(CALIBRATION_IMAGES, len(pictures))
+    chosen = np.linspace(0, len(pictures) - 1, count).astype(int)
     with _quiet():
         return nncf.quantize(
             graph,
-            nncf.Dataset([fitted.pixels[i : i + 1] for i in chosen]),
+            nncf.Dataset([pictures[i : i + 1] for i in chosen]),
             subset_size=count,
             ignored_scope=nncf.IgnoredScope(
                 names=[FIRST_CONVOLUTION, POOL, LINEAR], patterns=[f"^{NORMALISE}.*"]

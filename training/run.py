@@ -16,6 +16,7 @@ from training.fit import Epoch, fit
 from training.manifest import Manifest, Part
 from training.packing import pack
 from training.recipe import Recipe
+from training.references import FITTED_OF_A_CLASS, reference_of
 from training.report import page
 from training.resuming import Saved
 
@@ -73,7 +74,14 @@ def train(
         input_size=recipe.input_size,
         recipe=settings,
     )
-    metadata = save(out, stored_weights(fitted.network), packed.metadata, packed.evidence.arrays())
+    reference = reference_of(fitted.network, packed.metadata, manifest, fitted=FITTED_OF_A_CLASS)
+    metadata = save(
+        out,
+        stored_weights(fitted.network),
+        packed.metadata,
+        packed.evidence.arrays(),
+        reference=reference.to_bytes(),
+    )
     saved.remove()
     _write_report(out, manifest, fitted.history, metadata)
     return metadata, packed.evaluation

@@ -266,8 +266,18 @@ def _passes(support: Support) -> str:
         f"policy.max_missed_defect_rate is {support.policy.max_missed_defect_rate:.2%}, for all "
         "defects together"
     )
-    if support.pass_threshold is not None:
-        return f"An image may pass from confidence {support.pass_threshold:.4f}: {promise}."
+    rule = support.pass_rule
+    if rule is not None and rule.kept:
+        return (
+            f"An image may pass from confidence {rule.threshold:.4f}, which {rule.missed} of "
+            f"{rule.defects} held-out defects do: {promise}, and kept."
+        )
+    if rule is not None:
+        return (
+            f"An image may pass from confidence {rule.threshold:.4f}, beyond all {rule.defects} "
+            f"held-out defects. They are too few to promise what is asked: {promise}; promised is "
+            f"{rule.promised:.2%}."
+        )
     if all(each.threshold for each in support.classes):
         return f"Nothing passes, for the model knows no normal class: {promise}."
     return f"Nothing passes, for that takes more held-out defects: {promise}."

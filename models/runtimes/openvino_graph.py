@@ -17,6 +17,8 @@ LOGITS: Final = "logits"
 FEATURES: Final = "features"
 MAPS: Final = "maps"
 """Name of the node of the last feature map, which is an output only where it is asked for."""
+LAST_BLOCK: Final = "layer4.1.conv1"
+"""The first convolution above `models.network.SurfaceNetwork.middle`."""
 NORMALISE: Final = "normalise"
 FIRST_CONVOLUTION: Final = "conv1"
 POOL: Final = "pool"
@@ -73,6 +75,22 @@ def with_maps(graph: Any) -> Any:
     node.output(0).set_names({MAPS})
     copy.add_outputs([node.output(0)])
     return copy
+
+
+def top_of(graph: Any) -> Any:
+    """What lies above `models.network.SurfaceNetwork.middle`, in whatever form the graph is.
+
+    From its activations, float32 `(N, 512, h, w)`, to `logits`, `features`.
+    """
+    ov = openvino()
+    copy = graph.clone()
+    (last,) = [node for node in copy.get_ops() if node.get_friendly_name() == LAST_BLOCK]
+    node = last.input_value(0).get_node()
+    while node.get_type_name() != "Relu":  # INT8 rounds in between
+        node = node.input_value(0).get_node()
+    maps = ov.opset13.parameter(node.get_output_partial_shape(0), np.float32, name="maps")
+    node.output(0).replace(maps.output(0))
+    return ov.Model(copy.get_results(), [maps], "top")
 
 
 def head_of(graph: Any) -> NDArray[np.float32]:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
 from models.runtimes.engine import openvino
-from models.runtimes.openvino_graph import FEATURES, LOGITS, MAPS, build_graph, head_of, with_maps
+from models.runtimes.openvino_graph import (
+    FEATURES,
+    LOGITS,
+    MAPS,
+    build_graph,
+    head_of,
+    top_of,
+    with_maps,
+)
 from models.runtimes.protocol import Outputs, RuntimeUnavailableError
 
 Form = Literal["fp32", "int8"]
@@ -46,6 +54,7 @@ class OpenVinoRuntime:
         self._lock = threading.Lock()
         self._plain = _Compiled(graph, (LOGITS, FEATURES))
         self._with_maps: _Compiled | None = None
+        self._top: _Compiled | None = None
         self.head = head_of(graph)
 
     @property
@@ -59,6 +68,14 @@ class OpenVinoRuntime:
                 return Outputs(logits=logits, features=features)
             logits, features, maps = self._mapping().run(images)
             return Outputs(logits=logits, features=features, maps=maps)
+
+    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
+        """The outputs for activations `(N, 512, h, w)` below the last block, in the same form."""
+        with self._lock:
+            if self._top is None:
+                self._top = _Compiled(top_of(self._make_graph()), (LOGITS, FEATURES))
+            logits, features = self._top.run(middle)
+            return Outputs(logits=logits, features=features)
 
     def _mapping(self) -> "_Compiled":
         if self._with_maps is None:
@@ -81,7 +98,7 @@ class _Compiled:
             ) from error
         self._outputs = outputs
 
-    def run(self, images: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    def run(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
         """The outputs, in the order of their names, for uint8 `(N, H, W)`; N at least 1."""
         streams = len(self._requests)
         size = min(_IMAGES_A_REQUEST, -(-len(images) // streams))

@@ -42,3 +42,14 @@ class Runtime(Protocol):
     def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
         """Run uint8 grey pictures `(N, H, W)` through the network; N may be any positive number."""
         ...
+
+
+class Halved(Runtime, Protocol):
+    """One whose last block can be run by itself, as every runtime that serves can."""
+
+    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
+        """The outputs for activations float32 `(N, 512, h, w)` below the last block; N at least 1.
+
+        For images of which only those are kept (`models.reference`).
+        """
+        ...

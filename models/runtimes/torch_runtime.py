@@ -56,6 +56,16 @@ class TorchRuntime:
             maps=out.maps.float().cpu().contiguous().numpy() if with_maps else None,
         )
 
+    @torch.inference_mode()
+    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
+        """The outputs for activations `(N, 512, h, w)` below the last block."""
+        chunks = torch.from_numpy(middle).split(32)
+        out = [self._network.top(chunk.to(self._device)) for chunk in chunks]
+        return Outputs(
+            logits=torch.cat([each.logits for each in out]).float().cpu().numpy(),
+            features=torch.cat([each.features for each in out]).float().cpu().numpy(),
+        )
+
 
 def load(folder: Path, *, device: Device = "auto") -> TorchRuntime:
     """Raises CheckpointError for a bad model folder, RuntimeUnavailableError without the device."""

@@ -56,7 +56,7 @@ def test_a_model_is_shown_with_its_thresholds_and_what_its_evidence_supports(
     told = json.loads(shown.out)
     assert told["version"] == "tiny-6-0"
     decision = told["decision"]
-    assert decision["pass_threshold"] is None
+    assert decision["pass_rule"] is None
     assert decision["missed"]["held_out"] == 60
     assert decision["missed"]["further_needed"] == 538
     assert [each["name"] for each in decision["classes"]] == list(KNOWN_DEFECTS)
@@ -75,7 +75,7 @@ def test_thresholds_are_shown_under_the_configured_policy(
     told = json.loads(
         millwatch("models", "show", commissioned_model, "--config", station.config, "--json").out
     )["decision"]
-    assert told["pass_threshold"] is not None
+    assert told["pass_rule"]["kept"]
     assert told["missed"]["further_needed"] == 0
     thresholds = [each["threshold"] for each in told["classes"]]
     assert [each["threshold"] for each in thresholds[:-1]] == [0.25] * 6

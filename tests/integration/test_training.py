@@ -99,6 +99,7 @@ def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Tra
     assert {path.name for path in out.iterdir()} == {
         "model.safetensors",
         "evidence.safetensors",
+        "reference.safetensors",
         "model.json",
         "metrics.json",
         "report.html",

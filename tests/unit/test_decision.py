@@ -23,6 +23,7 @@ from models.binomial import most_misses_allowed, upper_bound
 from models.decision import (
     Decider,
     Evidence,
+    collect_evidence,
     softmax,
 )
 from models.taxonomy import Reason, Verdict
@@ -39,14 +40,52 @@ def test_a_clean_surface_passes_when_the_promise_can_be_kept() -> None:
     assert not decision.unknown
 
 
-@pytest.mark.parametrize(("defects", "passes"), [(598, True), (597, False)])
+@pytest.mark.parametrize(("defects", "kept"), [(598, True), (597, False)])
 def test_half_a_percent_is_promised_from_598_held_out_defects_without_a_miss(
-    defects: int, passes: bool
+    defects: int, kept: bool
 ) -> None:
-    decider = decider_of(evidence_of(held_out(defects)))
-    assert (decider.pass_threshold is not None) == passes
-    verdict = decide(decider, NORMAL, 0.9999).verdict
-    assert verdict is (Verdict.PASS if passes else Verdict.UNSURE)
+    rule = decider_of(evidence_of(held_out(defects))).pass_rule
+    assert rule is not None
+    assert (rule.kept, rule.defects, rule.missed) == (kept, defects, 0)
+    assert (rule.promised <= POLICY.max_missed_defect_rate) == kept
+
+
+def test_with_too_few_defects_to_promise_the_rate_none_of_them_passes_nor_any_like_them() -> None:
+    evidence = missed([0.55 + 0.004 * number for number in range(100)], 300)
+    decider = decider_of(evidence)
+    odds = decider.odds_of_normal(evidence.logits)[:300]
+    rule = decider.pass_rule
+    assert rule is not None
+    assert not rule.kept
+    assert rule.missed == 0
+    assert rule.promised == upper_bound(0, 300)
+    spacing = float(np.sort(odds)[-1] - np.sort(odds)[-10])
+    assert rule.odds > odds.max() + spacing / 4, "beyond the most pass-like by what its tail says"
+
+
+@pytest.mark.parametrize(("defects", "passes"), [(20, True), (19, False)])
+def test_with_very_few_held_out_defects_nothing_passes(defects: int, passes: bool) -> None:
+    assert (decider_of(evidence_of(held_out(defects))).pass_rule is not None) == passes
+
+
+def test_a_clean_surface_that_is_unlike_the_known_clean_ones_does_not_pass() -> None:
+    labels = held_out(700)
+    fitted = np.arange(300) % 3
+    evidence = collect_evidence(
+        fitted_features=directions(fitted, seed=1),
+        features=directions(labels, seed=2),
+        logits=certain(labels),
+        labels=labels,
+        fitted_labels=fitted,
+    )
+    decider = decider_of(Evidence.from_arrays(evidence.arrays()))
+    logits = certain(np.array([NORMAL, NORMAL]), 0.999)
+    clean = directions(np.array([NORMAL]), seed=3)
+    among_defects = directions(np.array([0]), seed=3)
+    passed, stopped = decider.decide(logits, np.concatenate([clean, among_defects]))
+    assert passed.verdict is Verdict.PASS
+    assert stopped.novelty <= decider.novelty_threshold, "known, but not as clean"
+    assert (stopped.verdict, stopped.reason) == (Verdict.UNSURE, Reason.UNKNOWN)
 
 
 def test_nothing_passes_without_held_out_defects() -> None:
@@ -81,12 +120,14 @@ def test_the_pass_threshold_lies_just_above_the_misses_that_are_too_many(
     threshold = decider.pass_threshold
     assert threshold is not None
     sure = softmax(evidence.logits / np.float32(decider.temperature))[:misses].max(axis=1)
-    assert (sure >= threshold).sum() == min(misses, allowed)
+    rule = decider.pass_rule
+    assert rule is not None
+    assert (decider.odds_of_normal(evidence.logits)[:misses] >= rule.odds).sum() == rule.missed
+    assert rule.missed == min(misses, allowed)
     if misses > allowed:
         just_passed = np.sort(sure)[::-1][allowed]
-        assert threshold == np.nextafter(just_passed, np.float32(1))
-    bound = upper_bound(int((sure >= threshold).sum()), defects)
-    assert bound <= POLICY.max_missed_defect_rate
+        assert threshold == pytest.approx(just_passed, rel=1e-5)
+    assert rule.promised == upper_bound(rule.missed, defects) <= POLICY.max_missed_defect_rate
 
 
 def test_below_the_pass_threshold_a_clean_surface_is_unsure() -> None:
@@ -115,7 +156,7 @@ def test_a_looser_promise_lets_more_pass_and_needs_no_retraining() -> None:
         decider = decider_of(evidence, replace(POLICY, max_missed_defect_rate=rate))
         assert decider.pass_threshold is not None
         thresholds.append(decider.pass_threshold)
-    assert thresholds[0] > thresholds[1] > thresholds[2] == 0.0
+    assert thresholds[0] > thresholds[1] > thresholds[2] == pytest.approx(0.0)
 
 
 # Defect and unsure

@@ -51,7 +51,8 @@ def test_no_more_are_needed_than_the_policy_s_rate_takes(rate: float, further: i
     evidence = evidence_of(30, 20, 70)
     support = support_of(evidence, replace(POLICY, max_missed_defect_rate=rate))
     assert support.missed.further_needed == further
-    assert (support.pass_threshold is not None) == (further == 0)
+    assert support.pass_rule is not None
+    assert support.pass_rule.kept == (further == 0)
 
 
 def test_thresholds_are_told_with_what_they_rest_on() -> None:
@@ -66,7 +67,7 @@ def test_thresholds_are_told_with_what_they_rest_on() -> None:
 
 def test_a_model_that_knows_no_normal_class_still_says_what_its_defects_could_promise() -> None:
     support = support_of(evidence_of(30, 20))
-    assert support.pass_threshold is None
+    assert support.pass_rule is None
     assert support.missed.further_needed == 548
 
 

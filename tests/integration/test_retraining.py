@@ -1,0 +1,189 @@
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from builders import surface_file, write_model
+from drawn import drawn_manifest
+from evidence import POLICY
+
+from models.checkpoint import load_metadata
+from models.figures import RunFigures
+from models.network import load_network
+from models.reference import Use, read_reference
+from models.registry import load_model
+from models.taxonomy import KNOWN_DEFECTS
+from training.manifest import Part
+from training.retraining import retrain
+from training.run_folder import RunError
+from training.tops import TopRecipe
+
+RECIPE = TopRecipe(views=1, epochs=1)
+SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
+
+
+def write_run(folder: Path, labels: Sequence[dict[str, Any]], **changed: Any) -> Path:
+    folder.mkdir(parents=True)
+    (folder / "labels.json").write_text(json.dumps({"images": list(labels)}))
+    document = {
+        "format": 1,
+        "id": folder.name,
+        "created_at": "2026-11-24T00:00:00Z",
+        "seed": 3,
+        "threads": 1,
+        "labels": "labels.json",
+        "base_set": None,
+        "policy": asdict(POLICY),
+        **changed,
+    }
+    (folder / "run.json").write_text(json.dumps(document, default=str))
+    return folder
+
+
+def labelled(folder: Path, counts: dict[str, int]) -> list[dict[str, Any]]:
+    """Drawn pictures as a line would have labelled them: `stain` is a class that no model knows."""
+    folder.mkdir(parents=True)
+    rows: list[dict[str, Any]] = []
+    for label, count in counts.items():
+        for seed in range(count):
+            drawn = "patches" if label == "stain" else label
+            data = surface_file(drawn, seed=1000 + seed)
+            path = folder / f"{label}-{seed}.jpg"
+            path.write_bytes(data)
+            sha256 = hashlib.sha256(data).hexdigest()
+            rows.append(
+                {"image_id": len(rows) + 1, "path": str(path), "sha256": sha256, "label": label}
+            )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, the manifest of its images, and labels of a line."""
+    root = tmp_path_factory.mktemp("line")
+    write_model(root / "model")
+    drawn_manifest(root / "base", KNOWN_DEFECTS, SEEDS).save(root / "base.json")
+    rows = labelled(root / "labelled", {"no_defect": 30, "stain": 12})
+    (root / "rows.json").write_text(json.dumps(rows))
+    return root
+
+
+@pytest.fixture(scope="module")
+def rows(line: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((line / "rows.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures]:
+    missing = {**rows[0], "image_id": 900, "path": str(line / "gone.jpg")}
+    changed = {**rows[1], "image_id": 901, "sha256": "0" * 64}
+    folder = write_run(
+        line / "runs" / "first",
+        [*rows, missing, changed],
+        current_model=line / "model",
+        base_set=line / "base.json",
+    )
+    return folder, retrain(folder, recipe=RECIPE)
+
+
+def test_a_run_makes_a_candidate_that_knows_the_line_s_classes_and_the_old_ones(
+    done: tuple[Path, RunFigures],
+) -> None:
+    folder, figures = done
+    assert figures.candidate.classes == (*KNOWN_DEFECTS, "no_defect", "stain")
+    assert figures.current.classes == KNOWN_DEFECTS
+    model = load_model(folder / "candidate", policy=POLICY)
+    assert model.version == figures.candidate.version
+    assert figures.candidate.finite
+    assert figures.candidate.form in {"int8", "fp32"}
+    assert RunFigures.from_json((folder / "evaluation.json").read_text()) == figures
+    assert json.loads((folder / "progress.json").read_text())["stage"] == "measuring"
+
+
+def test_each_labelled_image_is_held_out_for_good_or_judged_by_a_network_not_fitted_to_it(
+    done: tuple[Path, RunFigures],
+) -> None:
+    folder, figures = done
+    every = {name: row.images for name, row in figures.candidate.crossvalidated.items()}
+    assert every == {"no_defect": 30, "stain": 12}
+    held_out = {name: row.images for name, row in figures.candidate.held_out.items()}
+    assert {name: figures.fitted[name] + held_out.get(name, 0) for name in every} == every
+    assert sum(held_out.values()) > 0
+    parts = {row["part"] for row in json.loads((folder / "manifest.json").read_text())["images"]}
+    assert parts == {"fit", "held_out"}
+
+
+def test_what_cannot_be_read_is_left_out_and_listed(done: tuple[Path, RunFigures]) -> None:
+    folder, _ = done
+    skipped = json.loads((folder / "manifest.json").read_text())["skipped"]
+    assert [row["image_id"] for row in skipped] == [900, 901]
+    assert "changed since it was labelled" in skipped[1]["reason"]
+
+
+def test_thresholds_rest_on_the_first_images_and_on_all_fitted_labels(
+    done: tuple[Path, RunFigures],
+) -> None:
+    _, figures = done
+    assert figures.candidate.evidence_defects == 4 * len(KNOWN_DEFECTS) + figures.fitted["stain"]
+    assert figures.candidate.promised_missed_rate > POLICY.max_missed_defect_rate
+
+
+def test_all_below_the_last_block_stays_as_it_was(
+    line: Path, done: tuple[Path, RunFigures]
+) -> None:
+    folder, _ = done
+    before, after = (
+        load_network(each)[0].state_dict() for each in (line / "model", folder / "candidate")
+    )
+    changed = {key for key in before if not np.array_equal(before[key], after[key])}
+    assert changed
+    assert all(key.startswith(("backbone.layer4.1.", "backbone.fc.")) for key in changed)
+
+
+def test_the_next_run_works_from_what_the_candidate_keeps(
+    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+) -> None:
+    candidate = done[0] / "candidate"
+    kept = read_reference(candidate, load_metadata(candidate))
+    assert kept is not None
+    assert len(kept.labels_of(Use.FIT)) == 6 * len(KNOWN_DEFECTS)
+    again = write_run(line / "runs" / "second", rows, current_model=candidate)
+    figures = retrain(again, recipe=RECIPE)
+    assert figures.current.version == done[1].candidate.version
+    assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
+    assert sum(row.right for row in figures.current.reference.values()) > 0
+
+
+def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
+    line: Path, rows: list[dict[str, Any]]
+) -> None:
+    folder = write_run(line / "runs" / "bare", rows, current_model=line / "model")
+    with pytest.raises(RunError, match=r"would forget them; set retraining\.base_set"):
+        retrain(folder, recipe=RECIPE)
+
+
+def test_too_few_labels_are_said_in_words_with_a_status_that_is_not_zero(
+    line: Path, rows: list[dict[str, Any]]
+) -> None:
+    folder = write_run(
+        line / "runs" / "few",
+        [row for row in rows if row["label"] == "stain"][:3],
+        current_model=line / "model",
+        base_set=line / "base.json",
+    )
+    before = {path.name: path.read_bytes() for path in (line / "model").iterdir()}
+    ended = subprocess.run(
+        [sys.executable, "-m", "training", folder], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 1
+    assert "no class has 4 labelled images to learn from" in (folder / "failed.txt").read_text()
+    assert not (folder / "candidate").exists()
+    assert not (folder / "evaluation.json").exists()
+    assert {path.name: path.read_bytes() for path in (line / "model").iterdir()} == before

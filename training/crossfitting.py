@@ -1,0 +1,101 @@
+"""Every fitted image of a line judged once by a network that was not fitted to it.
+
+With a few dozen labels of a class, none can be spared to fit thresholds to: so all of them serve.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.decision import distances_to_classes, novelty_of
+from models.network import SurfaceNetwork
+from models.runtimes.torch_runtime import TorchRuntime
+from training.tops import Activated, TopRecipe, fit_top
+
+FOLDS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """What networks that were not fitted to these images say of them.
+
+    Attributes:
+        logits: `(N, classes)`.
+        novelty: `(N,)`, against what that network was fitted to.
+        distances: `(N, classes)`, likewise.
+    """
+
+    logits: NDArray[np.float32]
+    novelty: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    labels: NDArray[np.int64]
+
+
+def _tell_nobody(_done: int, _of: int) -> None:
+    pass
+
+
+def crossfit(
+    network: SurfaceNetwork,
+    kept: Activated,
+    line: Activated,
+    groups: Sequence[str],
+    *,
+    classes: int,
+    recipe: TopRecipe,
+    seed: int,
+    on_epoch: Callable[[int, int], None] = _tell_nobody,
+) -> OutOfFold:
+    """Fit as many networks as there are folds, each to the others.
+
+    Args:
+        groups: a hash for each image of the line; those that share one fall into one fold.
+    """
+    labels = line.labels.numpy()
+    fold = _folds(labels, groups)
+    logits = np.empty((len(labels), classes), np.float32)
+    novelty = np.empty(len(labels), np.float32)
+    distances = np.empty((len(labels), classes), np.float32)
+    for number in range(FOLDS):
+        out = fold == number
+        if not out.any():
+            continue
+        fitted = line.of(~out)
+        made = fit_top(
+            network,
+            kept,
+            fitted,
+            classes=classes,
+            recipe=recipe,
+            seed=seed + 1 + number,
+            on_epoch=partial(_tell_of_fold, on_epoch, number),
+        )
+        runtime = TorchRuntime(made, device="cpu")
+        known = torch.cat([kept.views[0], fitted.views[0]]).float().numpy()
+        reference = runtime.infer_above(known).features.astype(np.float16).astype(np.float32)
+        reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
+        outputs = runtime.infer_above(line.of(out).views[0].float().numpy())
+        logits[out] = outputs.logits
+        novelty[out] = novelty_of(outputs.features, reference)
+        distances[out] = distances_to_classes(
+            outputs.features, reference, reference_labels, classes=classes
+        )
+    return OutOfFold(logits=logits, novelty=novelty, distances=distances, labels=labels)
+
+
+def _tell_of_fold(on_epoch: Callable[[int, int], None], number: int, done: int, of: int) -> None:
+    on_epoch(number * of + done, FOLDS * of)
+
+
+def _folds(labels: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
+    """A fold for each image: by turns within a class, so that none has all of a rare one."""
+    chosen: dict[str, int] = {}
+    for label in np.unique(labels):
+        mine = sorted({groups[int(i)] for i in np.flatnonzero(labels == label)} - chosen.keys())
+        chosen |= {group: (number + int(label)) % FOLDS for number, group in enumerate(mine)}
+    return np.array([chosen[group] for group in groups], dtype=np.int64)

@@ -1,0 +1,166 @@
+"""What a retraining run measured of a model folder, as it would serve."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.decision import Decider, Decision, Policy
+from models.figures import ClassFigures, ModelFigures, Suspect
+from models.reference import Reference, Use
+from models.registry import Model, load_model
+from models.runtimes.protocol import Halved, Outputs
+from models.taxonomy import Verdict
+from training.crossfitting import OutOfFold
+from training.dataset import Dataset
+from training.evaluate import evaluate, run
+from training.label_errors import find_label_errors
+from training.labelled import Labelled
+
+_TIMED: Final = 32
+
+
+def measure(
+    folder: Path,
+    policy: Policy,
+    *,
+    line: Labelled,
+    reference: Reference,
+    out_of_fold: OutOfFold | None,
+) -> ModelFigures:
+    """Judge the held-out images of the line, and those of the first set that no run trains on.
+
+    Args:
+        out_of_fold: of the fitted images of the line, for the candidate of this run.
+
+    Raises:
+        CheckpointError, RuntimeUnavailableError: for the model folder.
+    """
+    model = load_model(folder, policy=policy)
+    decider = model.decider
+    held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
+    names = [line.classes[i] for i in held_out.labels]
+    outputs = _outputs(model, held_out)
+    gate = reference.maps(Use.GATE)
+    known = [line.classes[i] for i in reference.labels_of(Use.GATE)]
+    above = cast("Halved", model.runtime).infer_above(gate) if len(gate) else _nothing(model)
+    crossvalidated: Mapping[str, ClassFigures] = {}
+    if out_of_fold is not None:
+        crossvalidated = _crossvalidated(decider, line, out_of_fold, outputs)
+    rule = decider.pass_rule
+    return ModelFigures(
+        version=model.version,
+        classes=decider.classes,
+        form=_form(model),
+        held_out=count_verdicts(decider.decide(outputs.logits, outputs.features), names),
+        crossvalidated=crossvalidated,
+        reference=count_verdicts(decider.decide(above.logits, above.features), known),
+        calibration_error=_calibration_error(decider, outputs, names),
+        evidence_defects=rule.defects if rule else 0,
+        promised_missed_rate=rule.promised if rule else 1.0,
+        pass_threshold=decider.pass_threshold,
+        milliseconds_per_image=_milliseconds(model, line.pixels),
+        finite=bool(np.isfinite(outputs.logits).all() and np.isfinite(above.logits).all()),
+    )
+
+
+def count_verdicts(decisions: Sequence[Decision], names: Sequence[str]) -> dict[str, ClassFigures]:
+    """By true class, named for each image."""
+    rows: dict[str, list[Decision]] = {name: [] for name in sorted(set(names))}
+    for decision, name in zip(decisions, names, strict=True):
+        rows[name].append(decision)
+    return {
+        name: ClassFigures(
+            images=len(of),
+            right=sum(each.predicted_class == name for each in of),
+            passed=sum(each.verdict is Verdict.PASS for each in of),
+            defect=sum(each.verdict is Verdict.DEFECT for each in of),
+            unsure=sum(each.verdict is Verdict.UNSURE for each in of),
+            unknown=sum(each.unknown for each in of),
+        )
+        for name, of in rows.items()
+    }
+
+
+def suspects_of(
+    line: Labelled, probabilities: NDArray[np.float64]
+) -> tuple[tuple[Suspect, ...], dict[str, float]]:
+    """Labels that are likely wrong, and how much of each class that leaves in doubt.
+
+    Args:
+        probabilities: of every image of the line by a network that was not fitted to it,
+            `(N, classes)`.
+
+    Returns:
+        The suspects, the likeliest error first; and by class the share of the images that look like
+        it or are labelled so which carry another label than they look like.
+    """
+    errors = [each for each in find_label_errors(probabilities, line.labels) if each.confident]
+    suspects = tuple(
+        Suspect(
+            path=str(line.sources[error.index].path),
+            image_id=line.sources[error.index].image_id,
+            label=line.classes[error.given],
+            suggested=line.classes[error.likelier],
+            confidence=error.probability,
+        )
+        for error in errors
+    )
+    doubted: dict[str, float] = {}
+    for index, name in enumerate(line.classes):
+        count = int((line.labels == index).sum())
+        strayed = sum(error.likelier == index for error in errors)
+        if count:
+            doubted[name] = strayed / (count + strayed)
+    return suspects, doubted
+
+
+def _crossvalidated(
+    decider: Decider, line: Labelled, fold: OutOfFold, held_out: Outputs
+) -> Mapping[str, ClassFigures]:
+    """Every image of the line: fitted ones by the folds' networks, held-out ones by the candidate."""
+    decisions = decider.decide_measured(fold.logits, fold.novelty, fold.distances)
+    decisions += decider.decide(held_out.logits, held_out.features)
+    order = np.concatenate([line.labels[~line.held_out], line.labels[line.held_out]])
+    return count_verdicts(decisions, [line.classes[i] for i in order])
+
+
+def _outputs(model: Model, images: Dataset) -> Outputs:
+    return run(model.runtime, images) if len(images) else _nothing(model)
+
+
+def _nothing(model: Model) -> Outputs:
+    return Outputs(
+        logits=np.empty((0, len(model.decider.classes)), np.float32),
+        features=np.empty((0, 512), np.float32),
+    )
+
+
+def _calibration_error(decider: Decider, outputs: Outputs, names: Sequence[str]) -> float | None:
+    """None without images of classes that it knows."""
+    known = np.array([name in decider.classes for name in names], dtype=np.bool_)
+    if not known.any():
+        return None
+    labels = np.array([decider.classes.index(name) for name in names if name in decider.classes])
+    return evaluate(
+        outputs.logits[known], labels, decider.classes, temperature=decider.temperature
+    ).expected_calibration_error
+
+
+def _form(model: Model) -> str:
+    name = model.runtime.name
+    return next((form for form in ("int8", "fp32") if form in name), "torch")
+
+
+def _milliseconds(model: Model, pixels: NDArray[np.uint8]) -> float:
+    """The network alone, the best of three batches: the machine has other work."""
+    batch = np.resize(pixels, (_TIMED, *pixels.shape[1:]))
+    taken = []
+    for _ in range(3):
+        began = time.perf_counter()
+        model.runtime.infer(batch)
+        taken.append(time.perf_counter() - began)
+    return 1000 * min(taken) / _TIMED

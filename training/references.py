@@ -1,0 +1,64 @@
+"""Choosing what a model keeps of the images that it was trained on (`models.reference`)."""
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import Metadata
+from models.network import SurfaceNetwork
+from models.reference import Reference, Use
+from training.dataset import load_part
+from training.manifest import Manifest, ManifestError, Part
+
+FITTED_OF_A_CLASS: Final = 50
+"""Fitted images of each class that a model keeps: with all held-out ones of NEU-DET, 4 MB."""
+USES: Final = {Part.FIT: Use.FIT, Part.SELECT: Use.EVIDENCE, Part.TEST: Use.GATE}
+
+
+@torch.inference_mode()
+def reference_of(
+    network: SurfaceNetwork,
+    metadata: Metadata,
+    manifest: Manifest,
+    *,
+    fitted: int | None = None,
+) -> Reference:
+    """Activations of a manifest's images, each for the use that its part allows.
+
+    Args:
+        metadata: of the network's model folder.
+        fitted: how many images of each class of the fit part, spread over it; all when None.
+
+    Raises:
+        ManifestError: for a manifest of other classes, or whose images have changed.
+    """
+    if manifest.classes != metadata.classes[: len(manifest.classes)]:
+        raise ManifestError(
+            f"the model knows {', '.join(metadata.classes)}; the manifest has "
+            f"{', '.join(manifest.classes)}: name the manifest that the model came from"
+        )
+    maps: list[NDArray[np.float32]] = []
+    labels: list[NDArray[np.int64]] = []
+    uses: list[NDArray[np.int64]] = []
+    for part, use in USES.items():
+        images = load_part(manifest, part, side=metadata.input_size)
+        chosen = np.arange(len(images))
+        if part is Part.FIT and fitted is not None:
+            of_class = [np.flatnonzero(images.labels == k) for k in range(len(manifest.classes))]
+            chosen = np.concatenate([_spread(indices, fitted) for indices in of_class])
+        maps += [
+            network.middle(torch.from_numpy(images.pixels[chunk])).numpy()
+            for chunk in np.array_split(chosen, max(1, len(chosen) // 32))
+        ]
+        labels.append(images.labels[chosen])
+        uses.append(np.full(len(chosen), use, np.int64))
+    return Reference.of(np.concatenate(maps), np.concatenate(labels), np.concatenate(uses))
+
+
+def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:
+    chosen: NDArray[np.intp] = indices[
+        np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)
+    ]
+    return chosen

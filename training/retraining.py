@@ -1,0 +1,301 @@
+"""A retraining run: from a line's labels and the current model to a candidate and its figures."""
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import Metadata, save
+from models.decision import Evidence, collect_evidence, fit_temperature, softmax
+from models.figures import RunFigures
+from models.network import SurfaceNetwork, load_network, stored_weights
+from models.reference import Reference, Use, read_reference
+from models.runtimes.protocol import Halved
+from models.runtimes.torch_runtime import TorchRuntime
+from training.crossfitting import OutOfFold, crossfit
+from training.dataset import Dataset
+from training.evaluate import evaluate, run
+from training.export import export_with, sheet_pictures
+from training.labelled import Labelled, load_labelled
+from training.manifest import load_manifest
+from training.measuring import measure, suspects_of
+from training.references import reference_of
+from training.run_folder import (
+    CANDIDATE,
+    EVALUATION,
+    FAILED,
+    Run,
+    RunError,
+    read_run,
+    report_progress,
+    write_whole,
+)
+from training.tops import TOP, Activated, TopRecipe, activate, fit_top
+
+_CHECKED: Final = 300
+"""Images of the line that both forms of the candidate judge."""
+
+
+def retrain(run_folder: Path, *, recipe: TopRecipe = TOP) -> RunFigures:
+    """Do what a run folder asks for; nothing outside it is written.
+
+    Raises:
+        RunError, CheckpointError, ManifestError, RuntimeUnavailableError, OSError: with the
+            candidate, if any, to be thrown away: a run without `evaluation.json` has none.
+    """
+    began = time.monotonic()
+    asked = read_run(run_folder)
+    _clear(asked)
+    _keep_to(asked.threads)
+    network, parent = load_network(asked.current_model)
+    reference = _reference(asked, network, parent)
+    line = load_labelled(
+        asked.labels, parent.classes, side=parent.input_size, on_image=_telling(asked, "reading")
+    )
+    _write_manifest(asked, line)
+    kept = Activated(
+        views=torch.from_numpy(reference.maps(Use.FIT)).half().unsqueeze(0),
+        labels=torch.from_numpy(reference.labels_of(Use.FIT)),
+    )
+    fitted = ~line.held_out
+    images = activate(
+        network,
+        line.pixels[fitted],
+        line.labels[fitted],
+        recipe=recipe,
+        seed=asked.seed,
+        on_batch=_telling(asked, "looking"),
+    )
+    classes, seed = len(line.classes), asked.seed
+    made = fit_top(
+        network,
+        kept,
+        images,
+        classes=classes,
+        recipe=recipe,
+        seed=seed,
+        on_epoch=_telling(asked, "fitting"),
+    )
+    groups = [group for group, out in zip(line.groups, line.held_out, strict=True) if not out]
+    folds = crossfit(
+        network,
+        kept,
+        images,
+        groups,
+        classes=classes,
+        recipe=recipe,
+        seed=seed,
+        on_epoch=_telling(asked, "cross-validating"),
+    )
+    parts = _Parts(line=line, reference=reference, folds=folds)
+    _save(asked, made, parent, parts, recipe)
+    report_progress(asked.folder, "measuring", 0, 1)
+    figures = _figures(asked, parts, began)
+    write_whole(asked.folder / EVALUATION, figures.to_json())
+    return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """The images of a run, by what they are used for."""
+
+    line: Labelled
+    reference: Reference
+    folds: OutOfFold
+
+    @property
+    def fitted(self) -> Dataset:
+        chosen = ~self.line.held_out
+        return Dataset(pixels=self.line.pixels[chosen], labels=self.line.labels[chosen])
+
+    @property
+    def checked(self) -> Dataset:
+        """For parity: held-out ones first, as many as are enough."""
+        order = np.argsort(~self.line.held_out, kind="stable")[:_CHECKED]
+        return Dataset(pixels=self.line.pixels[order], labels=self.line.labels[order])
+
+    def evidence(self, runtime: Halved) -> Evidence:
+        """What thresholds follow from: held-out images of the first set, and the line's by folds.
+
+        The line's own held-out images are left out: the gate judges the thresholds by them.
+        """
+        fitted = self.fitted
+        above = runtime.infer_above(self.reference.maps(Use.FIT))
+        features = np.concatenate([above.features, run(runtime, fitted).features])
+        labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted.labels])
+        held_out = runtime.infer_above(self.reference.maps(Use.EVIDENCE))
+        evidence = collect_evidence(
+            fitted_features=features,
+            features=held_out.features,
+            logits=held_out.logits,
+            labels=self.reference.labels_of(Use.EVIDENCE),
+            fitted_labels=labels,
+        )
+        if evidence.distances is None:
+            raise RuntimeError("evidence with the labels of its reference has no distances")
+        return replace(
+            evidence,
+            logits=np.concatenate([evidence.logits, self.folds.logits]),
+            novelty=np.concatenate([evidence.novelty, self.folds.novelty]),
+            distances=np.concatenate([evidence.distances, self.folds.distances]),
+            labels=np.concatenate([evidence.labels, self.folds.labels]),
+        )
+
+
+def _clear(asked: Run) -> None:
+    """Without what an earlier try of the same run left, which was killed."""
+    for name in (EVALUATION, FAILED):
+        (asked.folder / name).unlink(missing_ok=True)
+    for name in (CANDIDATE, f".{CANDIDATE}.part"):
+        if (asked.folder / name).exists():
+            shutil.rmtree(asked.folder / name)
+
+
+def _keep_to(threads: int) -> None:
+    """Torch and OpenVINO alike: neither sees more of the processor than that."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, allowed[-threads:])
+    torch.set_num_threads(min(threads, len(allowed)))
+
+
+def _telling(asked: Run, stage: str) -> Callable[[int, int], None]:
+    def tell(done: int, of: int) -> None:
+        report_progress(asked.folder, stage, min(done, of), of)
+
+    tell(0, 1)
+    return tell
+
+
+def _reference(asked: Run, network: SurfaceNetwork, parent: Metadata) -> Reference:
+    if asked.base_set is not None:
+        return reference_of(network, parent, load_manifest(asked.base_set))
+    reference = read_reference(asked.current_model, parent)
+    if reference is None:
+        raise RunError(
+            f"{asked.current_model} keeps nothing of the images that it came from, so a retraining "
+            "would forget them; set retraining.base_set to the manifest of its training run"
+        )
+    return reference
+
+
+def _write_manifest(asked: Run, line: Labelled) -> None:
+    images = [
+        {
+            "image_id": source.image_id,
+            "sha256": source.sha256,
+            "label": source.label,
+            "group": group,
+            "part": "held_out" if out else "fit",
+        }
+        for source, group, out in zip(line.sources, line.groups, line.held_out, strict=True)
+    ]
+    skipped = [
+        {"image_id": each.label.image_id, "path": str(each.label.path), "reason": each.reason}
+        for each in line.skipped
+    ]
+    document = {"sha256": line.manifest_sha256, "images": images, "skipped": skipped}
+    write_whole(asked.folder / "manifest.json", json.dumps(document, indent=1) + "\n")
+
+
+def _save(
+    asked: Run, made: SurfaceNetwork, parent: Metadata, parts: _Parts, recipe: TopRecipe
+) -> None:
+    """Write the candidate, with INT8 where that agrees with it."""
+    runtime = TorchRuntime(made, device="cpu")
+    evidence = parts.evidence(runtime)
+    created = datetime.now(UTC)
+    metadata = replace(
+        parent,
+        version=f"{created:%Y%m%d-%H%M%S}-{parts.line.manifest_sha256[:8]}",
+        classes=parts.line.classes,
+        created_at=f"{created:%Y-%m-%dT%H:%M:%SZ}",
+        manifest_sha256=parts.line.manifest_sha256,
+        metrics=_metrics(runtime, parts, evidence),
+        recipe=_settings(asked, parent, recipe),
+    )
+    folder = asked.folder / CANDIDATE
+    save(
+        folder,
+        stored_weights(made),
+        metadata,
+        evidence.arrays(),
+        reference=parts.reference.to_bytes(),
+    )
+    report_progress(asked.folder, "exporting", 0, 1)
+    # The first images are not at hand: drawn ones show the ranges that defects reach.
+    pictures = np.concatenate([parts.fitted.pixels, sheet_pictures(metadata.input_size)])
+    export_with(
+        folder,
+        calibration=pictures,
+        selected=parts.checked,
+        evidence_of=parts.evidence,
+        policy=asked.policy,
+    )
+
+
+def _settings(asked: Run, parent: Metadata, recipe: TopRecipe) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps({"name": "top", **asdict(recipe)}))
+    started = {"version": parent.version, "manifest_sha256": parent.manifest_sha256}
+    return {**settings, "seed": asked.seed, "run": asked.id, "started_from": started}
+
+
+def _metrics(runtime: TorchRuntime, parts: _Parts, evidence: Evidence) -> dict[str, Any]:
+    """Figures on images that no run trains on: the line's and those of the first set."""
+    line = parts.line
+    gate = runtime.infer_above(parts.reference.maps(Use.GATE))
+    logits, labels = [gate.logits], [parts.reference.labels_of(Use.GATE)]
+    if line.held_out.any():
+        held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
+        logits.append(run(runtime, held_out).logits)
+        labels.append(held_out.labels)
+    temperature = fit_temperature(evidence.logits, evidence.labels)
+    test = evaluate(
+        np.concatenate(logits), np.concatenate(labels), line.classes, temperature=temperature
+    )
+    counts = {
+        "fit": len(parts.fitted) + len(parts.reference.labels_of(Use.FIT)),
+        "select": len(evidence.labels),
+        "test": test.images,
+    }
+    return {"images": counts, "temperature": temperature, "test": asdict(test)}
+
+
+def _figures(asked: Run, parts: _Parts, began: float) -> RunFigures:
+    line, reference = parts.line, parts.reference
+    made = asked.folder / CANDIDATE
+    current = measure(
+        asked.current_model, asked.policy, line=line, reference=reference, out_of_fold=None
+    )
+    candidate = measure(made, asked.policy, line=line, reference=reference, out_of_fold=parts.folds)
+    suspects, doubted = suspects_of(parts.line, _probabilities(asked, parts))
+    return RunFigures(
+        candidate=candidate,
+        current=current,
+        normal_classes=asked.policy.normal_classes,
+        fitted=parts.line.counts(~parts.line.held_out),
+        suspects=suspects,
+        doubted=doubted,
+        seconds=time.monotonic() - began,
+    )
+
+
+def _probabilities(asked: Run, parts: _Parts) -> NDArray[np.float64]:
+    """Of every image of the line, by a network of this run that was not fitted to it."""
+    made, _ = load_network(asked.folder / CANDIDATE)
+    line = parts.line
+    logits = np.empty((len(line.labels), len(line.classes)), np.float32)
+    logits[~line.held_out] = parts.folds.logits
+    if line.held_out.any():
+        held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
+        logits[line.held_out] = run(TorchRuntime(made, device="cpu"), held_out).logits
+    temperature = fit_temperature(parts.folds.logits, parts.folds.labels)
+    return softmax(logits / np.float32(temperature)).astype(np.float64)

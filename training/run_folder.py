@@ -1,0 +1,102 @@
+"""The folder of one retraining run: what the daemon wrote into it, and what goes back."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from models.checkpoint import fsync
+from models.decision import Policy
+
+FORMAT: Final = 1
+CANDIDATE: Final = "candidate"
+EVALUATION: Final = "evaluation.json"
+FAILED: Final = "failed.txt"
+PROGRESS: Final = "progress.json"
+
+
+class RunError(Exception):
+    """A retraining run cannot go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What a person decided about one image of this line.
+
+    Attributes:
+        image_id: of the database; the older, the smaller.
+        sha256: of the file's bytes.
+    """
+
+    image_id: int
+    path: Path
+    sha256: str
+    label: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run is asked for.
+
+    Attributes:
+        threads: of the processor that it may keep busy.
+        current_model: the model folder to start from.
+        base_set: manifest of the images that it was first trained on, if they are at hand.
+    """
+
+    folder: Path
+    id: str
+    seed: int
+    threads: int
+    current_model: Path
+    base_set: Path | None
+    policy: Policy
+    labels: tuple[Label, ...]
+
+
+def read_run(folder: Path) -> Run:
+    """Raises RunError for a folder that is not whole or of another version."""
+    path = folder / "run.json"
+    try:
+        document = json.loads(path.read_text())
+        if document["format"] != FORMAT:
+            raise RunError(
+                f"{path} has format {document['format']}, this version reads {FORMAT}; retrain"
+            )
+        path = folder / document["labels"]
+        rows = json.loads(path.read_text())["images"]
+        policy = document["policy"]
+        return Run(
+            folder=folder,
+            id=str(document["id"]),
+            seed=int(document["seed"]),
+            threads=max(1, int(document["threads"])),
+            current_model=Path(document["current_model"]),
+            base_set=Path(document["base_set"]) if document["base_set"] else None,
+            policy=Policy(**{**policy, "normal_classes": tuple(policy["normal_classes"])}),
+            labels=tuple(Label(**{**row, "path": Path(row["path"])}) for row in rows),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error!r}); retrain") from error
+
+
+def report_progress(folder: Path, stage: str, done: int, of: int) -> None:
+    """How far the run is; whoever reads it sees a whole file. Not synced: nobody needs it later."""
+    _replace(folder / PROGRESS, json.dumps({"stage": stage, "done": done, "of": of}))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file of the run so that it is there whole or not at all, also after a power cut."""
+    _replace(path, text, durable=True)
+    fsync(path.parent)
+
+
+def _replace(path: Path, text: str, *, durable: bool = False) -> None:
+    partial = path.with_name(f".{path.name}.part")
+    with partial.open("w", errors="surrogateescape") as file:
+        file.write(text)
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
+    partial.rename(path)
