@@ -274,10 +274,11 @@ def queue_statement(
     return query.order_by(image.c.instructive.desc(), image.c.id.desc()).limit(limit)
 
 
-def count_waiting(database: Database, wanted: Filter) -> int:
-    """How many wait for a label. Raises StoreError."""
+def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
+    """How many wait for a label; `most` where it is that many or more. Raises StoreError."""
+    some = _filtered(select(image.c.id), wanted).limit(most).subquery()
     with database.reading() as connection:
-        return int(connection.scalar(_filtered(select(func.count()), wanted)) or 0)
+        return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
 
 def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:

@@ -98,7 +98,7 @@ class InReview(Inspection):
 class Queue(Document):
     """A part of what waits for a label, most instructive first."""
 
-    waiting: int = Field(description="How many there are in all.")
+    waiting: int = Field(description="How many there are in all; 10,000 where there are more.")
     images: list[InReview]
     next: str | None = Field(description="Send it as `after` to go on.")
 

@@ -14,7 +14,7 @@ from config.text import as_one_line
 from daemon.names import to_text
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Visitor
-from daemon.web.words import class_in_words, percent
+from daemon.web.words import class_in_words, duration, percent
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -46,6 +46,7 @@ class Renderer:
             "file_name": to_text,
             "class_in_words": class_in_words,
             "percent": percent,
+            "duration": duration,
             "local": lambda moment: local_time(moment, desk.zone),
             "grouped": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
         }

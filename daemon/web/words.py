@@ -51,3 +51,13 @@ def why(verdict: str, reason: str, predicted_class: str | None, confidence: floa
             passed = verdict == Verdict.PASS.value
             end = " and it passed; it is shown to find what the model misses" if passed else ""
             return f"The model is {sure} sure that this is {name}{end}."
+
+
+def duration(milliseconds: float) -> str:
+    """A time that people can read from afar."""
+    if milliseconds < 10_000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

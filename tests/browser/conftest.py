@@ -1,5 +1,6 @@
 """A real browser before the page of a real daemon."""
 
+import io
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from builders import Station
 from pages import HASH, PASSWORD
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from daemon.control import ask
@@ -67,7 +69,8 @@ class Watched:
         """For the documentation, when MILLWATCH_SCREENSHOTS says so."""
         if os.environ.get("MILLWATCH_SCREENSHOTS"):
             IMAGES.mkdir(exist_ok=True)
-            self.page.screenshot(path=IMAGES / f"{name}.png")
+            taken = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
+            taken.quantize(96).save(IMAGES / f"{name}.png", optimize=True)
 
 
 Visit = Callable[..., Watched]

@@ -1,22 +1,41 @@
 """The pages that are looked at, in a real browser: charts drawn, nothing fetched from elsewhere."""
 
+import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Station, wait_until
+from builders import Station, surface_file, wait_until
 
+from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
+
+_IMAGES = 72
 Serve = Callable[..., AbstractContextManager[Station]]
 
 
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) -> Iterator[Station]:
     with serve(tmp_path_factory.mktemp("line"), model) as station:
-        station.drop_surfaces(21)
-        station.wait_for_images(21)
+        _drop_a_day(station)
+        station.wait_for_images(_IMAGES)
         yield station
+
+
+def _drop_a_day(station: Station) -> None:
+    """Images of the last twelve hours, as if the line had stood while they were judged."""
+    for number in range(_IMAGES):
+        camera = station.cameras[number % 2]
+        surface = KNOWN_DEFECTS[number // 4 % 6] if number % 4 == 0 else NO_DEFECT
+        data = surface_file(surface, seed=100 + number)
+        partial = station.folder(camera) / ".delivery.part"
+        partial.write_bytes(data)
+        taken = time.time() - 600 * number
+        os.utime(partial, (taken, taken))
+        station.expect(camera, f"{number}.jpg", data)
+        partial.rename(station.folder(camera) / f"{number}.jpg")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -26,6 +45,7 @@ def test_every_page_is_accessible_and_fetches_nothing_from_elsewhere(
     boss = visit("otto", color_scheme=scheme)
     for path in ("/nowhere", "/images/999", "/images/1", "/model", "/audit", "/line"):
         boss.open(path)
+        boss.page.get_by_role("heading", level=1).wait_for()
         boss.assert_accessible()
     boss.page.get_by_role("button", name="Log out").click()
     boss.page.get_by_label("Password").wait_for()
@@ -38,10 +58,12 @@ def test_the_line_page_draws_its_charts_and_renews_them(
     watched = visit("anna")
     watched.open("/line")
     page = watched.page
+    watched.photograph("line")
     assert page.locator("svg.chart circle").count() >= 1
     assert page.locator("svg.chart polyline.limit").count() == 2
     assert page.locator("table.pareto tbody tr").count() >= 1
     before = int(page.locator(".tile .value").first.inner_text())
+    assert before > 0
     line.drop_surfaces(2, first=1000)
     page.get_by_text(str(before + 2), exact=True).wait_for()
     page.get_by_label("Camera").select_option("top-1")
@@ -63,7 +85,7 @@ def test_a_heatmap_comes_and_goes_by_a_key(visit: Callable[..., Any]) -> None:
 
 def test_on_a_tablet_held_upright_nothing_sticks_out(visit: Callable[..., Any]) -> None:
     watched = visit("otto", viewport={"width": 768, "height": 1024}, has_touch=True)
-    for path in ("/line", "/model", "/images/1", "/audit"):
+    for path in ("/line", "/model", "/images/1", "/audit", "/queue"):
         watched.open(path)
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 768, path

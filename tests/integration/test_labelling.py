@@ -155,7 +155,8 @@ def test_the_most_instructive_comes_first_and_filters_hold(page: Page) -> None:
     assert waiting(page, reason="confident") == [sure]
     assert waiting(page, day="2026-03-02") == [unknown, unsure, side, sure]
     assert waiting(page, day="2026-03-03") == []
-    assert labels.count_waiting(page.database, Filter(camera="side")) == 1
+    assert labels.count_waiting(page.database, Filter(camera="side"), most=9) == 1
+    assert labels.count_waiting(page.database, Filter(), most=3) == 3
     had = labels.queue(page.database, Filter(), limit=2)
     rest = labels.queue(page.database, Filter(), after=had[-1])
     assert [image_id for _, image_id in rest] == [side, sure]

@@ -3,6 +3,7 @@
 import { ask, isTyping, tell } from "./millwatch.js";
 
 const PAGE = 24;
+const MANY = 10000;
 const byId = (id) => document.getElementById(id);
 const filters = new URLSearchParams(new FormData(byId("filters")));
 for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
@@ -28,7 +29,8 @@ async function load(more = false) {
   const known = new Set(state.images.map((image) => image.id));
   state.images.push(...found.images.filter((image) => !known.has(image.id)));
   state.next = found.next;
-  byId("waiting").textContent = found.waiting.toLocaleString();
+  // Counted no further than that; and then not counted down either.
+  byId("waiting").textContent = found.waiting < MANY ? found.waiting : `${MANY.toLocaleString()}+`;
 }
 
 async function loadClasses() {
@@ -180,7 +182,7 @@ function take(ids) {
 
 function count(step) {
   const shown = byId("waiting");
-  shown.textContent = Math.max(0, Number(shown.textContent.replace(/\D/g, "")) + step).toLocaleString();
+  if (!shown.textContent.endsWith("+")) shown.textContent = Math.max(0, Number(shown.textContent) + step);
 }
 
 // --- many at once -------------------------------------------------------------------------------
