@@ -1,6 +1,7 @@
 """The pages that are looked at, in a real browser: charts drawn, nothing fetched from elsewhere."""
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -12,30 +13,36 @@ from builders import Station, surface_file, wait_until
 
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 
-_IMAGES = 72
+_OLD = 36
 Serve = Callable[..., AbstractContextManager[Station]]
 
 
 @pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) -> Iterator[Station]:
-    with serve(tmp_path_factory.mktemp("line"), model) as station:
-        _drop_a_day(station)
-        station.wait_for_images(_IMAGES)
+def line(
+    tmp_path_factory: pytest.TempPathFactory, model: Path, commissioned_model: Path, serve: Serve
+) -> Iterator[Station]:
+    root = tmp_path_factory.mktemp("line")
+    shutil.copytree(commissioned_model, root / "state/models/tiny-7-0")
+    with serve(root, model) as station:
+        _drop_half_a_day(station)
+        station.wait_for_images(_OLD)
+        station.drop_surfaces(40)
+        station.wait_for_images(_OLD + 40)
         yield station
 
 
-def _drop_a_day(station: Station) -> None:
+def _drop_half_a_day(station: Station) -> None:
     """Images of the last twelve hours, as if the line had stood while they were judged."""
-    for number in range(_IMAGES):
+    for number in range(_OLD):
         camera = station.cameras[number % 2]
         surface = KNOWN_DEFECTS[number // 4 % 6] if number % 4 == 0 else NO_DEFECT
         data = surface_file(surface, seed=100 + number)
         partial = station.folder(camera) / ".delivery.part"
         partial.write_bytes(data)
-        taken = time.time() - 600 * number
+        taken = time.time() - 1200 * number
         os.utime(partial, (taken, taken))
-        station.expect(camera, f"{number}.jpg", data)
-        partial.rename(station.folder(camera) / f"{number}.jpg")
+        station.expect(camera, f"old-{number}.jpg", data)
+        partial.rename(station.folder(camera) / f"old-{number}.jpg")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -47,6 +54,8 @@ def test_every_page_is_accessible_and_fetches_nothing_from_elsewhere(
         boss.open(path)
         boss.page.get_by_role("heading", level=1).wait_for()
         boss.assert_accessible()
+        if path == "/model" and scheme == "light":
+            boss.photograph("model")
     boss.page.get_by_role("button", name="Log out").click()
     boss.page.get_by_label("Password").wait_for()
     boss.assert_accessible()
