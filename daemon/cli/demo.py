@@ -36,6 +36,9 @@ state_dir = {state}
 [review]
 folder = {review}
 
+[web]
+enabled = false
+
 [[cameras]]
 name = "top-1"
 folder = {top}

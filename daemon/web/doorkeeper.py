@@ -119,16 +119,16 @@ class Doorkeeper:
     def _verified(self, name: str, password: str, address: str) -> User | None:
         name = _known_name(name)
         keys = (f"user {name}", f"address {address}")
-        wait = self._attempts.wait_seconds(keys, now=time.monotonic())
-        if wait > 0:
-            raise TooManyAttemptsError(wait)
         user = users.find_user(self._database, name)
         with self._verifying:
-            right = len(password) <= LONGEST_PASSWORD and is_password(user, password)
-        if right:
-            self._attempts.succeeded(keys[:1])
-            return user
-        self._attempts.failed(keys, now=time.monotonic())
+            # Within the lock: of many tries at once, only the first few are looked at.
+            wait = self._attempts.wait_seconds(keys, now=time.monotonic())
+            if wait > 0:
+                raise TooManyAttemptsError(wait)
+            if len(password) <= LONGEST_PASSWORD and is_password(user, password):
+                self._attempts.succeeded(keys[:1])
+                return user
+            self._attempts.failed(keys, now=time.monotonic())
         log.warning("login refused", name=name, address=address)
         deed = Deed(who=name, address=address, deed="login refused")
         record_deed(self._database, deed, self._clock())

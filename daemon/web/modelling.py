@@ -11,6 +11,7 @@ from fastapi import Path as InPath
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
+from daemon.serving import known_models
 from daemon.store.audit import Deed, record_deed
 from daemon.store.versions import ModelVersion, model_versions
 from daemon.web.access import Administering, Looking, TheDesk
@@ -43,7 +44,7 @@ class ModelFigures:
 
 def model_figures(desk: Desk) -> ModelFigures:
     """Raises StoreError."""
-    versions = model_versions(desk.database)
+    versions = _versions(desk)
     return ModelFigures(
         status=desk.status(),
         versions=versions,
@@ -57,7 +58,7 @@ def model_figures(desk: Desk) -> ModelFigures:
 @router.get("")
 def models(desk: TheDesk, _: Looking) -> list[ModelDocument]:
     """Every model, latest made first, with what the gate decided."""
-    return [ModelDocument.of(each) for each in model_versions(desk.database)]
+    return [ModelDocument.of(each) for each in _versions(desk)]
 
 
 @router.get("/progress")
@@ -71,7 +72,7 @@ def promote(
     desk: TheDesk, visitor: Administering, version: Annotated[str, InPath(max_length=200)]
 ) -> Done:
     """Let this model serve from the next batch on, whatever the gate said."""
-    if all(each.version != version for each in model_versions(desk.database)):
+    if all(each.version != version for each in _versions(desk)):
         raise HTTPException(404, f"there is no model {version!r}")
     return _command(desk, visitor, PROMOTE, version=version)
 
@@ -86,12 +87,36 @@ def _command(desk: Desk, visitor: Visitor, name: str, **arguments: str) -> Done:
     """As the command does it, and recorded under the visitor's name."""
     if name not in desk.commands:
         raise HTTPException(501, "this version cannot do that")
-    desk.commands[name]({**arguments, "by": visitor.name})
+    try:
+        desk.commands[name]({**arguments, "by": visitor.name})
+    except OSError as error:
+        raise HTTPException(507, f"the choice cannot be written down: {error}") from error
     deed = name.removeprefix("models ")
     what = arguments.get("version", "")
     done = Deed(who=visitor.name, address=visitor.address, deed=deed, what=what)
     record_deed(desk.database, done, desk.clock())
     return Done()
+
+
+def _versions(desk: Desk) -> list[ModelVersion]:
+    """Those that the database knows, and those that only lie here, shipped or in the registry."""
+    versions = model_versions(desk.database)
+    recorded = {each.version for each in versions}
+    for each in known_models(desk.settings):
+        known = each.metadata
+        if known is not None and known.version not in recorded:
+            versions.append(
+                ModelVersion(
+                    version=known.version,
+                    status="candidate",
+                    created_at=known.created_at,
+                    promoted_at=None,
+                    trained_on=known.manifest_sha256,
+                    metrics=known.metrics,
+                    reason=None,
+                )
+            )
+    return versions
 
 
 def _progress(runs: Path) -> Progress | None:

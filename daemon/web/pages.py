@@ -88,6 +88,7 @@ def image(renderer: TheRenderer, desk: TheDesk, visitor: Looking, image_id: Imag
         "viewed": viewed,
         "found": Inspection.of(viewed),
         "labels": labels.history(desk.database, image_id),
+        "may_label": visitor.role.may(Role.LABEL),
     }
     return renderer.page("image", visitor, values)
 

@@ -17,6 +17,7 @@ from daemon.web.access import (
     refuse_foreign,
 )
 from daemon.web.desk import Desk
+from daemon.web.doorkeeper import TooManyAttemptsError
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,7 +39,13 @@ def login(
 ) -> Response:
     """Always a new session: a token that somebody laid into the browser before is worth nothing."""
     refuse_foreign(request)
-    token = doorkeeper_of(request).login(name, password, address_of(request))
+    try:
+        token = doorkeeper_of(request).login(name, password, address_of(request))
+    except TooManyAttemptsError as error:
+        answer = _form(renderer, desk, f"{error}.".capitalize())
+        answer.status_code = 429
+        answer.headers["retry-after"] = str(error.seconds)
+        return answer
     if token is None:
         answer = _form(renderer, desk, "The name or the password is wrong.")
         answer.status_code = 401

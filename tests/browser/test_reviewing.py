@@ -84,6 +84,10 @@ def test_the_second_of_two_people_is_told_and_decides_knowing_it(
     told = otto.page.locator(".past").inner_text()
     assert "crazing by anna" in told
     assert "inclusion by otto" in told
+    otto.assert_accessible()
+    otto.page.on("dialog", lambda dialog: dialog.accept())
+    otto.page.get_by_role("button", name="Take back").press("Enter")
+    wait_until(lambda: image not in {number for number, _, _ in labels(line)})
 
 
 def test_many_are_labelled_at_once_by_keys(visit: Visit, line: Station) -> None:

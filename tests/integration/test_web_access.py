@@ -168,6 +168,7 @@ def test_guessing_passwords_ends_after_a_few(page: Page) -> None:
     refused = log_in(burglar, "anna")  # the right one now
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 60
+    assert "Too many logins have failed; try again in 15 min." in refused.text
     assert "login refused" in str(deeds(page))
     # An attack by programs is held up by the same limit.
     assert page.browser().get("/api/status", headers=basic("anna")).status_code == 429

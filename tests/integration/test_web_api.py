@@ -1,5 +1,7 @@
 """The API as its own description says it, under requests that are made up."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from pages import Page, open_page
 
+from models.checkpoint import load_metadata
+from models.registry import PRETRAINED
 from models.taxonomy import Verdict
 
 _EXAMPLES = 12
@@ -50,3 +54,33 @@ def _try_out(operation: schemathesis.APIOperation) -> None:
         assert answer.status_code < 500 or answer.status_code == 501, answer.text
 
     try_out()
+
+
+def test_a_model_that_only_lies_here_is_listed_with_those_that_served(page: Page) -> None:
+    listed = page.browser().get("/api/models").json()
+    assert load_metadata(PRETRAINED).version in {each["version"] for each in listed}
+    assert page.browser().get("/model").text.count("at hand") >= 1
+
+
+def test_the_page_imports_no_torch() -> None:
+    program = "import daemon.web.app, daemon.service, sys; print('torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_how_far_a_training_has_come_is_told_while_it_goes_on(page: Page) -> None:
+    browser = page.browser()
+    assert browser.get("/api/models/progress").json() is None
+    run = page.settings.state_dir / "runs" / "20260302-120000"
+    run.mkdir(parents=True)
+    (run / "progress.json").write_text('{"stage": "fit", "done": 3, "of": 8}')
+    told = {"run": run.name, "stage": "fit", "done": 3.0, "of": 8.0}
+    assert browser.get("/api/models/progress").json() == told
+    assert "fit: 3 of 8" in browser.get("/model").text
+    (run / "progress.json").write_text('{"stage": "fit", "done"')
+    assert browser.get("/api/models/progress").json() is None
+    (run / "progress.json").write_text('{"stage": "fit", "done": 8, "of": 8}')
+    (run / "evaluation.json").write_text("{}")
+    assert browser.get("/api/models/progress").json() is None

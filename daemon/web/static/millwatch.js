@@ -63,7 +63,7 @@ document.addEventListener("click", async (event) => {
   if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
   button.disabled = true;
   try {
-    await ask(button.dataset.post, "POST");
+    await ask(button.dataset.post, "POST", button.dataset.body && JSON.parse(button.dataset.body));
     location.reload();
   } catch (error) {
     tell(error.message, true);
