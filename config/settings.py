@@ -203,6 +203,48 @@ class Retraining(Table):
     min_new_labels: int = Field(
         default=50, ge=1, description="Retraining waits for this many new labels."
     )
+    min_class_labels: int = Field(
+        default=10, ge=1, description="A class with fewer labelled images is left out of training."
+    )
+    keep_versions: int = Field(
+        default=5,
+        ge=2,
+        description="How many models are kept; never fewer than what serves and the one before.",
+    )
+    base_set: AbsolutePath | None = Field(
+        default=None, description="The manifest of images that every retraining also learns from."
+    )
+    runner: Literal["auto", "spawn", "systemd"] = Field(
+        default="auto", description="Who runs it: the daemon itself, or a unit that systemd starts."
+    )
+    threads: int = Field(default=1, ge=1, le=64, description="Of the processor, for retraining.")
+    max_memory_gb: float = Field(
+        default=8.0, gt=0, description="Address space that a retraining may take at most."
+    )
+
+
+class Gate(Table):
+    max_extra_missed: float = Field(
+        default=0.01,
+        ge=0,
+        lt=1,
+        description="By how much more of the defects a new model may let pass than the current one.",
+    )
+    max_reference_loss: float = Field(
+        default=0.005,
+        ge=0,
+        lt=1,
+        description="How much worse a new model may name the six defects it was shipped with.",
+    )
+    max_calibration_error: float = Field(
+        default=0.1,
+        gt=0,
+        le=1,
+        description="How far a new model's confidences may be from what they say.",
+    )
+    max_times_slower: float = Field(
+        default=2.0, ge=1, description="How many times the time for an image a new model may take."
+    )
 
 
 class Web(Table):
@@ -316,6 +358,7 @@ class Settings(Table):
     policy: Policy = Field(default=Policy(), description="What may pass, and what then.")
     retention: Retention = Field(default=Retention(), description="What is kept, and for how long.")
     retraining: Retraining = Field(default=Retraining(), description="When a new model is made.")
+    gate: Gate = Field(default=Gate(), description="When a new model may serve by itself.")
     web: Web = Field(default=Web(), description="The review page.")
 
     @property

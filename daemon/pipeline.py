@@ -54,6 +54,7 @@ class Pipeline:
         )
         self._database = database
         self._model = model
+        self._next = model
         self._room = room
         self._health = health
         self._clock = clock
@@ -78,14 +79,26 @@ class Pipeline:
             Whether there was any.
         """
         self._forget_troubles()
+        self._swap()
         overdue = self._mind_lanes()
         candidates = self._room.due(self._max_images, now=time.monotonic(), without=overdue)
-        readings = [*self._came_late(), *self._read(candidates)]
+        readings = [*self._fitting(self._came_late()), *self._read(candidates)]
         try:
             self._carry(readings)
         finally:
             self._close(readings)
         return bool(candidates or readings)
+
+    def serve_with(self, model: Model) -> None:
+        """Judge with another model from the next batch on. From any thread; returns at once."""
+        self._next = model
+        self._room.wake()
+
+    def _swap(self) -> None:
+        model = self._next
+        if model is not self._model:
+            self._model = model
+            log.info("model swapped", model=model.version, runtime=model.runtime.name)
 
     def _carry(self, readings: Sequence[Reading]) -> None:
         """Take what was read through predict, record and route, or set it aside for a while."""
@@ -136,6 +149,11 @@ class Pipeline:
     def wait(self, seconds: float) -> None:
         """Return when there may be something to judge, or the time is over."""
         self._room.wait(seconds, now=time.monotonic(), without=self._lanes.overdue())
+
+    @property
+    def model(self) -> Model:
+        """What judges now."""
+        return self._model
 
     def close(self, *, seconds: float) -> None:
         """Let go of every file."""
@@ -244,6 +262,17 @@ class Pipeline:
 
     def _came_late(self) -> list[Reading]:
         return [self._late.popleft() for _ in range(len(self._late))]
+
+    def _fitting(self, readings: Iterable[Reading]) -> list[Reading]:
+        """Without those that were read for a model of another size: they are read again."""
+        size, kept = self._model.input_size, []
+        for reading in readings:
+            if reading.pixels is None or reading.pixels.shape[0] == size:
+                kept.append(reading)
+            else:
+                self._close([reading])
+                self._hand_back([reading.delivery], 0.0)
+        return kept
 
     def _close(self, readings: Iterable[Reading]) -> None:
         for reading in readings:

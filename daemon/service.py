@@ -28,11 +28,12 @@ from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.retention import Retention
+from daemon.retraining.promotion import TROUBLE, Promoter
 from daemon.review.labelling import Labeller
-from daemon.serving import load_serving_model
+from daemon.serving import load_first, point_to
 from daemon.store import images
 from daemon.store.database import Database, StoreError
-from daemon.store.models import remember_current
+from daemon.store.models import remember_current, set_status
 from daemon.store.upgrading import prepare_database
 from daemon.supervisor import Supervisor
 from daemon.users import Users
@@ -70,9 +71,9 @@ class Service:
         model: Model,
         stopping: threading.Event,
         clock: Callable[[], datetime],
+        troubled: str = "",
     ) -> None:
         self._database = database
-        self._model = model
         self._stopping = stopping
         self._started_at = clock()
         self._health = Health()
@@ -92,6 +93,11 @@ class Service:
             health=self._health,
             clock=clock,
         )
+        self._promoter = Promoter(
+            settings, database=database, health=self._health, clock=clock, line=self._pipeline
+        )
+        if troubled:
+            self._health.trouble(TROUBLE, troubled)
         self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
@@ -101,6 +107,7 @@ class Service:
         commands: Handlers = {
             "status": lambda _: self.status(),
             **Users(database, clock).commands(),
+            **self._promoter.commands(),
         }
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(
@@ -109,7 +116,7 @@ class Service:
                 database=database,
                 health=self._health,
                 clock=clock,
-                model=lambda: self._model,
+                model=lambda: self._pipeline.model,
                 labeller=self._labeller,
                 status=self.status,
                 commands=commands,
@@ -133,8 +140,8 @@ class Service:
                 thread.start()
             log.info(
                 "ready",
-                model=self._model.version,
-                runtime=self._model.runtime.name,
+                model=self._pipeline.model.version,
+                runtime=self._pipeline.model.runtime.name,
                 cameras=len(self._minders),
             )
             self._supervisor.ready(self._in_words())
@@ -163,6 +170,7 @@ class Service:
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
         self._labeller.finish_if_due()
+        self._promoter.step(now=time.monotonic())
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause():
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())
@@ -181,9 +189,9 @@ class Service:
         return {
             "state": "running",
             "since": timestamp(self._started_at),
-            "model_version": self._model.version,
-            "runtime": self._model.runtime.name,
-            "commissioning": not bool(self._model.decider.normal.any()),
+            "model_version": self._pipeline.model.version,
+            "runtime": self._pipeline.model.runtime.name,
+            "commissioning": not bool(self._pipeline.model.decider.normal.any()),
             "cameras": [
                 {
                     "name": minder.name,
@@ -242,7 +250,7 @@ def serve(
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         held.enter_context(instance_lock(settings.state_dir))
-        model = load_serving_model(settings)
+        model, fallen = load_first(settings)
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
         database = prepare_database(
@@ -250,9 +258,24 @@ def serve(
         )
         held.callback(database.close)
         remember_current(database, model.metadata, clock())
+        troubled = ""
+        if fallen is not None:
+            troubled = (
+                f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
+                f"Model {model.version} serves"
+            )
+            point_to(settings, fallen.folder)
+            set_status(database, fallen.version, "rejected", fallen.why)
         _make_folders(settings)
         _allow_descriptors(settings.batching.max_images)
-        Service(settings, database=database, model=model, stopping=stopping, clock=clock).run()
+        Service(
+            settings,
+            database=database,
+            model=model,
+            stopping=stopping,
+            clock=clock,
+            troubled=troubled,
+        ).run()
 
 
 def _make_folders(settings: Settings) -> None:

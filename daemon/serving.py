@@ -1,14 +1,21 @@
-"""The model that the configuration asks for, and those that there are."""
+"""The model that serves, those that there are, and the one pointer that says which.
 
+The pointer is a small file in the registry that names a version; it is replaced by rename, so that it
+is always one or the other. Without it, what the configuration names serves, or the shipped model.
+"""
+
+import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from config.settings import Settings
-from models.checkpoint import CheckpointError, Metadata, load_metadata
+from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata
 from models.decision import Policy
 from models.registry import PRETRAINED, Model, load_model
 from models.runtimes.protocol import RuntimeUnavailableError
+
+_POINTER: Final = "current"
 
 
 class ServingModelError(Exception):
@@ -24,18 +31,115 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def serving_folder(settings: Settings) -> Path:
+def start_folder(settings: Settings) -> Path:
+    """The model that a line begins with."""
     return settings.model.folder or PRETRAINED
+
+
+def serving_folder(settings: Settings) -> Path:
+    """Where the pointer leads; the start when there is none."""
+    version = pointed_version(settings)
+    return registry_folder(settings) / version if version else start_folder(settings)
+
+
+def folder_of(settings: Settings, version: str) -> Path | None:
+    """Of a model in the registry, or of the start; None when neither has this version."""
+    kept = registry_folder(settings) / version
+    if is_version(version) and kept.is_dir():
+        return kept
+    try:
+        metadata = load_metadata(start_folder(settings))
+    except CheckpointError:
+        return None
+    return start_folder(settings) if metadata.version == version else None
+
+
+def is_version(name: str) -> bool:
+    """Whether a folder of the registry can have this name."""
+    return bool(name) and name[0] != "." and name != _POINTER and not {"/", "\0", "\n"} & {*name}
+
+
+def pointed_version(settings: Settings) -> str | None:
+    """What the pointer names; None when there is none, or it is damaged."""
+    return next(iter(pointed_versions(settings)), None)
+
+
+def pointed_versions(settings: Settings) -> list[str]:
+    """The version that is to serve and the one that did before it, as far as there are such."""
+    try:
+        names = (registry_folder(settings) / _POINTER).read_text().splitlines()
+    except (OSError, UnicodeDecodeError):
+        return []
+    return [name for name in names if is_version(name)]
+
+
+def point_to(settings: Settings, folder: Path, *, before: Path | None = None) -> None:
+    """Let a model serve from the next start on: one of the registry, or the start.
+
+    Args:
+        before: what serves should that one not load.
+
+    Raises:
+        OSError: the pointer is as it was.
+    """
+    registry = registry_folder(settings)
+    pointer = registry / _POINTER
+    if folder.parent != registry:
+        pointer.unlink(missing_ok=True)
+    else:
+        registry.mkdir(parents=True, exist_ok=True)
+        names = [each.name for each in (folder, before) if each and each.parent == registry]
+        partial = registry / f".{_POINTER}.part"
+        with partial.open("w") as file:
+            file.write("\n".join([*names, ""]))
+            file.flush()
+            os.fsync(file.fileno())
+        partial.rename(pointer)
+    if registry.is_dir():
+        fsync(registry)
+
+
+def load_for_serving(settings: Settings, folder: Path) -> Model:
+    """Raises ServingModelError."""
+    try:
+        return load_model(folder, policy=policy_of(settings), runtime=settings.model.runtime)
+    except (CheckpointError, RuntimeUnavailableError) as error:
+        raise ServingModelError(str(error)) from error
 
 
 def load_serving_model(settings: Settings) -> Model:
     """Raises ServingModelError."""
-    try:
-        return load_model(
-            serving_folder(settings), policy=policy_of(settings), runtime=settings.model.runtime
-        )
-    except (CheckpointError, RuntimeUnavailableError) as error:
-        raise ServingModelError(str(error)) from error
+    return load_for_serving(settings, serving_folder(settings))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fallen:
+    """Why the model that the pointer names does not serve; the one in `folder` does."""
+
+    version: str
+    folder: Path
+    why: str
+
+
+def load_first(settings: Settings) -> tuple[Model, Fallen | None]:
+    """The model that is to serve; should it not load, the one before it, or else the start.
+
+    Raises:
+        ServingModelError: none of them loads.
+    """
+    names = pointed_versions(settings)
+    folders = [registry_folder(settings) / name for name in names]
+    why: ServingModelError | None = None
+    for folder in (*folders, start_folder(settings)):
+        try:
+            model = load_for_serving(settings, folder)
+        except ServingModelError as error:
+            why = why or error
+            continue
+        if why is None:
+            return model, None
+        return model, Fallen(version=names[0], folder=folder, why=str(why))
+    raise why or ServingModelError("there is no model")
 
 
 @dataclass(frozen=True, kw_only=True)

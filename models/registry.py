@@ -17,6 +17,10 @@ PRETRAINED: Final = Path(__file__).with_name("pretrained")
 """The model that ships with Millwatch."""
 
 
+class NotFiniteError(Exception):
+    """A network's output is infinite or no number at all."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Model:
     """A network that is loaded, with what is needed to decide on its outputs.
@@ -39,8 +43,14 @@ class Model:
         return self.metadata.input_size
 
     def judge(self, pixels: NDArray[np.uint8]) -> list[Decision]:
-        """One decision for each uint8 grey picture `(N, input_size, input_size)`."""
+        """One decision for each uint8 grey picture `(N, input_size, input_size)`.
+
+        Raises:
+            NotFiniteError: when the network gives something that is no number.
+        """
         outputs = self.runtime.infer(pixels)
+        if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.features).all()):
+            raise NotFiniteError(f"model {self.version} gave numbers that are none")
         return self.decider.decide(outputs.logits, outputs.features)
 
     def explain(self, pixels: NDArray[np.uint8]) -> tuple[Decision, NDArray[np.float32]]:

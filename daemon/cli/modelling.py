@@ -1,4 +1,4 @@
-"""`models list`, `models show` and `models import`."""
+"""`models list`, `models show` and `models import`; promoting is in `daemon.cli.promoting`."""
 
 import sys
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from rich.table import Table
 
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.promoting import promote, rollback
 from daemon.names import to_text
 from daemon.serving import KnownModel, known_models, policy_of
 from models.binomial import interval
@@ -35,6 +36,8 @@ def register(app: typer.Typer) -> None:
     _models.command("list")(list_models)
     _models.command()(show)
     _models.command("import")(import_model)
+    _models.command()(promote)
+    _models.command()(rollback)
     app.add_typer(_models, name="models")
 
 

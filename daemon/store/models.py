@@ -1,22 +1,27 @@
 """The models that have served, and the one that does."""
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from daemon.clock import timestamp
 from daemon.store.database import Database
-from daemon.store.schema import model
+from daemon.store.schema import IN_FORCE, image, label, model
 from models.checkpoint import Metadata
 
 
-def remember_current(database: Database, metadata: Metadata, now: datetime) -> None:
-    """Record which model serves from now on; the one before it is retired.
+def remember_current(
+    database: Database, metadata: Metadata, now: datetime, *, reason: str | None = None
+) -> None:
+    """Record which model serves from now on, and why; the one before it is retired.
 
     Raises:
         StoreError: nothing was recorded.
     """
+    because = {} if reason is None else {"reason": reason}
     with database.writing() as connection:
         is_current = model.c.status == "current"
         if connection.scalar(select(model.c.version).where(is_current)) == metadata.version:
@@ -27,7 +32,7 @@ def remember_current(database: Database, metadata: Metadata, now: datetime) -> N
             connection.execute(
                 update(model)
                 .where(model.c.version == metadata.version)
-                .values(status="current", promoted_at=timestamp(now))
+                .values(status="current", promoted_at=timestamp(now), **because)
             )
             return
         connection.execute(
@@ -38,5 +43,89 @@ def remember_current(database: Database, metadata: Metadata, now: datetime) -> N
                 promoted_at=timestamp(now),
                 trained_on=metadata.manifest_sha256,
                 metrics=json.dumps(metadata.metrics),
+                **because,
             )
         )
+
+
+def remember_candidate(
+    database: Database,
+    metadata: Metadata,
+    *,
+    status: str,
+    reason: str | None,
+    figures: dict[str, Any] | None = None,
+) -> None:
+    """Record what a run made, and what the gate said of it, with the figures that it saw.
+
+    Raises:
+        StoreError: nothing was recorded; also when there is such a version already.
+    """
+    with database.writing() as connection:
+        connection.execute(
+            insert(model).values(
+                version=metadata.version,
+                status=status,
+                created_at=metadata.created_at,
+                trained_on=metadata.manifest_sha256,
+                metrics=json.dumps({**metadata.metrics, "run": figures}),
+                reason=reason,
+            )
+        )
+
+
+def set_status(database: Database, version: str, status: str, reason: str) -> None:
+    """Record what has become of a version, and why. Raises StoreError."""
+    with database.writing() as connection:
+        connection.execute(
+            update(model).where(model.c.version == version).values(status=status, reason=reason)
+        )
+
+
+def roll_back_to(
+    database: Database, metadata: Metadata, now: datetime, *, rejected: str, reason: str
+) -> None:
+    """Record that a model serves again, and why the one after it was rejected.
+
+    Raises:
+        StoreError: nothing was recorded.
+    """
+    with database.writing() as connection:
+        for version, values in (
+            (rejected, {"status": "rejected", "reason": reason}),
+            (metadata.version, {"status": "current", "promoted_at": timestamp(now)}),
+        ):
+            connection.execute(update(model).where(model.c.version == version).values(**values))
+
+
+def served_before(database: Database) -> list[str]:
+    """Versions that served and were not found wanting, the latest first. Raises StoreError."""
+    query = (
+        select(model.c.version)
+        .where(model.c.status == "retired", model.c.promoted_at.is_not(None))
+        .order_by(model.c.promoted_at.desc(), model.c.created_at.desc())
+    )
+    with database.reading() as connection:
+        return list(connection.scalars(query))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contradiction:
+    """What people said of images that a model let pass: `looked_at`, of which `defects`."""
+
+    looked_at: int
+    defects: int
+
+
+def contradiction(
+    database: Database, version: str, normal_classes: tuple[str, ...]
+) -> Contradiction:
+    """Labels in force on images that this version passed. Raises StoreError."""
+    passed = (
+        select(func.count(), func.count().filter(label.c.label.not_in(normal_classes)))
+        .join(image, image.c.id == label.c.image_id)
+        .where(IN_FORCE, image.c.model_version == version, image.c.verdict == "pass")
+    )
+    with database.reading() as connection:
+        looked_at, defects = connection.execute(passed).one()
+    return Contradiction(looked_at=looked_at, defects=defects)

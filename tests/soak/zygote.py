@@ -24,7 +24,7 @@ ENDED = {signal.SIGCHLD}
 def live(settings: Settings, model: Model) -> None:
     """Never returns."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDED)
-    setattr(service, "load_serving_model", lambda _: model)  # noqa: B010 -- no name it exports
+    setattr(service, "load_first", lambda _: (model, None))  # noqa: B010 -- no name it exports
     code = 1
     try:
         service.serve(settings)

@@ -1,0 +1,306 @@
+"""The gate: whether a candidate may serve, from what its run measured of it and of the current model.
+
+A pure function. What speaks against a candidate ends in `reject`; what is only not known, or not known
+well enough, in `needs_a_person`; both say why, and what is missing.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import chain
+from typing import Final
+
+from models.binomial import interval, upper_bound
+from models.figures import ClassFigures, ModelFigures, RunFigures
+
+_ENOUGH: Final = 30
+"""Images of a class from which on it is judged by itself; smaller classes are pooled."""
+
+
+class Outcome(StrEnum):
+    PROMOTE = "promote"
+    REJECT = "reject"
+    NEEDS_A_PERSON = "needs_a_person"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """How much worse a candidate may be. Rates are 0..1.
+
+    Attributes:
+        max_missed_defect_rate: of the policy.
+        max_extra_missed: by how much more of the defects may pass than with the current model.
+        max_reference_loss: of the six defects' reference images, rightly named by the current model.
+        max_calibration_error: expected calibration error, unless the current model's is as large.
+        max_times_slower: in milliseconds an image.
+        max_doubted: of a defect's labelled images, the share that may have a likely wrong label.
+        min_held_out: held-out images of this line, defects and others together.
+        min_class_images: labelled images of each of this line's defects.
+    """
+
+    max_missed_defect_rate: float
+    max_extra_missed: float = 0.01
+    max_reference_loss: float = 0.005
+    max_calibration_error: float = 0.10
+    max_times_slower: float = 2.0
+    max_doubted: float = 0.15
+    min_held_out: int = 20
+    min_class_images: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ruling:
+    """What the gate says, in words for the person who reads it in the morning."""
+
+    outcome: Outcome
+    reasons: tuple[str, ...]
+
+    @property
+    def reason(self) -> str:
+        return "; ".join(self.reasons)
+
+
+def decide(figures: RunFigures, rules: Rules) -> Ruling:
+    """Whether the candidate of a run may take the current model's place."""
+    against = [
+        *_broken(figures, rules),
+        *_forgotten(figures, rules),
+        *_certainly_missed(figures, rules),
+    ]
+    gains = list(_gains(figures))
+    if not gains:
+        against.append(
+            "it is no better: it knows no new class, sends no fewer sound images to review and "
+            "names no more images rightly"
+        )
+    if against:
+        return Ruling(outcome=Outcome.REJECT, reasons=tuple(against))
+    doubts = [
+        *_too_little(figures, rules),
+        *_perhaps_missed(figures, rules),
+        *_doubted(figures, rules),
+    ]
+    if doubts:
+        return Ruling(outcome=Outcome.NEEDS_A_PERSON, reasons=tuple(doubts))
+    return Ruling(outcome=Outcome.PROMOTE, reasons=(*gains, "nothing that is measured is worse"))
+
+
+def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    candidate, current = figures.candidate, figures.current
+    if not candidate.finite:
+        yield "some of its outputs are no numbers"
+    for why in candidate.parity:
+        yield f"its {candidate.form} form does not agree with the trained network: {why}"
+    # Written so that a figure that is no number counts as broken.
+    allowed = rules.max_times_slower * current.milliseconds_per_image
+    if not candidate.milliseconds_per_image <= allowed:
+        yield (
+            f"it takes {candidate.milliseconds_per_image:.1f} ms an image, the current model "
+            f"{current.milliseconds_per_image:.1f} ms"
+        )
+    error = candidate.calibration_error
+    if error is not None and _images(candidate.held_out.values()) >= _ENOUGH:
+        limit = max(rules.max_calibration_error, current.calibration_error or 0.0)
+        if not error <= limit:
+            yield (
+                f"its confidences do not mean what they say: calibration error {error:.3f}, at "
+                f"most {limit:.3f}"
+            )
+
+
+def _forgotten(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    """Classes, and the six defects, that the current model knows better."""
+    candidate, current = figures.candidate, figures.current
+    lost = [name for name in current.classes if name not in candidate.classes]
+    if lost:
+        yield f"it no longer knows {', '.join(lost)}"
+    before, after = current.reference, candidate.reference
+    images = _images(after.values())
+    if images == 0 or _images(before.values()) != images:
+        return
+    loss = sum(row.right for row in before.values()) - sum(row.right for row in after.values())
+    # One image of a small reference is no evidence.
+    if loss > max(1.0, rules.max_reference_loss * images):
+        yield (
+            f"of {images} reference images of the six defects it names {loss} fewer rightly than "
+            "the current model"
+        )
+    missed = _passed(after.values()) - _passed(before.values())
+    if missed > rules.max_extra_missed * images:
+        yield (
+            f"of {images} reference images of the six defects it lets {missed} more pass than the "
+            "current model"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Missed:
+    """Defects that were let through: of `images`, `passed`; `before` is the current model's share."""
+
+    what: str
+    images: int
+    passed: int
+    before: float
+
+    def allowed(self, rules: Rules) -> float:
+        return self.before + rules.max_extra_missed
+
+    def words(self, rules: Rules) -> str:
+        return (
+            f"of {self.images} {self.what} it lets {self.passed} pass, the current model "
+            f"{self.before:.1%}; {self.allowed(rules):.1%} would be allowed"
+        )
+
+
+def _missed(figures: RunFigures) -> Iterator[_Missed]:
+    """Defects of this line: a class by itself where it has enough images, the others together.
+
+    Then the same of the cross-validation, in which every labelled image was judged: it sees what the
+    held-out images are too few to show.
+    """
+    before = figures.current.held_out
+    for rows, what in (
+        (figures.candidate.held_out, "held-out images of {}"),
+        (figures.candidate.crossvalidated, "images of {} in cross-validation"),
+    ):
+        defects = {name: row for name, row in rows.items() if _is_defect(figures, name)}
+        large = {name for name, row in defects.items() if row.images >= _ENOUGH}
+        for name in sorted(large):
+            row = defects[name]
+            yield _Missed(
+                what=what.format(name),
+                images=row.images,
+                passed=row.passed,
+                before=_share_passed([before[name]] if name in before else []),
+            )
+        small = {name: row for name, row in defects.items() if name not in large}
+        if _images(small.values()):
+            yield _Missed(
+                what=what.format(", ".join(sorted(small))),
+                images=_images(small.values()),
+                passed=_passed(small.values()),
+                before=_share_passed(before[name] for name in small if name in before),
+            )
+
+
+def _beyond(figures: RunFigures, rules: Rules) -> Iterator[_Missed]:
+    """Where more defects pass than is allowed; nowhere, if the policy's own bound is kept."""
+    held_out = [
+        row for name, row in figures.candidate.held_out.items() if _is_defect(figures, name)
+    ]
+    images, passed = _images(held_out), _passed(held_out)
+    groups = [group for group in _missed(figures) if group.passed > 0]
+    keeps_policy = images and upper_bound(passed, images) <= rules.max_missed_defect_rate
+    for group in groups:
+        if group.passed <= group.allowed(rules) * group.images:
+            continue
+        if keeps_policy and group.passed <= rules.max_missed_defect_rate * group.images:
+            continue
+        yield group
+
+
+def _certainly_missed(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    for group in _beyond(figures, rules):
+        low, _ = interval(group.passed, group.images)
+        if low > group.allowed(rules):
+            yield group.words(rules)
+
+
+def _perhaps_missed(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    for group in _beyond(figures, rules):
+        low, _ = interval(group.passed, group.images)
+        if low <= group.allowed(rules):
+            yield f"{group.words(rules)}; that may be chance: look at them, or label more"
+
+
+def _too_little(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    held_out = _images(figures.candidate.held_out.values())
+    if held_out < rules.min_held_out:
+        yield (
+            f"only {held_out} labelled images are held out, {rules.min_held_out} are needed: label "
+            "more of what the cameras see"
+        )
+    if not _images(figures.candidate.reference.values()):
+        yield "there are no reference images of the six defects: whether it forgot them is not known"
+    for name, images in _labelled_defects(figures).items():
+        if images < rules.min_class_images:
+            yield (
+                f"{name} has {images} labelled images that were judged, {rules.min_class_images} "
+                f"are needed: label {rules.min_class_images - images} more"
+            )
+    if figures.candidate.pass_threshold is not None and not _labelled_defects(figures):
+        yield "it may let images pass, and no labelled defect of this line shows what it would miss"
+
+
+def _doubted(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    """Classes whose labels contradict each other: what was learned from them may be wrong."""
+    for name in sorted({*figures.doubted, *(each.suggested for each in figures.suspects)}):
+        if not _is_defect(figures, name):
+            continue
+        suspects = [
+            each for each in figures.suspects if name == each.suggested and each.label != name
+        ]
+        share = figures.doubted.get(name, 0.0)
+        if not figures.doubted and len(suspects) >= 3:
+            share = len(suspects) / (len(suspects) + figures.fitted.get(name, 0))
+        if share > rules.max_doubted:
+            wrong = sorted({each.label for each in suspects})
+            yield (
+                f"{share:.0%} of what looks like {name} carries another label"
+                + (f" ({', '.join(wrong)})" if wrong else "")
+                + ": look at the suspect labels and retrain"
+            )
+
+
+def _gains(figures: RunFigures) -> Iterator[str]:
+    candidate, current = figures.candidate, figures.current
+    added = [name for name in candidate.classes if name not in current.classes]
+    if added:
+        yield f"it also knows {', '.join(added)}"
+    sound = _images(_normal(figures, candidate))
+    fewer = _passed(_normal(figures, candidate)) - _passed(_normal(figures, current))
+    if fewer > 0:
+        yield f"of {sound} held-out sound images it sends {fewer} fewer to review"
+    right = _right(candidate) - _right(current)
+    if right > 0:
+        yield (
+            f"of {_images(candidate.held_out.values())} held-out images it names {right} more "
+            "rightly"
+        )
+
+
+def _labelled_defects(figures: RunFigures) -> dict[str, int]:
+    """Of this line's defects, images that were judged by a network that had not seen them."""
+    held_out, crossed = figures.candidate.held_out, figures.candidate.crossvalidated
+    counts: dict[str, int] = {}
+    for name, row in chain(held_out.items(), crossed.items()):
+        if _is_defect(figures, name) and row.images:
+            counts[name] = max(counts.get(name, 0), row.images)
+    return counts
+
+
+def _is_defect(figures: RunFigures, name: str) -> bool:
+    return name not in figures.normal_classes
+
+
+def _normal(figures: RunFigures, model: ModelFigures) -> list[ClassFigures]:
+    return [row for name, row in model.held_out.items() if not _is_defect(figures, name)]
+
+
+def _images(rows: Iterable[ClassFigures]) -> int:
+    return sum(row.images for row in rows)
+
+
+def _passed(rows: Iterable[ClassFigures]) -> int:
+    return sum(row.passed for row in rows)
+
+
+def _right(model: ModelFigures) -> int:
+    rows: Mapping[str, ClassFigures] = model.held_out
+    return sum(row.right for row in rows.values())
+
+
+def _share_passed(rows: Iterable[ClassFigures]) -> float:
+    kept = list(rows)
+    images = _images(kept)
+    return _passed(kept) / images if images else 0.0

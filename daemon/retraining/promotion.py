@@ -1,0 +1,286 @@
+"""Which model serves: promotion, going back, and what goes back by itself.
+
+The pointer (`daemon.serving`) is the truth and is moved first; the record follows, and a start makes
+up for a kill in between. Pictures are judged on meanwhile: the pipeline swaps between two batches.
+"""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Final, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from config.settings import Settings
+from daemon.control import Answer, Arguments, Handlers, RefusedError
+from daemon.health import Health
+from daemon.serving import (
+    ServingModelError,
+    folder_of,
+    load_for_serving,
+    point_to,
+    pointed_versions,
+    registry_folder,
+    serving_folder,
+    start_folder,
+)
+from daemon.store import models as store
+from daemon.store.database import Database, StoreError
+from daemon.store.versions import model_versions
+from models.binomial import interval
+from models.checkpoint import load_metadata
+from models.registry import Model
+
+log = structlog.get_logger(__name__)
+
+TROUBLE: Final = "model"
+_CHECKED: Final = 8
+_TIMES_SLOWER: Final = 3.0
+_SLACK_SECONDS: Final = 0.05
+_PROBATION_SECONDS: Final = 24 * 3600.0
+_LOOK_SECONDS: Final = 10.0
+_MIN_CONTRADICTIONS: Final = 3
+_CERTAINLY_DEFECTS: Final = 0.05
+"""Of what passed and was looked at, the share that people called defects: with 95 % assurance more."""
+
+
+class Line(Protocol):
+    """What judges: the pipeline."""
+
+    @property
+    def model(self) -> Model: ...
+
+    def serve_with(self, model: Model) -> None: ...
+
+
+class Promoter:
+    """Changes which model serves. The daemon's, or a command's that holds the instance lock."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        health: Health,
+        clock: Callable[[], datetime],
+        line: Line | None = None,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._health = health
+        self._clock = clock
+        self._line = line
+        self._lock = threading.Lock()
+        self._swapped_at: float | None = None
+        self._look_at = 0.0
+
+    def commands(self) -> Handlers:
+        """What commands and the page ask of a running daemon."""
+
+        def promote(arguments: Arguments) -> Answer:
+            return {"version": self.promote(**arguments)}
+
+        def roll_back(arguments: Arguments) -> Answer:
+            return {"version": self.roll_back(**arguments)}
+
+        return {"models promote": promote, "models rollback": roll_back}
+
+    def promote(self, version: str, by: str, *, reason: str | None = None) -> str:
+        """Let a model serve from the next batch on.
+
+        Raises:
+            RefusedError: there is none, it serves already, or it failed a check; nothing was changed.
+            StoreError, OSError: nothing was changed.
+        """
+        with self._lock:
+            folder = folder_of(self._settings, version)
+            if folder is None:
+                raise RefusedError(
+                    f"there is no model {version!r} here; `millwatch models list` shows which there are"
+                )
+            if folder.resolve() == serving_folder(self._settings).resolve():
+                raise RefusedError(f"model {version} serves already")
+            serving = None if self._line is None else self._line.model
+            model = self._checked(folder, than=serving)
+            before = serving_folder(self._settings)
+            point_to(self._settings, folder, before=before)
+            try:
+                self._remember_start(before)
+                why = reason or f"promoted by {by}"
+                store.remember_current(self._database, model.metadata, self._clock(), reason=why)
+            except StoreError:
+                point_to(self._settings, before)
+                raise
+            self._take_over(model)
+            self._health.mended(TROUBLE)
+            self._keep_few()
+        return version
+
+    def roll_back(self, by: str) -> str:
+        """Let the model serve that did before this one.
+
+        Returns:
+            Its version.
+
+        Raises:
+            RefusedError: there is none that loads; nothing was changed.
+            StoreError, OSError: nothing was changed.
+        """
+        with self._lock:
+            version = self._go_back(f"rolled back by {by}")
+            self._health.mended(TROUBLE)
+        return version
+
+    def step(self, *, now: float) -> None:
+        """Go back by itself from a new model that fails, or that people contradict."""
+        if self._line is None or self._swapped_at is None:
+            return
+        if now - self._swapped_at > _PROBATION_SECONDS:
+            return
+        try:
+            why = self._failing()
+            if not why and now >= self._look_at:
+                self._look_at = now + _LOOK_SECONDS
+                why = self._contradicted(self._line.model.version)
+            if why:
+                self._go_back_by_itself(why)
+        except (RefusedError, StoreError, OSError) as error:
+            self._health.trouble(TROUBLE, f"the model should be rolled back and cannot be: {error}")
+
+    def _go_back_by_itself(self, why: str) -> None:
+        with self._lock:
+            failed = load_metadata(serving_folder(self._settings)).version
+            version = self._go_back(f"rolled back by itself: {why}")
+        self._health.trouble(
+            TROUBLE,
+            f"model {failed} was rolled back by itself: {why}. Model {version} serves again; "
+            "`millwatch models list` shows both, promote another or retrain",
+        )
+
+    def _failing(self) -> str:
+        return self._health.troubles().get("judging", "")
+
+    def _contradicted(self, version: str) -> str:
+        normal = self._settings.policy.normal_classes
+        seen = store.contradiction(self._database, version, normal)
+        if seen.defects < _MIN_CONTRADICTIONS:
+            return ""
+        low, _ = interval(seen.defects, seen.looked_at)
+        if low <= _CERTAINLY_DEFECTS:
+            return ""
+        return (
+            f"of {seen.looked_at} images that it let pass and people looked at, {seen.defects} "
+            "are defects"
+        )
+
+    def _go_back(self, reason: str) -> str:
+        serving = serving_folder(self._settings)
+        version = serving.name if serving.parent == registry_folder(self._settings) else ""
+        for folder in self._before(serving):
+            try:
+                model = self._checked(folder)
+            except RefusedError as error:
+                log.warning("cannot go back to it", model=folder.name, why=str(error))
+                continue
+            point_to(self._settings, folder)
+            try:
+                store.roll_back_to(
+                    self._database,
+                    model.metadata,
+                    self._clock(),
+                    rejected=version or self._version_of(serving),
+                    reason=reason,
+                )
+            except StoreError:
+                point_to(self._settings, serving)
+                raise
+            self._take_over(model)
+            self._swapped_at = None
+            log.warning("rolled back", to=model.version, why=reason)
+            return model.version
+        raise RefusedError("there is no model that served before this one and still loads")
+
+    def _before(self, serving: Path) -> list[Path]:
+        """Where to go back to, the last good one first, at the end the start."""
+        versions = [*pointed_versions(self._settings)[1:], *store.served_before(self._database)]
+        known = [folder_of(self._settings, version) for version in versions]
+        folders = [folder for folder in known if folder is not None]
+        start = start_folder(self._settings)
+        if start not in folders:
+            folders.append(start)
+        return [folder for folder in folders if folder.resolve() != serving.resolve()]
+
+    def _version_of(self, folder: Path) -> str:
+        return load_metadata(folder).version
+
+    def _remember_start(self, folder: Path) -> None:
+        """A command alone may promote before any daemon recorded what the line began with."""
+        if not model_versions(self._database):
+            metadata = load_metadata(folder)
+            store.remember_current(self._database, metadata, self._clock())
+
+    def _take_over(self, model: Model) -> None:
+        if self._line is not None:
+            self._line.serve_with(model)
+        self._swapped_at = time.monotonic()
+
+    def _checked(self, folder: Path, *, than: Model | None = None) -> Model:
+        """Load a model beside the one that serves, and try it; not much slower `than` another.
+
+        Raises:
+            RefusedError: it cannot serve.
+        """
+        try:
+            model = load_for_serving(self._settings, folder)
+            model.judge(_check_pictures(model.input_size))
+        except ServingModelError as error:
+            raise RefusedError(f"it cannot be loaded: {error}") from error
+        except Exception as error:  # whatever a network may do
+            raise RefusedError(f"it fails on pictures: {type(error).__name__}: {error}") from error
+        if than is not None:
+            took, takes = _seconds(than), _seconds(model)
+            if takes > _TIMES_SLOWER * took + _SLACK_SECONDS:
+                raise RefusedError(
+                    f"it takes {takes * 1000:.0f} ms for a picture, model {than.version} "
+                    f"{took * 1000:.0f} ms: the line would wait for it"
+                )
+        return model
+
+    def _keep_few(self) -> None:
+        """Remove old versions beyond the count; never what serves, nor where to go back to."""
+        keep = self._settings.retraining.keep_versions
+        registry = registry_folder(self._settings)
+        serving = serving_folder(self._settings)
+        safe = [serving, *self._before(serving)[:1]]
+        with suppress(OSError):
+            kept = [each for each in registry.iterdir() if each.is_dir() and each.name[0] != "."]
+            kept.sort(key=lambda each: each.stat().st_mtime, reverse=True)
+            ordered = [each for each in safe if each in kept]
+            ordered += [each for each in kept if each not in safe]
+            for folder in ordered[keep:]:
+                shutil.rmtree(folder, ignore_errors=True)
+                log.info("old model removed", model=folder.name)
+
+
+def _check_pictures(side: int) -> NDArray[np.uint8]:
+    """Noise, a black and a white picture: uint8 `(N, side, side)`, always the same."""
+    noise = np.random.default_rng(1).integers(0, 256, (_CHECKED - 2, side, side), dtype=np.uint8)
+    flat = np.stack([np.zeros((side, side), np.uint8), np.full((side, side), 255, np.uint8)])
+    return np.concatenate([noise, flat])
+
+
+def _seconds(model: Model) -> float:
+    """For one picture, at best: whatever else the machine does only makes it longer."""
+    picture = _check_pictures(model.input_size)[:1]
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        model.judge(picture)
+        times.append(time.perf_counter() - start)
+    return min(times)

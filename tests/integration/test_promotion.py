@@ -1,0 +1,290 @@
+"""Another model serves: promotion, going back, and what goes back by itself."""
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from commands import Millwatch
+from composed import ByHand, by_hand
+from records import finding, record
+from safetensors.numpy import load_file, save_file
+
+from daemon.control import RefusedError, ask
+from daemon.retraining.promotion import TROUBLE, Promoter
+from daemon.service import now_utc
+from daemon.serving import load_serving_model, point_to, registry_folder
+from daemon.store.labels import labels_in_force, put_label
+from daemon.store.models import remember_current
+from models.checkpoint import METADATA, WEIGHTS
+
+WAIT = 60.0
+
+
+@pytest.fixture
+def second(station: Station, commissioned_model: Path) -> str:
+    """A model of seven classes in the registry; its version."""
+    return kept(station, commissioned_model, "tiny-7-0")
+
+
+def kept(
+    station: Station,
+    model: Path,
+    version: str,
+    change: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> str:
+    """A copy of a model in the registry under a version of its own, perhaps with other weights."""
+    folder = registry_folder(station.settings()) / version
+    shutil.copytree(model, folder)
+    document = json.loads((folder / METADATA).read_text())
+    document["version"] = version
+    if change is not None:
+        weights = load_file(folder / WEIGHTS)
+        name = next(each for each in weights if each.endswith("fc.weight"))
+        weights[name] = change(weights[name])
+        save_file(weights, folder / WEIGHTS)
+        document["weights_sha256"] = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
+    (folder / METADATA).write_text(json.dumps(document))
+    return version
+
+
+def promote(station: Station, version: str) -> None:
+    ask(station.state_dir, "models promote", seconds=WAIT, version=version, by="eva")
+
+
+def current(station: Station) -> list[str]:
+    rows = station.query("SELECT version FROM model_versions WHERE status = 'current'")
+    return [version for (version,) in rows]
+
+
+def status_of(station: Station, version: str) -> tuple[str, str]:
+    ((status, reason),) = station.query(
+        "SELECT status, reason FROM model_versions WHERE version = ?", version
+    )
+    return status, reason
+
+
+def test_swap_and_rollback_under_load_lose_no_image_and_each_row_names_its_model(
+    station: Station, second: str
+) -> None:
+    """Prints the longest pause between two commits while models were swapped."""
+    with station.running():
+        first = station.status()["model_version"]
+        over = threading.Event()
+        numbers = iter(range(10_000))
+
+        def feed() -> None:
+            while not over.is_set():
+                station.drop_surfaces(1, first=next(numbers))
+                over.wait(0.01)
+
+        feeding = threading.Thread(target=feed)
+        feeding.start()
+        try:
+            longest = 0.0
+            for version in (second, first):
+                before = station.count()
+                swapping = threading.Thread(
+                    target=lambda v=version: (
+                        promote(station, v)
+                        if v == second
+                        else ask(station.state_dir, "models rollback", seconds=WAIT, by="eva")
+                    )
+                )
+                swapping.start()
+                last, count = time.monotonic(), before
+                while swapping.is_alive() or station.status()["model_version"] != version:
+                    if station.count() != count:
+                        count, last = station.count(), time.monotonic()
+                    longest = max(longest, time.monotonic() - last)
+                swapping.join()
+                wait_until(
+                    lambda v=version: station.query(
+                        "SELECT count(*) FROM inspections WHERE model_version = ?", v
+                    )[0][0]
+                )
+        finally:
+            over.set()
+            feeding.join()
+        station.wait_for_images(sum(len(each) for each in station.dropped.values()))
+    print(f"longest pause between two commits around a swap: {longest * 1000:.0f} ms")
+    assert_every_image_accounted_for(station)
+    assert station.query("SELECT count(*) FROM inspections WHERE model_version IS NULL") == [(0,)]
+    assert {v for (v,) in station.query("SELECT DISTINCT model_version FROM inspections")} == {
+        first,
+        second,
+    }
+    assert current(station) == [first]
+    assert status_of(station, second) == ("rejected", "rolled back by eva")
+
+
+def test_two_promotions_at_once_leave_one_current_model(
+    station: Station, second: str, commissioned_model: Path
+) -> None:
+    third = kept(station, commissioned_model, "tiny-third")
+    with station.running():
+        threads = [
+            threading.Thread(target=promote, args=(station, version)) for version in (second, third)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        (serving,) = current(station)
+        wait_until(lambda: station.status()["model_version"] == serving)
+    assert (registry_folder(station.settings()) / "current").read_text().split()[0] == serving
+
+
+@pytest.mark.fault(33)
+def test_a_kill_between_pointer_and_record_is_settled_at_the_start(
+    station: Station, second: str
+) -> None:
+    with station.running():
+        first = station.status()["model_version"]
+    point_to(station.settings(), registry_folder(station.settings()) / second)
+    assert current(station) == [first]
+    with station.running():
+        assert station.status()["model_version"] == second
+    assert current(station) == [second]
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("harm", ["weights cut short", "not a number"])
+def test_a_candidate_that_cannot_serve_is_refused_and_the_current_one_goes_on(
+    station: Station, model: Path, harm: str
+) -> None:
+    broken = kept(
+        station,
+        model,
+        "broken",
+        (lambda w: np.full_like(w, np.nan)) if harm == "not a number" else None,
+    )
+    if harm == "weights cut short":
+        weights = registry_folder(station.settings()) / broken / WEIGHTS
+        weights.write_bytes(weights.read_bytes()[:1000])
+    with station.running():
+        first = station.status()["model_version"]
+        with pytest.raises(RefusedError, match=r"cannot be loaded|fails on pictures"):
+            promote(station, broken)
+        station.drop_surfaces(3)
+        station.wait_for_images(3)
+        assert station.status()["model_version"] == first
+    assert current(station) == [first]
+
+
+@pytest.mark.fault(33)
+def test_a_pointer_to_a_model_that_was_damaged_falls_back_to_the_one_before(
+    station: Station, second: str
+) -> None:
+    with station.running():
+        first = station.status()["model_version"]
+        promote(station, second)
+    (registry_folder(station.settings()) / second / WEIGHTS).write_bytes(b"")
+    with station.running():
+        assert station.status()["model_version"] == first
+        assert f"model {second} does not load" in station.troubles()[TROUBLE]
+    assert current(station) == [first]
+    assert status_of(station, second)[0] == "rejected"
+
+
+def promoter_of(station: Station, line: ByHand) -> Promoter:
+    remember_current(line.database, line.pipeline.model.metadata, now_utc())
+    return Promoter(
+        station.settings(),
+        database=line.database,
+        health=line.health,
+        clock=now_utc,
+        line=line.pipeline,
+    )
+
+
+def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
+    station: Station, second: str
+) -> None:
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line)
+        first = line.pipeline.model.version
+        promoter.promote(second, "the gate")
+        line.work()
+        runtime = line.pipeline.model.runtime
+
+        def lost(*_: object, **__: object) -> None:
+            raise RuntimeError("the device is lost")
+
+        broken = type("Lost", (), {"name": runtime.name, "head": runtime.head, "infer": lost})()
+        line.pipeline.serve_with(replace(line.pipeline.model, runtime=broken))
+        station.drop("top-1", "one.jpg", surface_file())
+        line.work_until(lambda: "judging" in line.health.troubles())
+        promoter.step(now=time.monotonic())
+        line.work_until(lambda: station.count() == 1)
+        assert line.pipeline.model.version == first
+        assert "rolled back by itself" in line.health.troubles()[TROUBLE]
+    assert station.query("SELECT model_version FROM inspections") == [(first,)]
+    assert current(station) == [first]
+
+
+def test_a_new_model_that_people_contradict_goes_back_by_itself(
+    station: Station, second: str
+) -> None:
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line)
+        first = line.pipeline.model.version
+        promoter.promote(second, "the gate")
+        line.work()
+        passed_and_labelled(line, second, ["no_defect", "no_defect", "scratches", "scratches"])
+        promoter.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == second
+        passed_and_labelled(line, second, ["patches", "scratches"])
+        promoter.step(now=time.monotonic() + 60)
+        line.work()
+        assert line.pipeline.model.version == first
+        assert "4 are defects" in line.health.troubles()[TROUBLE]
+
+
+def passed_and_labelled(line: ByHand, version: str, names: list[str]) -> None:
+    """Images that this version let pass, and that people looked at."""
+    for number in range(len(labels_in_force(line.database)), 100)[: len(names)]:
+        name = names.pop(0)
+        passed = replace(finding(number, "pass"), model_version=version)
+        (intent,) = record(line.database, passed)
+        target = Path(f"/labelled/{number}")
+        put_label(line.database, intent.image_id, name, "eva", seen=0, target=target, now=now_utc())
+
+
+def test_models_are_promoted_and_rolled_back_with_no_daemon(
+    station: Station, second: str, millwatch: Millwatch
+) -> None:
+    done = millwatch("models", "promote", second, "--config", station.config)
+    assert done.status == 0, done.err
+    assert done.out.endswith(f"model {second} serves\n")
+    assert load_serving_model(station.settings()).version == second
+    done = millwatch("models", "promote", "none", "--config", station.config)
+    assert done.status == 1
+    assert "there is no model 'none' here" in done.err
+    done = millwatch("models", "rollback", "--config", station.config)
+    assert done.status == 0, done.err
+    assert done.out.endswith("model tiny-6-0 serves again\n")
+    done = millwatch("models", "rollback", "--config", station.config)
+    assert done.status == 1
+    assert "no model that served before" in done.err
+
+
+def test_old_versions_are_removed_by_count_and_never_the_last_good_one(
+    station: Station, model: Path
+) -> None:
+    station.tables = {"retraining": {"keep_versions": 2}}
+    station.write_config()
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line)
+        for number in range(4):
+            promoter.promote(kept(station, model, f"v{number}"), "the gate")
+    registry = registry_folder(station.settings())
+    assert sorted(each.name for each in registry.iterdir() if each.is_dir()) == ["v2", "v3"]

@@ -1,0 +1,190 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from daemon.retraining.gate import Outcome, Rules, Ruling, decide
+from models.figures import ClassFigures, ModelFigures, RunFigures, Suspect
+from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
+
+RULES = Rules(max_missed_defect_rate=0.005)
+NEW = "blowhole"
+SEVERITY = {Outcome.PROMOTE: 0, Outcome.NEEDS_A_PERSON: 1, Outcome.REJECT: 2}
+
+
+def row(images: int, *, right: int | None = None, passed: int = 0) -> ClassFigures:
+    return ClassFigures(
+        images=images,
+        right=images if right is None else right,
+        passed=passed,
+        defect=images - passed,
+        unsure=0,
+        unknown=0,
+    )
+
+
+REFERENCE = {name: row(12) for name in KNOWN_DEFECTS}
+CURRENT = ModelFigures(
+    version="old",
+    classes=KNOWN_DEFECTS,
+    form="int8",
+    held_out={NO_DEFECT: row(30, right=0), NEW: row(15, right=0)},
+    reference=REFERENCE,
+    calibration_error=0.03,
+    evidence_defects=72,
+    promised_missed_rate=0.04,
+    pass_threshold=None,
+    milliseconds_per_image=5.0,
+)
+CANDIDATE = replace(
+    CURRENT,
+    version="new",
+    classes=(*KNOWN_DEFECTS, NEW, NO_DEFECT),
+    held_out={NO_DEFECT: row(30, passed=30), NEW: row(15)},
+    crossvalidated={NO_DEFECT: row(150, passed=149), NEW: row(70)},
+    pass_threshold=0.9,
+)
+GOOD = RunFigures(
+    candidate=CANDIDATE,
+    current=CURRENT,
+    normal_classes=(NO_DEFECT,),
+    fitted={NO_DEFECT: 120, NEW: 55},
+    suspects=(),
+    seconds=60.0,
+)
+
+
+def with_candidate(**fields: object) -> RunFigures:
+    return replace(GOOD, candidate=replace(CANDIDATE, **fields))  # type: ignore[arg-type]
+
+
+def ruling(**fields: object) -> Ruling:
+    return decide(with_candidate(**fields), RULES)
+
+
+def test_a_candidate_that_knows_more_and_is_nowhere_worse_is_promoted() -> None:
+    said = decide(GOOD, RULES)
+    assert said.outcome is Outcome.PROMOTE
+    assert f"it also knows {NEW}, {NO_DEFECT}" in said.reason
+    assert "30 fewer to review" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"finite": False}, "no numbers"),
+        ({"parity": ("2 of 300 verdicts differ",)}, "2 of 300 verdicts differ"),
+        ({"milliseconds_per_image": 11.0}, "11.0 ms an image"),
+        ({"milliseconds_per_image": float("nan")}, "nan ms an image"),
+        ({"calibration_error": 0.2}, "calibration error 0.200"),
+        ({"classes": (*KNOWN_DEFECTS[1:], NEW, NO_DEFECT)}, f"no longer knows {KNOWN_DEFECTS[0]}"),
+        ({"reference": {**REFERENCE, "crazing": row(12, right=9)}}, "names 3 fewer rightly"),
+        ({"reference": {**REFERENCE, "patches": row(12, passed=4)}}, "lets 4 more pass"),
+        ({"held_out": {NO_DEFECT: row(30, passed=30), NEW: row(15, passed=6)}}, "lets 6 pass"),
+        (
+            {"crossvalidated": {NO_DEFECT: row(150, passed=149), NEW: row(70, passed=8)}},
+            "in cross-validation it lets 8 pass",
+        ),
+    ],
+)
+@pytest.mark.fault(34)
+def test_a_candidate_that_is_worse_is_rejected_with_the_reason(
+    fields: dict[str, object], why: str
+) -> None:
+    said = ruling(**fields)
+    assert said.outcome is Outcome.REJECT
+    assert why in said.reason
+
+
+def test_a_candidate_that_is_no_better_is_rejected() -> None:
+    said = decide(replace(GOOD, candidate=replace(CURRENT, version="new")), RULES)
+    assert said.outcome is Outcome.REJECT
+    assert "no better" in said.reason
+
+
+@pytest.mark.parametrize(
+    ("figures", "what_is_missing"),
+    [
+        (
+            with_candidate(held_out={NO_DEFECT: row(10, passed=10), NEW: row(5)}),
+            "only 15 labelled images are held out, 20 are needed",
+        ),
+        (with_candidate(reference={}), "no reference images"),
+        (
+            with_candidate(
+                held_out={NO_DEFECT: row(30, passed=30), NEW: row(4)}, crossvalidated={}
+            ),
+            "label 6 more",
+        ),
+        (
+            with_candidate(held_out={NO_DEFECT: row(30, passed=30)}, crossvalidated={}),
+            "no labelled defect of this line",
+        ),
+        (
+            with_candidate(
+                crossvalidated={NO_DEFECT: row(150, passed=149), NEW: row(70, passed=2)}
+            ),
+            "that may be chance",
+        ),
+    ],
+)
+@pytest.mark.fault(34)
+def test_too_little_data_is_for_a_person_and_says_what_is_missing(
+    figures: RunFigures, what_is_missing: str
+) -> None:
+    said = decide(figures, RULES)
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert what_is_missing in said.reason
+
+
+@pytest.mark.parametrize("told_by_training", [True, False])
+def test_a_defect_whose_labels_are_poisoned_is_not_promoted(told_by_training: bool) -> None:
+    suspects = tuple(
+        Suspect(path=f"{n}.jpg", image_id=n, label=NO_DEFECT, suggested=NEW, confidence=0.9)
+        for n in range(20)
+    )
+    doubted = {NEW: 0.3} if told_by_training else {}
+    said = decide(replace(GOOD, suspects=suspects, doubted=doubted), RULES)
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert f"of what looks like {NEW} carries another label (no_defect)" in said.reason
+
+
+@st.composite
+def candidates(draw: st.DrawFn) -> ModelFigures:
+    images = draw(st.integers(0, 200))
+    crossed = draw(st.integers(0, 400))
+    return replace(
+        CANDIDATE,
+        held_out={
+            NO_DEFECT: row(30, passed=draw(st.integers(0, 30))),
+            NEW: row(images, passed=draw(st.integers(0, images))),
+        },
+        crossvalidated={NEW: row(crossed, passed=draw(st.integers(0, crossed)))},
+    )
+
+
+@given(candidates())
+def test_never_promoted_when_more_defects_pass_than_is_allowed(candidate: ModelFigures) -> None:
+    said = decide(replace(GOOD, candidate=candidate), RULES)
+    allowed = max(RULES.max_extra_missed, RULES.max_missed_defect_rate)
+    for figures in (candidate.held_out[NEW], candidate.crossvalidated[NEW]):
+        if figures.passed > allowed * figures.images:
+            assert said.outcome is not Outcome.PROMOTE
+
+
+@given(candidates(), st.sampled_from(["held_out", "crossvalidated"]))
+def test_one_more_missed_defect_never_helps(candidate: ModelFigures, where: str) -> None:
+    rows = getattr(candidate, where)
+    before = rows[NEW]
+    if before.passed == before.images:
+        return
+    more = replace(before, passed=before.passed + 1, defect=before.defect - 1)
+    worse = replace(candidate, **{where: {**rows, NEW: more}})
+    first, then = (decide(replace(GOOD, candidate=each), RULES) for each in (candidate, worse))
+    assert SEVERITY[then.outcome] >= SEVERITY[first.outcome]
+
+
+@given(candidates())
+def test_every_ruling_has_a_reason(candidate: ModelFigures) -> None:
+    assert decide(replace(GOOD, candidate=candidate), RULES).reason
