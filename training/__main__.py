@@ -4,15 +4,19 @@ Exit status 0 when `evaluation.json` and the candidate are there; else 1, with o
 `failed.txt` that says what to do.
 """
 
+import os
 import sys
 import traceback
 from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
 
 from models.checkpoint import CheckpointError
 from models.runtimes.protocol import RuntimeUnavailableError
 from training.manifest import ManifestError
 from training.retraining import retrain
-from training.run_folder import FAILED, RunError, write_whole
+from training.run_folder import FAILED, RunError, read_run, write_whole
 
 _EXPLAINED = (RunError, CheckpointError, ManifestError, RuntimeUnavailableError)
 
@@ -23,10 +27,12 @@ def main(arguments: list[str]) -> int:
         return 2
     folder = Path(arguments[0])
     try:
-        retrain(folder)
+        asked = read_run(folder)
+        _keep_to(asked.threads)
+        retrain(asked)
     except _EXPLAINED as error:
         return _failed(folder, str(error))
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
         return _failed(
             folder, f"the run could not write or read its files ({error}); make room and retrain"
         )
@@ -38,6 +44,13 @@ def main(arguments: list[str]) -> int:
             "the run's log has the details",
         )
     return 0
+
+
+def _keep_to(threads: int) -> None:
+    """Torch and OpenVINO alike: neither sees more of the processor than that."""
+    allowed = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, allowed[-threads:])
+    torch.set_num_threads(min(threads, len(allowed)))
 
 
 def _failed(folder: Path, why: str) -> int:

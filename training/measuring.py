@@ -21,6 +21,7 @@ from training.label_errors import find_label_errors
 from training.labelled import Labelled
 
 _TIMED: Final = 32
+_SURE: Final = 0.5
 
 
 def measure(
@@ -95,8 +96,10 @@ def suspects_of(
             `(N, classes)`.
 
     Returns:
-        The suspects, the likeliest error first; and by class the share of the images that look like
-        it or are labelled so which carry another label than they look like.
+        The suspects, the likeliest error first; and by class the share of the images that carry its
+        name or likely should which likely should and do not. There only those count that are more
+        likely of it than of all other classes together: where a class is hard to tell, confident
+        learning asks for less.
     """
     errors = [each for each in find_label_errors(probabilities, line.labels) if each.confident]
     suspects = tuple(
@@ -112,7 +115,7 @@ def suspects_of(
     doubted: dict[str, float] = {}
     for index, name in enumerate(line.classes):
         count = int((line.labels == index).sum())
-        strayed = sum(error.likelier == index for error in errors)
+        strayed = sum(error.likelier == index and error.probability > _SURE for error in errors)
         if count:
             doubted[name] = strayed / (count + strayed)
     return suspects, doubted

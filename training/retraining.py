@@ -1,13 +1,11 @@
 """A retraining run: from a line's labels and the current model to a candidate and its figures."""
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -35,7 +33,6 @@ from training.run_folder import (
     FAILED,
     Run,
     RunError,
-    read_run,
     report_progress,
     write_whole,
 )
@@ -45,7 +42,7 @@ _CHECKED: Final = 300
 """Images of the line that both forms of the candidate judge."""
 
 
-def retrain(run_folder: Path, *, recipe: TopRecipe = TOP) -> RunFigures:
+def retrain(asked: Run, *, recipe: TopRecipe = TOP) -> RunFigures:
     """Do what a run folder asks for; nothing outside it is written.
 
     Raises:
@@ -53,9 +50,7 @@ def retrain(run_folder: Path, *, recipe: TopRecipe = TOP) -> RunFigures:
             candidate, if any, to be thrown away: a run without `evaluation.json` has none.
     """
     began = time.monotonic()
-    asked = read_run(run_folder)
     _clear(asked)
-    _keep_to(asked.threads)
     network, parent = load_network(asked.current_model)
     reference = _reference(asked, network, parent)
     line = load_labelled(
@@ -158,13 +153,6 @@ def _clear(asked: Run) -> None:
     for name in (CANDIDATE, f".{CANDIDATE}.part"):
         if (asked.folder / name).exists():
             shutil.rmtree(asked.folder / name)
-
-
-def _keep_to(threads: int) -> None:
-    """Torch and OpenVINO alike: neither sees more of the processor than that."""
-    allowed = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, allowed[-threads:])
-    torch.set_num_threads(min(threads, len(allowed)))
 
 
 def _telling(asked: Run, stage: str) -> Callable[[int, int], None]:

@@ -21,7 +21,7 @@ from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
 from training.retraining import retrain
-from training.run_folder import RunError
+from training.run_folder import RunError, read_run
 from training.tops import TopRecipe
 
 RECIPE = TopRecipe(views=1, epochs=1)
@@ -90,7 +90,7 @@ def done(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures]:
         current_model=line / "model",
         base_set=line / "base.json",
     )
-    return folder, retrain(folder, recipe=RECIPE)
+    return folder, retrain(read_run(folder), recipe=RECIPE)
 
 
 def test_a_run_makes_a_candidate_that_knows_the_line_s_classes_and_the_old_ones(
@@ -155,7 +155,7 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert kept is not None
     assert len(kept.labels_of(Use.FIT)) == 6 * len(KNOWN_DEFECTS)
     again = write_run(line / "runs" / "second", rows, current_model=candidate)
-    figures = retrain(again, recipe=RECIPE)
+    figures = retrain(read_run(again), recipe=RECIPE)
     assert figures.current.version == done[1].candidate.version
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
@@ -166,7 +166,7 @@ def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
 ) -> None:
     folder = write_run(line / "runs" / "bare", rows, current_model=line / "model")
     with pytest.raises(RunError, match=r"would forget them; set retraining\.base_set"):
-        retrain(folder, recipe=RECIPE)
+        retrain(read_run(folder), recipe=RECIPE)
 
 
 def test_too_few_labels_are_said_in_words_with_a_status_that_is_not_zero(

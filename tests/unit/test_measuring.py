@@ -1,0 +1,47 @@
+from pathlib import Path
+
+import numpy as np
+
+from training.label_errors import FOLDS
+from training.labelled import Labelled
+from training.measuring import suspects_of
+from training.run_folder import Label
+
+CLASSES = ("stain", "no_defect")
+
+
+def line_of(labels: list[int]) -> Labelled:
+    count = len(labels)
+    return Labelled(
+        classes=CLASSES,
+        sources=tuple(
+            Label(image_id=i, path=Path(f"{i}.jpg"), sha256="0" * 64, label=CLASSES[label])
+            for i, label in enumerate(labels)
+        ),
+        pixels=np.zeros((count, 4, 4), np.uint8),
+        labels=np.array(labels, dtype=np.int64),
+        groups=("0",) * count,
+        held_out=np.arange(count) % FOLDS == 0,
+        skipped=(),
+    )
+
+
+def test_labels_that_stray_from_a_class_leave_it_in_doubt() -> None:
+    """A third of the stains labelled clean, by someone in a hurry."""
+    true = np.array([0] * 30 + [1] * 60)
+    labels = true.copy()
+    labels[:10] = 1
+    probabilities = np.where(np.eye(2)[true] > 0, 0.9, 0.1)
+    suspects, doubted = suspects_of(line_of(labels.tolist()), probabilities)
+    assert {each.image_id for each in suspects} == set(range(10))
+    assert {(each.label, each.suggested) for each in suspects} == {("no_defect", "stain")}
+    assert doubted == {"stain": 10 / 30, "no_defect": 0.0}
+
+
+def test_a_class_that_is_hard_to_tell_is_not_in_doubt_for_that_alone() -> None:
+    labels = np.array([0] * 30 + [1] * 60)
+    probabilities = np.tile([0.3, 0.7], (90, 1))
+    probabilities[40:50] = [0.45, 0.55]
+    suspects, doubted = suspects_of(line_of(labels.tolist()), probabilities)
+    assert len(suspects) >= 10, "for a second look"
+    assert doubted["stain"] == 0.0
