@@ -18,7 +18,7 @@ HELD_OUT_PERCENT: Final = 20
 """Of a line's labelled images: no run ever trains on them."""
 MOST_IMAGES: Final = 4000
 """That one run takes in, 160 MB at 200 pixels; the newest of each class, evenly."""
-FEWEST_OF_A_CLASS: Final = 4
+FEWEST_OF_A_CLASS: Final = 3
 """Fitted images below which a class cannot be learned."""
 _LARGEST_GROUP: Final = 20
 """More pictures alike than this, and than one in twenty, are how this line looks: no near-copies."""
