@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 
 from config.settings import Camera, Intake, Settings, Web
 from daemon.health import Health
+from daemon.retraining.promotion import Promoter
 from daemon.review.labelling import Labeller
 from daemon.routing import Folders
 from daemon.serving import load_serving_model
@@ -42,11 +43,13 @@ class Page:
     database: Database
     model: Model
     now: datetime = datetime(2026, 3, 2, 12, 0, tzinfo=UTC)
-    commands: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         health = Health()
         self.labeller = Labeller(
+            self.settings, database=self.database, health=health, clock=lambda: self.now
+        )
+        promoter = Promoter(
             self.settings, database=self.database, health=health, clock=lambda: self.now
         )
         self.desk = Desk(
@@ -57,7 +60,7 @@ class Page:
             clock=lambda: self.now,
             model=lambda: self.model,
             status=self.status,
-            commands=self.commands,
+            commands=promoter.commands(),
         )
         self.app = create_app(self.desk)
         self.users = Users(self.database, lambda: self.now)

@@ -54,8 +54,6 @@ def test_every_page_is_accessible_and_fetches_nothing_from_elsewhere(
         boss.open(path)
         boss.page.get_by_role("heading", level=1).wait_for()
         boss.assert_accessible()
-        if path == "/model" and scheme == "light":
-            boss.photograph("model")
     boss.page.get_by_role("button", name="Log out").click()
     boss.page.get_by_label("Password").wait_for()
     boss.assert_accessible()
@@ -98,3 +96,29 @@ def test_on_a_tablet_held_upright_nothing_sticks_out(visit: Callable[..., Any]) 
         watched.open(path)
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 768, path
+
+
+def test_an_administrator_promotes_a_model_and_goes_back(
+    visit: Callable[..., Any], line: Station
+) -> None:
+    boss = visit("otto")
+    boss.open("/model")
+    boss.page.on("dialog", lambda dialog: dialog.accept())
+    boss.page.get_by_role("row", name="tiny-7-0").get_by_role("button", name="Promote").press(
+        "Enter"
+    )
+    boss.page.locator(".big").get_by_text("tiny-7-0").wait_for()
+    boss.page.get_by_role("row", name="tiny-7-0").get_by_text("serves").wait_for()
+    line.drop_surfaces(1, first=2000)
+    wait_until(lambda: line.query("SELECT 1 FROM inspections WHERE model_version = 'tiny-7-0'"))
+    boss.assert_accessible()
+    boss.photograph("model")
+    boss.page.get_by_role("button", name="Roll back").press("Enter")
+    boss.page.locator(".big").get_by_text("tiny-6-0").wait_for()
+    assert line.status()["model_version"] == "tiny-6-0"
+    boss.open("/audit")
+    assert boss.page.get_by_role("row", name="promote tiny-7-0").count() == 1
+    assert boss.page.get_by_role("row", name="rollback").count() == 1
+    anna = visit("anna")
+    anna.open("/model")
+    assert anna.page.get_by_role("button", name="Promote").count() == 0
