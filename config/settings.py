@@ -219,7 +219,7 @@ class Retraining(Table):
     )
     threads: int = Field(default=1, ge=1, le=64, description="Of the processor, for retraining.")
     max_memory_gb: float = Field(
-        default=8.0, gt=0, description="Address space that a retraining may take at most."
+        default=8.0, gt=0, description="Memory that a retraining may take at most."
     )
 
 

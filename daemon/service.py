@@ -29,6 +29,7 @@ from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
+from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
 from daemon.serving import load_first, point_to
 from daemon.store import images
@@ -98,6 +99,13 @@ class Service:
         )
         if troubled:
             self._health.trouble(TROUBLE, troubled)
+        self._retrainer = Retrainer(
+            settings,
+            database=database,
+            promoter=self._promoter,
+            health=self._health,
+            clock=clock,
+        )
         self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
@@ -108,6 +116,7 @@ class Service:
             "status": lambda _: self.status(),
             **Users(database, clock).commands(),
             **self._promoter.commands(),
+            **self._retrainer.commands(),
         }
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(
@@ -135,6 +144,7 @@ class Service:
         ]
         threads.append(self._control.thread)
         threads.append(self._page.thread)
+        threads.append(threading.Thread(target=self._retrain, name="retraining", daemon=True))
         try:
             for thread in threads:
                 thread.start()
@@ -170,12 +180,21 @@ class Service:
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
         self._labeller.finish_if_due()
-        self._promoter.step(now=time.monotonic())
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause():
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())
         if not self._pipeline.step() and not more:
             self._pipeline.wait(_IDLE_SECONDS)
+
+    def _retrain(self) -> None:
+        """Beside the line, which does not wait while a model is loaded and tried."""
+        self._retrainer.run(self._stopping, each=lambda: self._promoter.step(now=time.monotonic()))
+
+    def _retraining(self) -> dict[str, Any] | None:
+        try:
+            return self._retrainer.status()
+        except StoreError:  # which the troubles tell
+            return None
 
     def _in_words(self) -> str:
         recorded = self._pipeline.verdicts.total()
@@ -208,6 +227,7 @@ class Service:
                 "median": _percentile_ms(latencies, 50),
                 "p99": _percentile_ms(latencies, 99),
             },
+            "retraining": self._retraining(),
             "troubles": self._health.troubles(),
         }
 

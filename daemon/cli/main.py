@@ -16,6 +16,7 @@ from daemon.cli import (
     modelling,
     preparing,
     reporting,
+    retraining,
     running,
 )
 from daemon.cli.options import CommandError
@@ -39,6 +40,7 @@ for module in (
     crossvalidating,
     exporting,
     modelling,
+    retraining,
     reporting,
     accounts,
     demo,

@@ -165,3 +165,19 @@ audit: Final = Table(
     Column("what", Text, nullable=False),
     sqlite_autoincrement=True,
 )
+
+retraining_run: Final = Table(
+    "retraining_run",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    # Its folder in state_dir/runs; NULL where a due time needed no run.
+    Column("name", Text),
+    Column("state", Text, nullable=False),
+    Column("started_at", Text, nullable=False),
+    Column("ended_at", Text),
+    # Due times up to this moment are met; NULL for a run that was asked for.
+    Column("handled_until", Text),
+    Column("reason", Text),
+    Column("figures", Text),
+    sqlite_autoincrement=True,
+)

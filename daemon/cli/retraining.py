@@ -1,0 +1,124 @@
+"""`retrain`: when the next one is due, or one now."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+
+from config.settings import Settings
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.health import Health
+from daemon.retraining.promotion import Promoter
+from daemon.retraining.retrainer import Retrainer
+from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.store.upgrading import prepare_database
+
+_LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 60.0
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(retrain)
+
+
+def retrain(
+    now: Annotated[
+        bool, typer.Option("--now", help="Start one and wait for what comes of it.")
+    ] = False,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a new model from what people decided; without --now, say when that is due."""
+    settings = settings_of(config)
+    try:
+        try:
+            told = _by_daemon(settings, now=now)
+        except NoAnswerError:
+            raise
+        except NoDaemonError:
+            told = _alone(settings, now=now)
+    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
+        raise CommandError(f"nothing was retrained: {error}") from error
+    last = told["last"]
+    if now and last["state"] != "done":
+        raise CommandError(f"the retraining failed: {last['reason']}")
+    if as_json:
+        print_json(last if now else told)
+    elif now:
+        sys.stdout.write(f"{last['reason']}\n")
+    else:
+        _print(told)
+
+
+def _by_daemon(settings: Settings, *, now: bool) -> dict[str, Any]:
+    def status() -> dict[str, Any]:
+        answer: dict[str, Any] = ask(settings.state_dir, "status", seconds=_ANSWER_SECONDS)
+        retraining: dict[str, Any] = answer["retraining"]
+        return retraining
+
+    if now:
+        run = ask(settings.state_dir, "retrain", seconds=_ANSWER_SECONDS)["run"]
+        _wait(status, run)
+    return status()
+
+
+def _alone(settings: Settings, *, now: bool) -> dict[str, Any]:
+    with _retrainer(settings) as retrainer:
+        if now:
+            run = retrainer.start()
+
+            def stepped() -> dict[str, Any]:
+                retrainer.step()
+                return retrainer.status()
+
+            _wait(stepped, run)
+        return retrainer.status()
+
+
+def _wait(status: Callable[[], dict[str, Any]], run: str) -> None:
+    """Until a run came to an end, telling on stderr how far it is."""
+    told = ""
+    while (now := status())["running"] == run:
+        progress = now["progress"] or {}
+        line = " ".join(str(progress.get(name, "")) for name in ("stage", "done", "of")).strip()
+        if line and line != told:
+            sys.stderr.write(f"{line}\n")
+            told = line
+        time.sleep(_LOOK_SECONDS)
+
+
+@contextmanager
+def _retrainer(settings: Settings) -> Iterator[Retrainer]:
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with instance_lock(settings.state_dir):
+        database = prepare_database(
+            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
+        )
+        health = Health()
+        promoter = Promoter(settings, database=database, health=health, clock=now_utc)
+        retrainer = Retrainer(
+            settings, database=database, promoter=promoter, health=health, clock=now_utc
+        )
+        try:
+            retrainer.recover()
+            yield retrainer
+        finally:
+            retrainer.close()
+            database.close()
+
+
+def _print(told: dict[str, Any]) -> None:
+    last = told["last"]
+    came = "none" if last is None else f"{last['state']}: {last['reason']}"
+    lines = [
+        f"goes on    {told['running'] or 'none'}",
+        f"next due   {told['next_due'] or 'never'}",
+        f"new labels {told['new_labels']}",
+        f"last       {came}",
+    ]
+    sys.stdout.write("\n".join([*lines, ""]))

@@ -1,0 +1,109 @@
+"""The folder of one retraining run: frozen by the daemon, read by `python -m training RUN_DIR`."""
+
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from config.settings import Settings
+from daemon.serving import policy_of, serving_folder
+from daemon.store.labels import LabelInForce
+from models.checkpoint import fsync
+
+CANDIDATE: Final = "candidate"
+EVALUATION: Final = "evaluation.json"
+FAILED: Final = "failed.txt"
+LOG: Final = "log.txt"
+_FORMAT: Final = 1
+_MOST_CHARACTERS: Final = 2000
+
+
+def runs_folder(settings: Settings) -> Path:
+    return settings.state_dir / "runs"
+
+
+def name_of(now: datetime) -> str:
+    return f"run-{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
+
+
+def usable(
+    labels: Sequence[LabelInForce], *, known: Sequence[str], fewest: int
+) -> list[LabelInForce]:
+    """Without contradictions, files that are gone, and new classes with too few images."""
+    named: dict[str, set[str]] = {}
+    for each in labels:
+        named.setdefault(each.sha256, set()).add(each.label)
+    kept = [each for each in labels if each.path is not None and len(named[each.sha256]) == 1]
+    counts = Counter(each.label for each in kept)
+    return [each for each in kept if each.label in known or counts[each.label] >= fewest]
+
+
+def freeze(
+    settings: Settings, folder: Path, labels: Sequence[LabelInForce], now: datetime, *, seed: int
+) -> None:
+    """Write a run folder whole or not at all. Raises OSError."""
+    partial = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    base_set = settings.retraining.base_set
+    run = {
+        "format": _FORMAT,
+        "id": folder.name,
+        "created_at": f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
+        "seed": seed,
+        "threads": settings.retraining.threads,
+        "current_model": str(serving_folder(settings).resolve()),
+        "labels": "labels.json",
+        "base_set": None if base_set is None else str(base_set),
+        "policy": asdict(policy_of(settings)),
+    }
+    images = [
+        {
+            "image_id": each.image_id,
+            "path": str(each.path),
+            "sha256": each.sha256,
+            "label": each.label,
+        }
+        for each in labels
+    ]
+    _write(partial / "labels.json", {"images": images})
+    _write(partial / "run.json", run)
+    partial.rename(folder)
+    fsync(folder.parent)
+
+
+def progress_of(folder: Path) -> dict[str, Any] | None:
+    """What a run said last of how far it is."""
+    with suppress(OSError, ValueError):
+        told = json.loads((folder / "progress.json").read_text())
+        if isinstance(told, dict):
+            return told
+    return None
+
+
+def failure_of(folder: Path) -> str:
+    """The sentence that a failed run left; empty when it left none."""
+    with suppress(OSError), (folder / FAILED).open(errors="replace") as file:
+        return file.read(_MOST_CHARACTERS).strip()
+    return ""
+
+
+def clear(folder: Path) -> None:
+    """Remove what is large of a run that failed; what tells about it stays."""
+    with suppress(OSError):
+        for each in folder.iterdir():
+            if each.is_dir():
+                shutil.rmtree(each, ignore_errors=True)
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    with path.open("w") as file:
+        json.dump(document, file)
+        file.flush()
+        os.fsync(file.fileno())

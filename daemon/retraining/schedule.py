@@ -1,0 +1,47 @@
+"""When a retraining is due: cron's times, in the plant's zone."""
+
+from datetime import datetime, timedelta
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from apscheduler.triggers.cron import CronTrigger
+
+_DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Schedule:
+    """Due times of a cron line such as `0 3 * * *`."""
+
+    def __init__(self, line: str, time_zone: str) -> None:
+        minute, hour, day, month, weekday = line.split()
+        zone = ZoneInfo(time_zone)
+
+        def trigger(day: str, weekday: str) -> CronTrigger:
+            return CronTrigger(
+                minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone
+            )
+
+        # Where both are restricted, cron takes either; APScheduler would take both.
+        if day != "*" and weekday != "*":
+            self._triggers = [trigger(day, "*"), trigger("*", _by_name(weekday))]
+        else:
+            self._triggers = [trigger(day, _by_name(weekday))]
+
+    def after(self, moment: datetime) -> datetime | None:
+        """The first due time later than a moment; None for a day that never comes."""
+        later = moment + timedelta(microseconds=1)
+        times = [each.get_next_fire_time(None, later) for each in self._triggers]
+        return min((time for time in times if time is not None), default=None)
+
+
+def _by_name(weekday: str) -> str:
+    """Cron counts from Sunday, APScheduler from Monday: names mean the same to both."""
+    if weekday == "*":
+        return weekday
+    days: list[int] = []
+    for part in weekday.split(","):
+        span, _, step = part.partition("/")
+        first, _, last = ("0-6" if span == "*" else span).partition("-")
+        upto = int(last or (6 if step else first))
+        days += range(int(first), upto + 1, int(step or 1))
+    return ",".join(dict.fromkeys(_DAYS[day] for day in days))

@@ -1,0 +1,163 @@
+"""Runs as the daemon starts, watches and ends them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from builders import Station, surface_file, wait_until
+from composed import ByHand, by_hand
+
+from daemon.control import RefusedError
+from daemon.retraining.promotion import Promoter
+from daemon.retraining.retrainer import Retrainer
+from daemon.review.labelling import Labeller
+from daemon.service import now_utc
+from daemon.store import retraining
+from daemon.store.models import remember_current
+from training.manifest import Part
+
+SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
+NIGHT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
+
+
+@dataclass
+class Clock:
+    now: datetime
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@contextmanager
+def retrainer_of(station: Station, line: ByHand, clock: Clock | None = None) -> Iterator[Retrainer]:
+    parts = {"database": line.database, "health": line.health}
+    promoter = Promoter(station.settings(), **parts, clock=now_utc, line=line.pipeline)  # type: ignore[arg-type]
+    retrainer = Retrainer(
+        station.settings(),
+        **parts,
+        promoter=promoter,
+        clock=clock or now_utc,  # type: ignore[arg-type]
+    )
+    try:
+        yield retrainer
+    finally:
+        retrainer.close()
+
+
+def label(station: Station, line: ByHand, counts: dict[str, int]) -> None:
+    """Images that the line judged and a person labelled."""
+    remember_current(line.database, line.pipeline.model.metadata, now_utc())
+    names = []
+    for name, count in counts.items():
+        for number in range(count):
+            names.append(name)
+            data = surface_file(name, seed=2000 + number)
+            station.drop("top-1", f"{name}-{number}.jpg", data)
+    line.work_until(lambda: station.count() == len(names))
+    labeller = Labeller(
+        station.settings(), database=line.database, health=line.health, clock=now_utc
+    )
+    for image_id, filename in station.query("SELECT id, filename FROM inspections"):
+        labeller.label(image_id, filename.rpartition("-")[0], "eva", seen=0)
+
+
+def states(station: Station) -> list[tuple[str, str]]:
+    return station.query("SELECT state, reason FROM retraining_run ORDER BY id")  # type: ignore[return-value]
+
+
+def stepped_to_the_end(retrainer: Retrainer) -> None:
+    def over() -> bool:
+        retrainer.step()
+        return not retrainer.busy
+
+    wait_until(over, seconds=110)
+
+
+@pytest.mark.fault(33)
+def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_was(
+    station: Station,
+) -> None:
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line) as retrainer:
+            run = retrainer.start()
+            os.kill(_process_of(run), signal.SIGKILL)
+            stepped_to_the_end(retrainer)
+    ((state, why),) = states(station)
+    assert state == "failed"
+    assert "ended with status -9" in why
+    rows = station.query("SELECT version, status FROM model_versions")
+    assert rows == [("tiny-6-0", "current")]
+
+
+def _process_of(run: str) -> int:
+    for each in Path("/proc").iterdir():
+        try:
+            if each.name.isdigit() and run.encode() in (each / "cmdline").read_bytes():
+                return int(each.name)
+        except OSError:
+            continue
+    raise AssertionError(f"no process of {run}")
+
+
+@pytest.mark.fault(33)
+def test_a_run_found_unfinished_at_the_start_is_marked_failed_and_its_big_files_go(
+    station: Station,
+) -> None:
+    with by_hand(station.settings()) as line:
+        folder = station.state_dir / "runs" / "run-1"
+        (folder / "candidate").mkdir(parents=True)
+        (folder / "log.txt").write_text("all that is known\n")
+        retraining.begin(line.database, "run-1", NIGHT, due=True)
+        with retrainer_of(station, line) as retrainer:
+            retrainer.recover()
+            assert not retrainer.busy
+    ((state, why),) = states(station)
+    assert (state, "stopped while it ran" in why) == ("failed", True)
+    assert [each.name for each in folder.iterdir()] == ["log.txt"]
+
+
+@pytest.mark.fault(26)
+def test_each_due_time_is_met_once_whatever_the_clock_does_and_late_rather_than_never(
+    station: Station,
+) -> None:
+    clock = Clock(NIGHT - timedelta(hours=12))
+    with by_hand(station.settings()) as line:
+
+        def times_met() -> int:
+            """By a daemon that was just started."""
+            with retrainer_of(station, line, clock) as retrainer:
+                retrainer.step()
+                retrainer.step()
+            return len([each for each in states(station) if each[1].startswith("due, but")])
+
+        assert times_met() == 0
+        clock.now = NIGHT + timedelta(hours=5)
+        assert times_met() == 1
+        clock.now = NIGHT - timedelta(hours=1)
+        assert times_met() == 1
+        clock.now = NIGHT + timedelta(minutes=1)
+        assert times_met() == 1
+        clock.now = NIGHT + timedelta(days=400)
+        assert times_met() == 2
+        clock.now = NIGHT + timedelta(days=1, hours=-1)
+        assert times_met() == 2
+        clock.now = NIGHT + timedelta(days=1, minutes=1)
+        assert times_met() == 3
+    assert "0 new labels and 50 are needed" in states(station)[-1][1]
+
+
+def test_a_run_with_nothing_to_learn_from_is_refused(station: Station) -> None:
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 3})
+        with (
+            retrainer_of(station, line) as retrainer,
+            pytest.raises(RefusedError, match="no labelled images to learn from"),
+        ):
+            retrainer.start()
+    assert states(station) == []

@@ -1,0 +1,31 @@
+from datetime import UTC, datetime
+
+import pytest
+
+from daemon.retraining.schedule import Schedule
+
+
+@pytest.mark.parametrize(
+    ("line", "zone", "after", "due"),
+    [
+        ("0 3 * * *", "UTC", "2026-11-24T03:00:00", "2026-11-25T03:00:00"),
+        ("0 3 * * *", "Europe/Berlin", "2026-11-24T00:00:00", "2026-11-24T02:00:00"),
+        ("*/15 * * * *", "UTC", "2026-11-24T03:07:00", "2026-11-24T03:15:00"),
+        # 2026-11-24 is a Tuesday. Cron's 0 and 7 are Sunday.
+        ("0 3 * * 0", "UTC", "2026-11-24T00:00:00", "2026-11-29T03:00:00"),
+        ("0 3 * * 7", "UTC", "2026-11-24T00:00:00", "2026-11-29T03:00:00"),
+        ("0 3 * * 1-5", "UTC", "2026-11-28T00:00:00", "2026-11-30T03:00:00"),
+        ("0 3 * * */3", "UTC", "2026-11-24T00:00:00", "2026-11-25T03:00:00"),
+        # Of a day of the month and a weekday, cron takes either.
+        ("0 3 27 * 0", "UTC", "2026-11-24T00:00:00", "2026-11-27T03:00:00"),
+    ],
+)
+def test_what_is_due_is_what_cron_says(line: str, zone: str, after: str, due: str) -> None:
+    moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
+    found = Schedule(line, zone).after(moment)
+    assert found is not None
+    assert found.astimezone(UTC) == datetime.fromisoformat(due).replace(tzinfo=UTC)
+
+
+def test_a_day_that_never_comes_is_never_due() -> None:
+    assert Schedule("0 3 30 2 *", "UTC").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
