@@ -1,6 +1,8 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -106,9 +108,11 @@ def fitted(fit_part: Dataset, select_part: Dataset, told: list[Epoch]) -> Fitted
     return train(fit_part, select_part, seen=told)
 
 
-def test_training_lowers_the_loss(fitted: Fitted) -> None:
-    first, *later = fitted.history
-    assert min(epoch.fit_loss for epoch in later) < 0.9 * first.fit_loss
+def test_training_lowers_the_loss(fit_part: Dataset, select_part: Dataset) -> None:
+    steady = replace(CONSTANT, epochs=8, learning_rate=3e-4)
+    last = train(fit_part, select_part, steady).history[-3:]
+    # Seeds and processors give 0.48 to 0.55 here; a network that guesses has ln 3 = 1.10.
+    assert fmean(epoch.fit_loss for epoch in last) < 0.75 * math.log(len(SURFACES))
 
 
 def test_the_same_seed_trains_the_same_network_and_another_does_not(
