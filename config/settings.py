@@ -118,6 +118,12 @@ class Review(Table):
     folder: AbsolutePath | None = Field(
         default=None, description="Where people look and label; <state_dir>/review unless set."
     )
+    sample_passed: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="The share of passed images that go to review as well, to see what is missed.",
+    )
 
 
 class Batching(Table):

@@ -19,12 +19,13 @@ from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
 from daemon.reading import Limits, MovedOnError, Reading, read
 from daemon.routing import Folders
+from daemon.sampling import is_sampled
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.values import Delivery, Finding, Intent
 from models.decision import Decision
 from models.registry import Model
-from models.taxonomy import Verdict
+from models.taxonomy import Reason, Verdict
 
 log = structlog.get_logger(__name__)
 
@@ -52,6 +53,8 @@ class Pipeline:
             max_bytes=settings.intake.max_bytes,
             allow_zero_tail=settings.intake.allow_zero_tail,
         )
+        leaves = settings.policy.on_pass == "leave"  # noqa: S105 -- no password
+        self._sample_passed = 0.0 if leaves else settings.review.sample_passed
         self._database = database
         self._model = model
         self._next = model
@@ -315,11 +318,13 @@ class Pipeline:
                 self._health.mended(name)
 
     def _judged(self, reading: Reading, decision: Decision) -> Finding:
+        passed = decision.verdict is Verdict.PASS
+        drawn = passed and is_sampled(reading.delivery, reading.sha256, self._sample_passed)
         return Finding(
             delivery=reading.delivery,
             sha256=reading.sha256,
             verdict=decision.verdict,
-            reason=decision.reason.value,
+            reason=(Reason.SAMPLE if drawn else decision.reason).value,
             predicted_class=decision.predicted_class,
             confidence=decision.confidence,
             novelty=decision.novelty,

@@ -48,7 +48,7 @@ class Folders:
 
     def plan(self, image_id: int, finding: Finding, promised: Callable[[Path], bool]) -> Plan:
         """Where an image of this finding goes; never to a name that another image has or had."""
-        if finding.verdict is Verdict.PASS:
+        if finding.verdict is Verdict.PASS and finding.reason != Reason.SAMPLE.value:
             if self.on_pass == "leave":  # noqa: S105 -- no password
                 return Plan(action=Action.LEAVE)
             if self.on_pass == "delete":  # noqa: S105

@@ -40,3 +40,5 @@ class Reason(StrEnum):
     """Unlike anything that the network was trained on."""
     COMMISSIONING = "commissioning"
     """Not sure, and the network has not yet learned what a clean surface of this plant is."""
+    SAMPLE = "sample"
+    """It passed, and was drawn to be looked at all the same, so that missed defects are seen."""

@@ -165,7 +165,8 @@ class Station:
         """Quick settings for tests; `tables` overrides keys, `extra` is appended as it is."""
         tables: dict[str, dict[str, Any]] = {
             "intake": {"quiet_seconds": 0.2, "give_up_seconds": 1.0, "rescan_seconds": 0.5},
-            "review": {"folder": str(self.review)},
+            # What passed goes to the archive, whatever chance says: that is drawn where a test asks.
+            "review": {"folder": str(self.review), "sample_passed": 0.0},
             "model": {"folder": str(self.model), "runtime": "torch"},
             "web": {"enabled": False},  # stations run side by side, and have one port
         }

@@ -289,8 +289,11 @@ def _row(finding: Finding, now: datetime) -> dict[str, Any]:
 def instructive(verdict: str, reason: str, confidence: float | None) -> float | None:
     """How much a person's label would teach the network, from 0 (sure) to 2 (never seen the like).
 
-    None for what nobody is to look at.
+    None for what nobody is to look at. All that is drawn from what passed counts alike: which of it
+    is labelled must not depend on what it shows.
     """
+    if reason == Reason.SAMPLE.value:
+        return 1.0
     if verdict not in _REVIEWED or confidence is None:
         return None
     return (2.0 if reason == Reason.UNKNOWN.value else 1.0) - confidence

@@ -1,0 +1,95 @@
+"""What people found among the passed images that were drawn to be looked at: the defects missed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Connection, Select, func, select
+
+from daemon.store.database import Database
+from daemon.store.schema import IN_FORCE, WAITING, image, label, tally
+from models.binomial import interval
+from models.taxonomy import Reason, Verdict
+
+_SAMPLED: Final = image.c.reason == Reason.SAMPLE.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class MissedDefects:
+    """How many of the images that passed are defects, as far as the sample tells.
+
+    Attributes:
+        passed: images that passed, drawn or not.
+        sampled: those of them that were drawn, and are labelled or wait for it.
+        labelled: those that people labelled.
+        missed: labelled as something that may not pass.
+        rate: missed / labelled; None before the first label.
+        low, high: the two-sided 95 % interval of that rate (Clopper and Pearson); 0 and 1 before
+            the first label. It holds for what passed, as chance drew the sample.
+    """
+
+    passed: int
+    sampled: int
+    labelled: int
+    missed: int
+    rate: float | None
+    low: float
+    high: float
+
+
+def missed_defects(
+    database: Database,
+    *,
+    normal_classes: Sequence[str],
+    since: str | None = None,
+    until: str | None = None,
+    camera: str | None = None,
+) -> MissedDefects:
+    """The share of passed images that are defects, with its exact interval.
+
+    Args:
+        normal_classes: the labels of images that pass rightly (`policy.normal_classes`).
+        since: captured from then on, `YYYY-MM-DDTHH:00:00Z`.
+        until: captured before then.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    bounds = [] if since is None else [image.c.captured_at >= since]
+    bounds += [] if until is None else [image.c.captured_at < until]
+    bounds += [] if camera is None else [image.c.camera == camera]
+    labelled = (
+        select(label.c.label)
+        .join(image, image.c.id == label.c.image_id)
+        .where(IN_FORCE, _SAMPLED, *bounds)
+    )
+    waiting = select(func.count()).select_from(image).where(WAITING, _SAMPLED, *bounds)
+    with database.reading() as connection:
+        names = list(connection.scalars(labelled))
+        still_waiting = int(connection.scalar(waiting) or 0)
+        passed = _passed(connection, since, until, camera)
+    missed = sum(name not in normal_classes for name in names)
+    low, high = interval(missed, len(names))
+    return MissedDefects(
+        passed=passed,
+        sampled=len(names) + still_waiting,
+        labelled=len(names),
+        missed=missed,
+        rate=missed / len(names) if names else None,
+        low=low,
+        high=high,
+    )
+
+
+def _passed(
+    connection: Connection, since: str | None, until: str | None, camera: str | None
+) -> int:
+    query: Select[Any] = select(func.sum(tally.c.images))
+    query = query.where(tally.c.verdict == Verdict.PASS.value)
+    if since is not None:
+        query = query.where(tally.c.hour >= since)
+    if until is not None:
+        query = query.where(tally.c.hour < until)
+    if camera is not None:
+        query = query.where(tally.c.camera == camera)
+    return int(connection.scalar(query) or 0)
