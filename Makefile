@@ -48,10 +48,14 @@ model: $(READY)
 	$(BIN)/millwatch export build/model/model --manifest build/model/manifest.json
 	$(BIN)/millwatch evaluate build/model/model build/model/manifest.json --corruptions
 
-# After a change of the dependencies in pyproject.toml.
+# After a change of the dependencies in pyproject.toml. The second lock is the part of the first that a
+# line PC gets.
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --all-extras --python-version 3.11 \
 		--no-header --output-file requirements.lock pyproject.toml
+	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra line --python-version 3.11 \
+		--no-header --no-annotate --constraints requirements.lock \
+		--output-file requirements-line.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build *.egg-info

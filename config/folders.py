@@ -291,7 +291,11 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
             what, remedy = f"{place} is not a folder", "Name a folder, or move the file away."
         case errno.EROFS:
             what = f"{place} is on a filesystem that is mounted read-only"
-            remedy = "Mount it read-write, or name another folder."
+            remedy = (
+                "Mount it read-write, or name another folder; under systemd let the service write there:"
+                " `millwatch check --write-unit /etc/systemd/system`, as root, and"
+                " `systemctl daemon-reload`."
+            )
         case errno.EACCES | errno.EPERM:
             what = f"{place} cannot be listed and written by {_user()}"
             remedy = _hand_over(place.path)

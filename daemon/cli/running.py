@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import structlog
 import typer
@@ -22,6 +23,7 @@ from daemon.crashes import trace_crashes
 from daemon.service import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
+from daemon.units import UnitError, write_drop_ins
 
 log = structlog.get_logger(__name__)
 
@@ -48,9 +50,22 @@ def run(config: ConfigOption = None) -> None:
     serve(settings)
 
 
-def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+def check(
+    config: ConfigOption = None,
+    *,
+    write_unit: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Also write what systemd's units need to know of it, to /etc/systemd/system usually.",
+        ),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Report everything that is wrong with the configuration, its folders, model and database."""
     settings, problems = check_settings(config, os.environ, further=CHECKS)
+    if write_unit is not None and settings is not None:
+        _write_units(settings, write_unit)
     if as_json:
         fields = ("source", "line", "key", "what", "remedy")
         print_json([{name: getattr(each, name) for name in fields} for each in problems])
@@ -64,6 +79,17 @@ def check(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
         sys.stderr.write(f"{count} in the configuration\n")
         raise typer.Exit(CONFIGURATION_EXIT_STATUS)
+
+
+def _write_units(settings: Settings, folder: Path) -> None:
+    try:
+        written = write_drop_ins(settings, folder)
+    except (UnitError, OSError) as error:
+        raise CommandError(f"the units in {folder} were not written: {error}") from error
+    for path in written:
+        sys.stderr.write(f"wrote {path}\n")
+    if written:
+        sys.stderr.write("now: systemctl daemon-reload && systemctl restart millwatch\n")
 
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:

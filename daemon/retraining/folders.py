@@ -20,12 +20,19 @@ CANDIDATE: Final = "candidate"
 EVALUATION: Final = "evaluation.json"
 FAILED: Final = "failed.txt"
 LOG: Final = "log.txt"
+REQUESTED: Final = "requested"
+"""In the folder of the runs: which of them systemd shall start."""
 _FORMAT: Final = 1
 _MOST_CHARACTERS: Final = 2000
 
 
 def runs_folder(settings: Settings) -> Path:
     return settings.state_dir / "runs"
+
+
+def request(folder: Path) -> None:
+    """Have systemd start a run. Raises OSError."""
+    (folder.parent / REQUESTED).write_text(f"{folder}\n")
 
 
 def name_of(now: datetime) -> str:

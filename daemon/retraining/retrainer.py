@@ -106,7 +106,10 @@ class Retrainer:
         for run in retraining.unfinished(self._database):
             folder = self._runs / (run.name or "")
             going = _Going(run.id, folder, self._clock(), None)
-            if (folder / folders.EVALUATION).exists() or self._by_systemd():
+            done = (folder / folders.EVALUATION).exists()
+            if done or (self._by_systemd() and folder.is_dir()):
+                if not done:  # where it runs on, this changes nothing; after a power cut it starts
+                    folders.request(folder)
                 self._going = going
             else:
                 self._failed(going, _STOPPED)
@@ -212,7 +215,7 @@ class Retrainer:
         try:
             folders.freeze(self._settings, folder, labels, now, seed=run_id)
             if self._by_systemd():
-                (self._runs / "requested").write_text(f"{folder}\n")
+                folders.request(folder)
             else:
                 going.process = self._spawn(folder)
         except OSError as error:

@@ -1,0 +1,37 @@
+"""`python -m daemon.retraining.requested`: the retraining that the daemon asked for, run by systemd."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Final
+
+from config.loading import load_settings
+from daemon.retraining import folders
+from models.checkpoint import fsync
+
+_ENDED: Final = "it was ended from outside ({result}); the current model is as it was, retrain"
+
+
+def main(arguments: list[str]) -> None:
+    """Become the training; or, with `--ended`, tell the daemon of one that could not say so itself."""
+    runs = folders.runs_folder(load_settings(None, os.environ))
+    folder = Path((runs / folders.REQUESTED).read_text().strip())
+    if folder.parent != runs:
+        sys.exit(f"{runs / folders.REQUESTED} names {folder}, which is no retraining run of {runs}")
+    if (folder / folders.EVALUATION).exists():
+        return
+    if arguments == ["--ended"]:
+        _tell(folder, os.environ.get("SERVICE_RESULT", "unknown"))
+        return
+    os.execv(sys.executable, [sys.executable, "-m", "training", str(folder)])  # noqa: S606 -- ourselves
+
+
+def _tell(folder: Path, result: str) -> None:
+    failed = folder / folders.FAILED
+    if folder.is_dir() and not failed.exists():
+        failed.write_text(_ENDED.format(result=result) + "\n")
+        fsync(folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,198 @@
+"""What the systemd units owe to the configuration: which folders may be written, and which must be mounted.
+
+`millwatch check --write-unit DIR` writes it as drop-ins; `make install` does so for /etc/systemd/system.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from config.settings import Settings
+from daemon.retraining.folders import REQUESTED, runs_folder
+
+DROP_IN: Final = "50-configuration.conf"
+_HEAD: Final = (
+    "# Written by `millwatch check --write-unit` from the configuration; write it again after a change\n"
+    "# there, then `systemctl daemon-reload`. What you add yourself belongs into a file of its own.\n"
+)
+# Too much lies beside Millwatch's folders there to let it write to all of them.
+_SHARED: Final = frozenset(
+    Path(each)
+    for each in (
+        *("/", "/boot", "/dev", "/etc", "/home", "/media", "/mnt", "/opt", "/proc", "/root", "/run"),
+        *("/run/user", "/sys", "/tmp", "/usr", "/var", "/var/cache", "/var/lib", "/var/log", "/var/tmp"),  # noqa: S108 -- names that are refused
+    )
+)  # fmt: skip
+_HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
+_TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- only looked at
+
+
+class UnitError(Exception):
+    """A folder cannot be written into a unit; the message says why."""
+
+
+def drop_ins(settings: Settings) -> dict[str, str]:
+    """The text of each drop-in, by its path below /etc/systemd/system. Raises UnitError."""
+    return {
+        f"millwatch.service.d/{DROP_IN}": _service(settings),
+        f"millwatch-backup.service.d/{DROP_IN}": _backup(settings),
+        f"millwatch-retrain.service.d/{DROP_IN}": _retrain(settings),
+        f"millwatch-retrain.path.d/{DROP_IN}": _section(
+            "Path", "PathChanged=", f"PathChanged={_plain(runs_folder(settings) / REQUESTED)}"
+        ),
+        f"millwatch-retrain.slice.d/{DROP_IN}": _section(
+            "Slice",
+            f"CPUQuota={settings.retraining.threads * 100}%",
+            f"MemoryMax={int(settings.retraining.max_memory_gb * 1e9)}",
+        ),
+    }
+
+
+def write_drop_ins(settings: Settings, folder: Path) -> list[Path]:
+    """Write those that differ; which they are. Raises UnitError, OSError."""
+    written = []
+    for name, text in drop_ins(settings).items():
+        path = folder / name
+        if path.exists() and path.read_text() == text:
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+        partial = path.with_suffix(".part")
+        partial.write_text(text)
+        partial.chmod(0o644)
+        partial.replace(path)
+        written.append(path)
+    return written
+
+
+def _service(settings: Settings) -> str:
+    own = [settings.state_dir, settings.database_file.parent, settings.review_folder]
+    cameras = [camera.folder for camera in settings.cameras]
+    needed = [*own, *filter(None, [settings.model.folder, settings.retraining.base_set])]
+    lines = [
+        "# One entry for folders of one disk: between two, a file can only be copied, not linked.",
+        *_writable([*own, *cameras]),
+        *_beside([*needed, *cameras]),
+    ]
+    if settings.web.enabled and not settings.web.on_loopback:
+        lines += ["# The page is for others too ([web] host).", "IPAddressDeny="]
+    if settings.retraining.runner == "spawn":
+        lines += [
+            "# The daemon trains by itself ([retraining] runner), and lowers its own priority.",
+            "SystemCallFilter=@resources",
+        ]
+    return _section("Service", *lines, unit=(*_required(needed), *_awaited(cameras, needed)))
+
+
+def _retrain(settings: Settings) -> str:
+    state = settings.state_dir
+    read = [settings.review_folder, settings.model.folder, settings.retraining.base_set]
+    there = [state, *filter(None, read)]
+    threads = settings.retraining.threads
+    return _section(
+        "Service",
+        *_writable([state]),
+        *_beside(there),
+        f"Environment=OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads}",
+        unit=_required(there),
+    )
+
+
+def _backup(settings: Settings) -> str:
+    there = [settings.state_dir, settings.database_file.parent]
+    return _section("Service", *_writable(there), *_beside(there), unit=_required(there))
+
+
+def _section(name: str, *lines: str, unit: Sequence[str] = ()) -> str:
+    parts = ["[Unit]", *unit, ""] if unit else []
+    return _HEAD + "\n".join([*parts, f"[{name}]", *lines]) + "\n"
+
+
+def _writable(folders: Iterable[Path]) -> list[str]:
+    """`ReadWritePaths`; "-" because a share may be away, and the service waits for it by itself."""
+    return [f"ReadWritePaths={_quoted('-', folder)}" for folder in together(folders)]
+
+
+def together(folders: Iterable[Path]) -> list[Path]:
+    """As few folders as hold all of these, without a disk in between nor what others share."""
+    kept: list[Path] = []
+    for folder in sorted({Path(os.path.normpath(each)) for each in folders}):
+        for place, other in enumerate(kept):
+            above = Path(os.path.commonpath([folder, other]))
+            if above not in _SHARED and _disk(folder) == _disk(other) == _disk(above):
+                kept[place] = above
+                break
+        else:
+            kept.append(folder)
+    return kept
+
+
+def _disk(folder: Path) -> int:
+    """Of the nearest folder that is there."""
+    for each in (folder, *folder.parents):
+        try:
+            return each.stat().st_dev
+        except OSError:
+            continue
+    return 0
+
+
+def _required(folders: Iterable[Path]) -> list[str]:
+    """Without these Millwatch must not begin: it would fill the disk that the mount hides."""
+    return [f"RequiresMountsFor={_quoted('', each)}" for each in dict.fromkeys(folders)]
+
+
+def _awaited(cameras: Iterable[Path], needed: Sequence[Path]) -> list[str]:
+    """One share that is away must not keep the other cameras waiting: ordered, and not required.
+
+    `WantsMountsFor` says so too, but not before systemd 254.
+    """
+    mounts = [
+        _mount_unit(each)
+        for camera in cameras
+        for each in (*reversed(camera.parents), camera)
+        if each != Path("/") and not any(each in (one, *one.parents) for one in needed)
+    ]
+    return [f"After={unit}\nWants={unit}" for unit in dict.fromkeys(mounts)]
+
+
+def _mount_unit(folder: Path) -> str:
+    """As systemd-escape(1) writes it."""
+    text = os.fsencode(folder).strip(b"/")
+    escaped = "".join(
+        "-"
+        if each == 0x2F
+        else chr(each)
+        if chr(each).isascii() and (chr(each).isalnum() or chr(each) in ":_.") and (place or each != 0x2E)
+        else f"\\x{each:02x}"
+        for place, each in enumerate(text)
+    )  # fmt: skip
+    return f"{escaped}.mount"
+
+
+def _beside(folders: Sequence[Path]) -> list[str]:
+    """What the hardening would hide."""
+    lines = []
+    if any(_is_below(folder, _HOMES) for folder in folders):
+        lines.append("ProtectHome=read-only")
+    if any(_is_below(folder, _TEMPORARY) for folder in folders):
+        lines.append("PrivateTmp=no")
+    return lines
+
+
+def _is_below(folder: Path, tops: tuple[Path, ...]) -> bool:
+    return any(top in (folder, *folder.parents) for top in tops)
+
+
+def _quoted(prefix: str, folder: Path) -> str:
+    return f'"{prefix}{_plain(folder)}"'
+
+
+def _plain(folder: Path) -> str:
+    text = str(folder)
+    if not text.isprintable() or any(each in text for each in "\"'\\"):
+        raise UnitError(
+            f"{text!r} cannot be named in a systemd unit: it holds a quote, a backslash or what "
+            "cannot be printed; name another folder"
+        )
+    return text.replace("%", "%%")

@@ -1,0 +1,45 @@
+"""What systemd runs when the daemon asked for a retraining."""
+
+from pathlib import Path
+
+import pytest
+from builders import Station
+
+from daemon.retraining import folders, requested
+
+
+@pytest.fixture
+def run(station: Station, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run folder that the daemon asked for."""
+    monkeypatch.setenv("MILLWATCH_CONFIG", str(station.config))
+    folder = folders.runs_folder(station.settings()) / "run-20261125T030000Z"
+    folder.mkdir(parents=True)
+    folders.request(folder)
+    return folder
+
+
+def test_a_run_that_was_ended_from_outside_leaves_a_word_for_the_daemon(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SERVICE_RESULT", "oom-kill")
+    requested.main(["--ended"])
+    assert "ended from outside (oom-kill)" in folders.failure_of(run)
+
+
+def test_what_the_training_said_itself_is_kept(run: Path) -> None:
+    (run / folders.FAILED).write_text("there are too few labels\n")
+    requested.main(["--ended"])
+    assert folders.failure_of(run) == "there are too few labels"
+
+
+def test_a_run_that_is_done_is_neither_begun_again_nor_called_failed(run: Path) -> None:
+    (run / folders.EVALUATION).write_text("{}")
+    requested.main([])
+    requested.main(["--ended"])
+    assert folders.failure_of(run) == ""
+
+
+def test_a_folder_that_is_no_run_of_this_line_is_refused(run: Path, tmp_path: Path) -> None:
+    (run.parent / folders.REQUESTED).write_text(f"{tmp_path}\n")
+    with pytest.raises(SystemExit, match="no retraining run"):
+        requested.main([])
