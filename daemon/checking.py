@@ -50,8 +50,8 @@ def database_problems(
         return []
     key = "state_dir" if settings.database_url is None else "database_url"
     remedy = (
-        f"Put back a backup from {settings.state_dir / 'backups'}, or set database_url to another "
-        "file."
+        f"Put back a backup from {settings.state_dir / 'backups'} by `millwatch db restore FILE`, or "
+        "set database_url to another file."
     )
     return [source.problem((key,), trouble, remedy)]
 

@@ -24,6 +24,7 @@ from daemon.intake.camera import CameraMinder
 from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.integrity.mending import Mender
 from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
@@ -117,6 +118,7 @@ class Service:
             **Users(database, clock).commands(),
             **self._promoter.commands(),
             **self._retrainer.commands(),
+            **Mender(settings, database=database, clock=clock).commands(),
         }
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(

@@ -8,7 +8,9 @@ import typer
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from daemon.cli import (
     accounts,
+    auditing,
     crossvalidating,
+    database,
     demo,
     exporting,
     judging,
@@ -43,6 +45,8 @@ for module in (
     retraining,
     reporting,
     accounts,
+    database,
+    auditing,
     demo,
 ):
     module.register(app)

@@ -2,9 +2,10 @@
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final
 
 import structlog
@@ -13,6 +14,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 import migrations
+from daemon.store.backups import back_up, new_backup
 from daemon.store.database import BUSY_SECONDS, Database, StoreError, explain
 
 log = structlog.get_logger(__name__)
@@ -44,7 +46,7 @@ def prepare_database(
     """
     try:
         # Before it is opened for writing: to open another program's database changes it.
-        before = _inspect(path, scripts)
+        before = inspect(path, scripts)
     except DatabaseRefusedError as error:
         raise DatabaseRefusedError(f"{error}. {_way_back(backups)}") from error
     database = Database(path, busy_seconds=busy_seconds)
@@ -69,7 +71,10 @@ def open_existing(path: Path) -> Iterator[Database]:
         raise StoreError(str(error)) from error
     if revision != _scripts(MIGRATIONS).get_current_head():
         what = "is empty" if revision is None else f"has the older schema {revision}"
-        raise StoreError(f"the database {path} {what}; `millwatch run` brings it up to date")
+        raise StoreError(
+            f"the database {path} {what}; `millwatch run` brings it up to date, or `millwatch db "
+            "upgrade`"
+        )
     database = Database(path)
     try:
         yield database
@@ -80,13 +85,13 @@ def open_existing(path: Path) -> Iterator[Database]:
 def find_schema_trouble(path: Path) -> str | None:
     """What would keep the daemon from starting on this database, without changing anything."""
     try:
-        _inspect(path, MIGRATIONS)
+        inspect(path, MIGRATIONS)
     except (DatabaseRefusedError, StoreError) as error:
         return str(error)
     return None
 
 
-def _inspect(path: Path, scripts: Path) -> str | None:
+def inspect(path: Path, scripts: Path) -> str | None:
     """The revision of a database that may be upgraded; None where there is none yet.
 
     Raises:
@@ -101,7 +106,7 @@ def _inspect(path: Path, scripts: Path) -> str | None:
             f"the database {path} has schema {revision}, which this version of Millwatch does not "
             "know; install the version that made it"
         )
-    with _read_only(path) as connection:
+    with read_only(path) as connection:
         # Reads about 1 GB a second; a damaged page found later would stop the line.
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
@@ -111,7 +116,7 @@ def _inspect(path: Path, scripts: Path) -> str | None:
 
 def _revision(path: Path) -> str | None:
     """Raises DatabaseRefusedError, StoreError."""
-    with _read_only(path) as connection:
+    with read_only(path) as connection:
         tables = {
             name
             for (name,) in connection.execute(
@@ -129,7 +134,7 @@ def _revision(path: Path) -> str | None:
 
 
 @contextmanager
-def _read_only(path: Path) -> Iterator[sqlite3.Connection]:
+def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     """The database as it lies there; an empty one in its stead where there is none."""
     try:
         if path.exists() and not path.is_file():
@@ -151,8 +156,8 @@ def _upgrade(
         return
     backup = None
     if before is not None:
-        backup = backups / f"{database.path.stem}-{before}-{now:%Y%m%dT%H%M%SZ}.db"
-        _back_up(database.path, backup)
+        backup = new_backup(database.path, backups, before, now)
+        back_up(database.path, backup)
         log.info("database backed up before its upgrade", backup=str(backup))
     config = _config(scripts)
     try:
@@ -170,19 +175,31 @@ def _upgrade(
     log.info("database schema", revision=head, before=before, sqlite=sqlite3.sqlite_version)
 
 
-def _back_up(path: Path, backup: Path) -> None:
-    """Raises StoreError."""
-    partial = backup.with_suffix(".part")
+def objects_of(revision: str) -> dict[tuple[str, str], str]:
+    """What the migrations up to a revision make: by kind and name, in SQL with single blanks."""
+    with TemporaryDirectory() as folder, _migrated(Path(folder), revision) as connection:
+        return objects_in(connection)
+
+
+def objects_in(connection: sqlite3.Connection) -> dict[tuple[str, str], str]:
+    """The same of a database as it is."""
+    found = connection.execute("SELECT type, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
+    return {(kind, name): " ".join(sql.split()) for kind, name, sql in found}
+
+
+@contextmanager
+def _migrated(folder: Path, revision: str) -> Iterator[sqlite3.Connection]:
+    """A database with nothing in it, at a revision."""
+    database = Database(folder / "reference.db")
+    config = _config(MIGRATIONS)
     try:
-        backup.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
-            source.backup(copy)
-        partial.rename(backup)
-    except (OSError, sqlite3.Error) as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise explain(path, f"backed up to {backup}", error) from error
+        with database.writing() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+        with read_only(database.path) as connection:
+            yield connection
+    finally:
+        database.close()
 
 
 def _scripts(scripts: Path) -> ScriptDirectory:
@@ -200,4 +217,4 @@ def _way_back(backups: Path) -> str:
     other = "or set database_url to a file of its own"
     if not copies:
         return f"Put back a backup of your own (there is none in {backups}), {other}"
-    return f"Put back the newest backup, {copies[-1]}, {other}"
+    return f"Put back the newest backup, {copies[-1]}, by `millwatch db restore`, {other}"

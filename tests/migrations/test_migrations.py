@@ -174,7 +174,9 @@ def test_an_older_database_is_copied_and_then_upgraded_with_all_its_data(
     made(tmp_path, 1, 2)
     add_migration(later, ADD_COLUMN)
     (tmp_path / "backups").mkdir()
-    (tmp_path / "backups" / f"millwatch-{HEAD}-20260302T120000Z.part").write_text("of a power cut")
+    (tmp_path / "backups" / f"millwatch-{HEAD}-20260302T120000Z.db.part").write_text(
+        "of a power cut"
+    )
 
     store = prepare(tmp_path, scripts=later)
 

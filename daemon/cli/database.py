@@ -1,0 +1,177 @@
+"""`db`: the database backed up, checked, put back, and brought to this version's schema."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config.settings import Settings
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.integrity.names import last_id_in_names
+from daemon.names import to_text
+from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.store.backups import back_up, delete_old_backups, new_backup
+from daemon.store.restoring import Restored
+from daemon.store.restoring import restore as put_back
+from daemon.store.soundness import Soundness, examine
+from daemon.store.upgrading import MIGRATIONS, inspect, prepare_database
+
+_db = typer.Typer(no_args_is_help=True, help="The database: backed up, checked, put back.")
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(_db, name="db")
+
+
+@_db.command()
+def backup(
+    file: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]",
+            help="A new file, or a folder for one; else one in state_dir/backups.",
+        ),
+    ] = None,
+    keep: Annotated[
+        int | None,
+        typer.Option("--keep", min=1, help="Then delete all but so many backups of that folder."),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Copy the database, whether or not the daemon runs; the copy is checked."""
+    settings = settings_of(config)
+    path = settings.database_file
+    revision = inspect(path, MIGRATIONS)
+    if revision is None:
+        raise CommandError(f"nothing is backed up: there is no database {path} yet")
+    folder = settings.state_dir / "backups" if file is None else file
+    if file is None or file.is_dir():
+        copy = new_backup(path, folder, revision, now_utc())
+    elif keep is None:
+        copy = file.absolute()
+    else:
+        raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
+    back_up(path, copy)
+    inspect(copy, MIGRATIONS)
+    deleted = _delete_old(path, copy.parent, keep)
+    if as_json:
+        told = {"backup": to_text(copy), "schema": revision, "bytes": copy.stat().st_size}
+        print_json({**told, "deleted": [to_text(each) for each in deleted]})
+        return
+    sys.stdout.write(f"{to_text(copy)}\n")
+    if deleted:
+        sys.stdout.write(f"{len(deleted)} older deleted\n")
+
+
+@_db.command()
+def check(
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A backup; else the database itself."),
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Read all of the database: whether it is whole, of this schema, and counts what it holds."""
+    settings = settings_of(config)
+    path = settings.database_file if file is None else file.absolute()
+    if not path.exists():
+        raise CommandError(f"nothing is checked: there is no database {path}")
+    found = examine(path, may_forget=settings.retention.rows_days > 0)
+    if as_json:
+        print_json({"database": to_text(path), "sound": found.is_sound, **asdict(found)})
+    else:
+        _print(path, found)
+    if not found.is_sound:
+        step = "Put back a backup: `millwatch db restore FILE` keeps the damaged one beside it"
+        if not found.damage:
+            step = "Images and their records are whole; reports may not be. Ask a developer"
+        raise CommandError(f"the database {path} is not sound. {step}")
+
+
+@_db.command()
+def restore(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Put back a backup. The daemon must not run; the database that was in use is kept beside it."""
+    settings = settings_of(config)
+    done = _put_back(settings, file.absolute())
+    replaced = None if done.replaced is None else to_text(done.replaced)
+    if as_json:
+        print_json({"replaced": replaced, "images": done.soundness.images})
+        return
+    sys.stdout.write(f"restored: {done.soundness.images} images\n")
+    if replaced:
+        sys.stdout.write(f"the database that was in use is kept as {replaced}\n")
+    for remark in done.soundness.differences:
+        sys.stdout.write(f"note: {remark}\n")
+    sys.stdout.write(
+        "Now run `millwatch audit`: it finds the images that were recorded after the backup was made\n"
+    )
+
+
+@_db.command()
+def upgrade(config: ConfigOption = None) -> None:
+    """Bring the database to this version's schema, as a start would; an older one is copied first."""
+    settings = settings_of(config)
+    path = settings.database_file
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        with instance_lock(settings.state_dir):
+            before = inspect(path, MIGRATIONS)
+            prepare_database(path, backups=settings.state_dir / "backups", now=now_utc()).close()
+            after = inspect(path, MIGRATIONS)
+    except (AlreadyRunningError, OSError) as error:
+        raise CommandError(f"the database is not upgraded: {error}") from error
+    told = f"already has schema {after}" if before == after else f"was brought to schema {after}"
+    sys.stdout.write(f"the database {to_text(path)} {told}\n")
+
+
+def _delete_old(path: Path, folder: Path, keep: int | None) -> list[Path]:
+    if keep is None:
+        return []
+    try:
+        return delete_old_backups(path, folder, keep=keep)
+    except OSError as error:
+        raise CommandError(
+            f"the database is backed up, but older backups in {folder} are not deleted: {error}; "
+            "mend its permissions"
+        ) from error
+
+
+def _put_back(settings: Settings, file: Path) -> Restored:
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        with instance_lock(settings.state_dir):
+            return put_back(
+                settings.database_file,
+                file,
+                now=now_utc(),
+                given_ids=last_id_in_names(settings.review_folder),
+            )
+    except (AlreadyRunningError, OSError) as error:
+        raise CommandError(f"nothing is restored: {error}") from error
+
+
+def _print(path: Path, found: Soundness) -> None:
+    facts: dict[str, Any] = {
+        "schema": found.revision,
+        "size": f"{found.bytes / 1e6:.1f} MB",
+        "images": found.images,
+    }
+    if found.forgotten:
+        facts["counted, but deleted for their age"] = found.forgotten
+    told = ", ".join(f"{name} {value}" for name, value in facts.items())
+    sys.stdout.write(f"{to_text(path)}: {'sound' if found.is_sound else 'NOT sound'}; {told}\n")
+    for trouble in (*found.damage, *found.differences):
+        sys.stdout.write(f"  {trouble}\n")
+    for remark in found.remarks:
+        sys.stdout.write(f"  note: {remark}\n")

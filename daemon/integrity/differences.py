@@ -1,0 +1,100 @@
+"""What the audit tells: where records and files disagree."""
+
+import hashlib
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from config.settings import Settings
+from daemon.integrity.names import files_below
+from daemon.store.places import Place
+from models.taxonomy import Verdict
+
+
+class Kind(StrEnum):
+    """How a record and a file disagree."""
+
+    MISSING = "missing"
+    """The record says where the file is, and there is none."""
+    CHANGED = "changed"
+    """The file has other bytes than were judged."""
+    MOVED = "moved"
+    """The file lies elsewhere than the record says."""
+    ORPHANED = "orphaned"
+    """The file has no record."""
+    AWAY = "away"
+    """A whole folder is empty or not there, as when its disk is not mounted."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mend:
+    """A record that may safely be brought to where its file was found.
+
+    Attributes:
+        was: the record as it was read; if it has changed since, nothing is done.
+    """
+
+    was: Place
+    path: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """One disagreement, in words.
+
+    Attributes:
+        command: what a person may run to put it right.
+    """
+
+    kind: Kind
+    path: Path
+    what: str
+    remedy: str
+    image_id: int | None = None
+    command: str | None = None
+    mend: Mend | None = None
+
+
+@dataclass(kw_only=True)
+class Counts:
+    """What was looked at so far.
+
+    Attributes:
+        pending: images that are recorded and not yet where they will go: the daemon sees to them.
+    """
+
+    records: int = 0
+    files: int = 0
+    pending: int = 0
+    differences: Counter[Kind] = field(default_factory=Counter)
+
+
+class Roots:
+    """The folders that images are brought to."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises OSError when one of them cannot be read."""
+        self.review = settings.review_folder
+        self.archive = settings.archive_folder
+        self.quarantine = settings.quarantine_folder
+        self.labelled = self.review / "labelled"
+        self._all = (self.review, self.archive, self.quarantine)
+        self.away = {root for root in self._all if next(files_below(root), None) is None}
+
+    def of(self, path: Path) -> Path | None:
+        return next((root for root in self._all if path.is_relative_to(root)), None)
+
+    def belongs(self, was: Place) -> Path:
+        """Where an image of this verdict belongs."""
+        if was.verdict == Verdict.PASS.value:
+            return self.archive
+        return self.quarantine if was.verdict == Verdict.UNREADABLE.value else self.review
+
+
+def content_of(path: Path) -> str:
+    """The SHA-256 of an ordinary file; a link is not followed. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,133 @@
+"""Every record against its file."""
+
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from daemon.integrity.differences import Counts, Difference, Kind, Roots, content_of
+from daemon.integrity.names import id_in_name
+from daemon.names import to_text
+from daemon.store import places
+from daemon.store.database import Database
+from daemon.store.places import Notebook, Place
+from daemon.values import Progress
+
+_PAGE: Final = 500
+_OURS: Final = (Progress.PENDING, Progress.MOVED, Progress.UNSEEN)
+"""Images with a file to look for. What was `left` belongs to whoever collects it."""
+
+
+def against_files(
+    database: Database, roots: Roots, notebook: Notebook, counts: Counts, *, hashes: bool
+) -> Iterator[Difference]:
+    """Differences by id; what the reading of the files needs goes into the notebook.
+
+    Args:
+        hashes: read every file; else its size must do.
+
+    Raises:
+        StoreError, OSError
+    """
+    away: Counter[Path] = Counter()
+    after = 0
+    while page := places.places(database, after=after, limit=_PAGE):
+        after = page[-1].image_id
+        counts.records += len(page)
+        for was in page:
+            if was.progress not in _OURS or was.path is None:
+                continue
+            counts.pending += was.progress is Progress.PENDING
+            yield from _against_file(database, was, roots, notebook, away, hashes=hashes)
+    for root, number in away.items():
+        yield Difference(
+            kind=Kind.AWAY,
+            path=root,
+            what=f"{to_text(root)} is empty or not there, and {number} records say that images lie in it",
+            remedy="Mount its disk, or correct the folder in the configuration. If it was emptied on "
+            "purpose, nothing is to be done.",
+        )
+
+
+def _against_file(
+    database: Database,
+    was: Place,
+    roots: Roots,
+    notebook: Notebook,
+    away: Counter[Path],
+    *,
+    hashes: bool,
+) -> Iterator[Difference]:
+    found = _look(was)
+    if found is None:
+        # The daemon goes on working: it may have been moved since the record was read.
+        again = places.place(database, was.image_id)
+        if again is None or again.progress not in _OURS or again.path is None:
+            return
+        was, found = again, _look(again)
+    if found is None:
+        root = roots.of(was.path or Path())
+        if root in roots.away:
+            away[root] += 1
+        elif was.progress is not Progress.PENDING or _drop_folder_is_there(was):
+            notebook.lose([was])
+            yield _missing(was)
+        return
+    if found != was.target and id_in_name(found.name) != was.image_id:
+        notebook.remember([found])
+    if found == was.path and was.progress is Progress.PENDING:
+        return  # the camera may still write to it; the daemon looks
+    if trouble := _trouble(found, was, hashes=hashes):
+        yield Difference(
+            kind=Kind.CHANGED,
+            path=found,
+            image_id=was.image_id,
+            what=f"image {was.image_id}: {to_text(found)} {trouble}",
+            remedy="What was judged is not what lies there. Put back a copy of the image, if you have "
+            "one; the record stays as it is.",
+        )
+
+
+def _look(was: Place) -> Path | None:
+    """Where the file is, of the places that the record allows."""
+    allowed = [was.path, was.moving_to]
+    if was.progress is Progress.PENDING:
+        allowed.append(was.target)
+    for path in allowed:
+        if path is None:
+            continue
+        try:
+            path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        return path
+    return None
+
+
+def _trouble(found: Path, was: Place, *, hashes: bool) -> str | None:
+    status = found.lstat()
+    if not stat.S_ISREG(status.st_mode):
+        return "is no file"
+    if status.st_size != was.size:
+        return f"has {status.st_size} bytes, and {was.size} were judged"
+    if hashes and content_of(found) != was.sha256:
+        return "has other content than was judged"
+    return None
+
+
+def _drop_folder_is_there(was: Place) -> bool:
+    """Else its share is only away."""
+    return was.path is not None and was.path.parent.is_dir()
+
+
+def _missing(was: Place) -> Difference:
+    path = was.path or Path()
+    return Difference(
+        kind=Kind.MISSING,
+        path=path,
+        image_id=was.image_id,
+        what=f"image {was.image_id} of camera {was.camera}: there is no {to_text(path)}",
+        remedy="Somebody took or deleted it. The record and the defect rates stay; where the file is "
+        "found elsewhere in these folders, that is told below.",
+    )

@@ -1,0 +1,118 @@
+"""Copies of the database, made while it is used or not: whole, on the disk, or not there."""
+
+import os
+import re
+import sqlite3
+import stat
+from contextlib import closing, suppress
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+
+from daemon.store.database import StoreError, explain
+
+
+def new_backup(path: Path, folder: Path, revision: str, now: datetime) -> Path:
+    """A file that is not there yet; the backups of a database sort by its name."""
+    stem = f"{path.stem}-{revision}-{now:%Y%m%dT%H%M%SZ}"
+    names = (folder / f"{stem}{f'-{n}' if n else ''}.db" for n in count())
+    return next(name for name in names if not os.path.lexists(name))
+
+
+def back_up(path: Path, backup: Path) -> None:
+    """Copy with SQLite's backup interface: a plain copy of a database in WAL mode can miss commits.
+
+    The copy is one file, which needs no log beside it.
+
+    Raises:
+        StoreError: there is no room, something lies there already, or the database cannot be read.
+    """
+    partial = backup.with_name(f"{backup.name}.part")
+    try:
+        backup.parent.mkdir(parents=True, exist_ok=True)
+        if os.path.lexists(backup):
+            raise StoreError(
+                f"the database {path} is not backed up: {backup} is there already, and nothing is "
+                "ever overwritten. Name another file",
+                again_helps=False,
+            )
+        _refuse_without_room(path, backup.parent)
+        partial.unlink(missing_ok=True)  # of a power cut
+        _copy(path, partial)
+        partial.rename(backup)
+        fsync_folder(backup.parent)
+    except (OSError, sqlite3.Error) as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise explain(path, f"backed up to {backup}", error) from error
+
+
+def copy_database(path: Path, copy: Path, *, immutable: bool = False) -> None:
+    """Into an empty or new file, durable.
+
+    Args:
+        immutable: nobody writes to it, and its folder may be read-only.
+
+    Raises:
+        OSError, sqlite3.Error: what there is of the copy is no use.
+    """
+    uri = f"{path.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    with (
+        closing(sqlite3.connect(uri, uri=True)) as source,
+        closing(sqlite3.connect(copy)) as target,
+    ):
+        source.backup(target)
+        target.execute("PRAGMA journal_mode = DELETE")
+    fsync_file(copy)
+
+
+def delete_old_backups(path: Path, folder: Path, *, keep: int) -> list[Path]:
+    """Delete all but the newest backups of a database that bear our names; those deleted.
+
+    Raises:
+        OSError: some are left.
+    """
+    ours = re.compile(rf"{re.escape(path.stem)}-[^-]+-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
+    found = sorted(
+        (match[1], each)
+        for each in folder.iterdir()
+        if (match := ours.fullmatch(each.name)) and each.is_file()
+    )
+    old = [each for _, each in found[: max(0, len(found) - keep)]]
+    for each in old:
+        each.unlink()
+    return old
+
+
+def fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make the names in a folder durable, where its filesystem can."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # some shares know no fsync of a folder
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(path: Path, partial: Path) -> None:
+    # It holds hashes of passwords: nobody may read more of it than of the database itself.
+    os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    copy_database(path, partial)
+    partial.chmod(stat.S_IMODE(path.stat().st_mode))
+
+
+def _refuse_without_room(path: Path, folder: Path) -> None:
+    status = os.statvfs(folder)
+    log = path.with_name(f"{path.name}-wal")
+    free = status.f_bavail * status.f_frsize
+    needed = path.stat().st_size + (log.stat().st_size if log.exists() else 0)
+    if free < needed:
+        raise StoreError(
+            f"the database {path} is not backed up: {folder} has {free / 1e6:.1f} MB free, and the "
+            f"copy needs {needed / 1e6:.1f} MB. Free space there, or name a file on another disk"
+        )
