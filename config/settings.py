@@ -7,8 +7,10 @@ Every key has a default that works, but for a camera's `name` and `folder`, whic
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
+from config.oversight import Drift
+from config.table import Table
 from config.values import (
     AbsolutePath,
     CameraName,
@@ -27,24 +29,14 @@ from config.values import (
 )
 
 
-class Table(BaseModel):
-    """A TOML table: frozen, strict about types (`true` is no number), closed to unknown keys."""
-
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        strict=True,
-        allow_inf_nan=False,
-        validate_default=True,  # two keys that contradict each other, one of them at its default
-        protected_namespaces=(),
-    )
-
-
 class Camera(Table):
     name: CameraName = Field(description="What the camera is called in file names and reports.")
     folder: AbsolutePath = Field(description="The drop folder: where the camera writes its images.")
     watch: Literal["auto", "inotify", "polling"] = Field(
         default="auto", description="How new images are noticed; a share needs polling."
+    )
+    silent_after_minutes: float = Field(
+        default=0.0, ge=0, description="Without an image for so long it is told; 0 for never."
     )
 
 
@@ -364,6 +356,7 @@ class Settings(Table):
     policy: Policy = Field(default=Policy(), description="What may pass, and what then.")
     retention: Retention = Field(default=Retention(), description="What is kept, and for how long.")
     retraining: Retraining = Field(default=Retraining(), description="When a new model is made.")
+    drift: Drift = Field(default=Drift(), description="When a camera's images have changed.")
     gate: Gate = Field(default=Gate(), description="When a new model may serve by itself.")
     web: Web = Field(default=Web(), description="The review page.")
 

@@ -8,8 +8,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from config.settings import Settings, Table
+from config.settings import Settings
 from config.sources import key_text, setting_path, variable_name
+from config.table import Table
 from config.text import as_one_line
 from config.toml_lines import KeyPath
 from config.values import shown

@@ -11,6 +11,8 @@ import structlog
 
 from config.settings import Settings
 from daemon.crashes import CrashGuard
+from daemon.drift.measuring import measure
+from daemon.drift.sights import Sights
 from daemon.health import Health
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
 from daemon.judging import ModelFailedError, judge
@@ -67,6 +69,7 @@ class Pipeline:
         self._mover = Mover(
             settings, database=database, lanes=self._lanes, health=health, clock=clock
         )
+        self.sights = Sights(settings, health=health, now=time.monotonic())
         self._late: deque[Reading] = deque()
         self._overdue: set[str] = set()
         self._troubled_until: dict[str, float] = {}
@@ -109,7 +112,7 @@ class Pipeline:
             return
         try:
             findings = self._predict(readings)
-            intents = self._record(findings)
+            intents = self._record(findings, readings)
             self._route(intents, readings)
         except StoreError as error:
             if error.damaged:  # the next start refuses it, and names the backup
@@ -221,13 +224,15 @@ class Pipeline:
         self._health.mended("judging")
         return findings
 
-    def _record(self, findings: Sequence[Finding]) -> list[Intent]:
+    def _record(self, findings: Sequence[Finding], readings: Sequence[Reading]) -> list[Intent]:
         recorded = images.record(self._database, findings, self._folders.plan, self._clock())
         self._health.mended("database")
         now = time.time()
         for finding in recorded.findings:
             self.verdicts[finding.verdict.value] += 1
             self.latency_seconds.append(now - finding.delivery.mtime_ns / 1e9)
+        pixels = {reading.delivery: reading.pixels for reading in readings}
+        self.sights.see(recorded.findings, pixels, now=time.monotonic())
         return recorded.intents
 
     def _route(self, intents: Sequence[Intent], readings: Sequence[Reading]) -> None:
@@ -329,6 +334,7 @@ class Pipeline:
             confidence=decision.confidence,
             novelty=decision.novelty,
             model_version=self._model.version,
+            appearance=None if reading.pixels is None else measure(reading.pixels),
             notes=reading.notes,
         )
 

@@ -19,6 +19,7 @@ from config.settings import Camera, Settings
 from daemon.clock import timestamp
 from daemon.control import ControlServer, Handlers
 from daemon.disks import DiskMinder
+from daemon.drift.minder import DriftMinder
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
 from daemon.intake.mounts import MountMemory
@@ -107,6 +108,13 @@ class Service:
             health=self._health,
             clock=clock,
         )
+        self._drift = DriftMinder(
+            settings,
+            database=database,
+            health=self._health,
+            clock=clock,
+            model=lambda: self._pipeline.model,
+        )
         self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
@@ -119,6 +127,7 @@ class Service:
             **self._promoter.commands(),
             **self._retrainer.commands(),
             **Mender(settings, database=database, clock=clock).commands(),
+            **self._drift.commands(),
         }
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(
@@ -181,6 +190,8 @@ class Service:
         """Do some work, or wait a little for some."""
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
+        self._pipeline.sights.tell_silent(self._waiting(), now=time.monotonic())
+        self._drift.step(now=time.monotonic())
         self._labeller.finish_if_due()
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause():
@@ -205,7 +216,7 @@ class Service:
 
     def status(self) -> dict[str, Any]:
         """What the daemon is doing, as JSON values."""
-        backlog = self._room.backlog()
+        waiting = self._waiting()
         latencies = sorted(self._pipeline.latency_seconds)
         return {
             "state": "running",
@@ -218,7 +229,7 @@ class Service:
                     "name": minder.name,
                     "folder": to_text(minder.folder),
                     "watching": minder.watching,
-                    "waiting": max(backlog[minder.name], minder.backlog),
+                    "waiting": waiting[minder.name],
                 }
                 for minder in self._minders
             ],
@@ -232,6 +243,10 @@ class Service:
             "retraining": self._retraining(),
             "troubles": self._health.troubles(),
         }
+
+    def _waiting(self) -> dict[str, int]:
+        backlog = self._room.backlog()
+        return {each.name: max(backlog[each.name], each.backlog) for each in self._minders}
 
     def _pending_moves(self) -> int | None:
         try:

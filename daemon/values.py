@@ -47,10 +47,26 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Appearance:
+    """How a picture looks to the network, whatever is on it.
+
+    Attributes:
+        brightness: the average of its pixels, 0..255.
+        sharpness: 0 (smooth) to 1 (noise); see `daemon.drift.measuring`.
+        side: its size in pixels, on which sharpness depends.
+    """
+
+    brightness: float
+    sharpness: float
+    side: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Finding:
     """What is to be recorded of one image.
 
     Attributes:
+        appearance: None when it is unreadable.
         reason: a `models.taxonomy.Reason`, or why the image is unreadable.
         notes: what was converted on the way to the network.
     """
@@ -63,6 +79,7 @@ class Finding:
     confidence: float | None = None
     novelty: float | None = None
     model_version: str | None = None
+    appearance: Appearance | None = None
     notes: tuple[str, ...] = ()
 
 

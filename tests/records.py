@@ -13,7 +13,7 @@ from daemon.store import images
 from daemon.store.database import Database
 from daemon.store.images import Settled
 from daemon.store.upgrading import prepare_database
-from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
+from daemon.values import Action, Appearance, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 
 TALLIED = "SELECT camera, hour, verdict, predicted_class, images FROM tally WHERE images <> 0"
@@ -21,6 +21,16 @@ COUNTED = """
     SELECT camera, substr(captured_at, 1, 13) || ':00:00Z', verdict,
            coalesce(predicted_class, ''), count(*)
     FROM image GROUP BY 1, 2, 3, 4
+"""
+DAYS = """
+    SELECT camera, day, model_version, predicted_class, images, round(brightness, 6),
+           round(sharpness, 6), round(novelty, 6)
+    FROM camera_day WHERE images <> 0
+"""
+COUNTED_DAYS = """
+    SELECT camera, substr(captured_at, 1, 10), model_version, predicted_class, count(*),
+           round(sum(brightness), 6), round(sum(sharpness), 6), round(sum(novelty), 6)
+    FROM image WHERE verdict <> 'unreadable' GROUP BY 1, 2, 3, 4
 """
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 _OTHER_PROGRAM = """
@@ -66,6 +76,9 @@ def finding(number: int = 1, verdict: str = "defect", **fields: Any) -> Finding:
         confidence=0.75 if predicted else None,
         novelty=0.5 if predicted else None,
         model_version="m1" if predicted else None,
+        appearance=Appearance(brightness=float(number), sharpness=0.25, side=64)
+        if predicted
+        else None,
     )
 
 
@@ -121,3 +134,4 @@ def settle(store: Database, *intents: Intent, progress: Progress = Progress.MOVE
 
 def assert_tallies_agree(store: Database) -> None:
     assert sorted(rows(store, TALLIED)) == sorted(rows(store, COUNTED))
+    assert sorted(rows(store, DAYS)) == sorted(rows(store, COUNTED_DAYS))

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
+from daemon.store.days import add_up, count_days
 from daemon.store.schema import PENDING, STILL_THERE, image, tally
-from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
+from daemon.values import Action, Appearance, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Reason, Verdict
 
 _CHUNK: Final = 200
@@ -227,7 +226,7 @@ def _take_up_again(connection: Connection, image_id: int, delivery: Delivery) ->
     return _intent_of(connection.execute(select(image).where(this)).one())
 
 
-def _count(connection: Connection, findings: Iterable[Finding], step: int) -> None:
+def _count(connection: Connection, findings: Sequence[Finding], step: int) -> None:
     """Keep the aggregates that reports read: in the same transaction, so they cannot disagree."""
     counts = Counter(
         (
@@ -243,15 +242,8 @@ def _count(connection: Connection, findings: Iterable[Finding], step: int) -> No
         | {"images": step * count}
         for key, count in counts.items()
     ]
-    dialect_insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = dialect_insert(tally)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(tally.primary_key),
-            set_={"images": tally.c.images + statement.excluded.images},
-        ),
-        rows,
-    )
+    add_up(connection, tally, rows, ["images"])
+    count_days(connection, findings, step)
 
 
 def _identity(delivery: Delivery) -> dict[str, Any]:
@@ -277,6 +269,8 @@ def _row(finding: Finding, now: datetime) -> dict[str, Any]:
         "predicted_class": finding.predicted_class,
         "confidence": finding.confidence,
         "novelty": finding.novelty,
+        "brightness": finding.appearance and finding.appearance.brightness,
+        "sharpness": finding.appearance and finding.appearance.sharpness,
         "model_version": finding.model_version,
         "notes": _notes(finding),
         "action": Action.LEAVE.value,
@@ -346,5 +340,15 @@ def _finding_of(row: Row[Any]) -> Finding:
         verdict=Verdict(row.verdict),
         reason=row.reason,
         predicted_class=row.predicted_class,
+        novelty=row.novelty,
+        model_version=row.model_version,
+        appearance=_appearance_of(row),
         notes=(row.notes,) if row.notes else (),
     )
+
+
+def _appearance_of(row: Row[Any]) -> Appearance | None:
+    """As it was counted. An image that was recorded by an older version was not."""
+    if row.brightness is None:
+        return None
+    return Appearance(brightness=row.brightness, sharpness=row.sharpness, side=0)

@@ -59,6 +59,8 @@ image: Final = Table(
     Column("path", Text),
     # How much a label of it would teach; NULL once it has one, and for what nobody is to look at.
     Column("instructive", Float),
+    Column("brightness", Float),
+    Column("sharpness", Float),
     sqlite_autoincrement=True,  # an id stands in file names: it is never given twice
 )
 # Once a file has left the drop folder its inode may be used again, by a file with the same name,
@@ -98,6 +100,32 @@ tally: Final = Table(
     Column("predicted_class", Text, nullable=False),  # '' where there is none: it is in the key
     Column("images", BigInteger, nullable=False),
     PrimaryKeyConstraint("hour", "camera", "verdict", "predicted_class"),
+)
+
+camera_day: Final = Table(
+    "camera_day",
+    metadata,
+    Column("day", Text, nullable=False),
+    Column("camera", Text, nullable=False),
+    Column("model_version", Text, nullable=False),
+    Column("predicted_class", Text, nullable=False),
+    # Of the picture that this model sees, in pixels.
+    Column("side", Integer, nullable=False),
+    Column("images", BigInteger, nullable=False),
+    Column("unknown", BigInteger, nullable=False),
+    # Sums over the images.
+    Column("brightness", Float, nullable=False),
+    Column("sharpness", Float, nullable=False),
+    Column("novelty", Float, nullable=False),
+    PrimaryKeyConstraint("day", "camera", "model_version", "predicted_class"),
+)
+
+drift_reference: Final = Table(
+    "drift_reference",
+    metadata,
+    Column("camera", Text, primary_key=True),
+    # Days before this one are no reference for the camera's later ones.
+    Column("since", Text, nullable=False),
 )
 
 label: Final = Table(

@@ -21,6 +21,8 @@ PROMISED = {
     "defect_rate_hourly": "camera hour inspected defects unsure unreadable defect_rate",
     "defect_rate_daily": "camera day inspected defects unsure unreadable defect_rate",
     "defect_pareto": "camera day predicted_class images",
+    "camera_days": ("camera day model_version inspected brightness sharpness novelty unknown_rate"),
+    "camera_day_classes": "camera day model_version predicted_class images",
     "labels": "image_id label labelled_by labelled_at predicted_class confidence agreed",
     "model_versions": "version status created_at promoted_at trained_on metrics reason",
 }
@@ -102,6 +104,22 @@ def test_the_pareto_counts_what_is_called_a_defect_and_nothing_else(small_case: 
     ]
 
 
+def test_the_days_of_a_camera_tell_how_its_images_looked_and_what_they_were_called(
+    small_case: Database,
+) -> None:
+    assert rows(small_case, "SELECT * FROM camera_days ORDER BY camera, day") == [
+        ("bottom-1", "2026-03-02", "m1", 1, 10.0, 0.25, 0.5, 0.0),
+        ("top-1", "2026-03-01", "m1", 6, 23 / 6, 0.25, 0.5, 0.0),
+        ("top-1", "2026-03-02", "m1", 1, 8.0, 0.25, 0.5, 0.0),
+    ]
+    query = "SELECT * FROM camera_day_classes WHERE day = '2026-03-01' ORDER BY predicted_class"
+    assert rows(small_case, query) == [
+        ("top-1", "2026-03-01", "m1", "no_defect", 2),
+        ("top-1", "2026-03-01", "m1", "patches", 2),
+        ("top-1", "2026-03-01", "m1", "scratches", 2),
+    ]
+
+
 def test_labels_tell_whether_the_person_and_the_network_agreed(small_case: Database) -> None:
     def labelled(image_id: int, name: str, undone_at: str | None = None) -> dict[str, object]:
         return {
@@ -157,12 +175,14 @@ def plan(store: Database, statement: str, *values: object) -> str:
         "SELECT * FROM defect_rate_hourly",
         "SELECT * FROM defect_rate_daily WHERE camera = 'top-1'",
         "SELECT * FROM defect_pareto ORDER BY images DESC",
+        "SELECT * FROM camera_days WHERE day >= '2026-03-01'",
     ],
 )
 def test_reports_read_the_kept_counts_and_not_the_images(store: Database, query: str) -> None:
     steps = plan(store, query)
-    assert "tally" in steps
-    assert "image" not in steps
+    assert "tally" in steps or "camera_day" in steps
+    assert "SCAN image" not in steps
+    assert "SEARCH image" not in steps
 
 
 @pytest.mark.parametrize("by", ["hour", "day", "camera"])

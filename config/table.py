@@ -1,0 +1,16 @@
+"""What every table of the configuration has in common."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Table(BaseModel):
+    """A TOML table: frozen, strict about types (`true` is no number), closed to unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        validate_default=True,  # two keys that contradict each other, one of them at its default
+        protected_namespaces=(),
+    )
