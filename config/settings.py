@@ -4,6 +4,7 @@ Every key has a default that works, but for a camera's `name` and `folder`, whic
 `config/millwatch.example.toml` says in which case to change which.
 """
 
+from datetime import time
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,6 +23,7 @@ from config.values import (
     HostNames,
     MarkerSuffix,
     NamePatterns,
+    ShiftTimes,
     TimeZone,
     is_loopback,
     refuse,
@@ -245,6 +247,17 @@ class Gate(Table):
     )
 
 
+class Reports(Table):
+    shifts: ShiftTimes = Field(
+        default=("06:00", "14:00", "22:00"),
+        description="When each shift of a day begins, in time_zone.",
+    )
+
+    @property
+    def starts(self) -> tuple[time, ...]:
+        return tuple(time.fromisoformat(each) for each in self.shifts)
+
+
 class Web(Table):
     enabled: bool = Field(default=True, description="Whether the review page is served.")
     host: Host = Field(default="127.0.0.1", description="The address that the page is served on.")
@@ -358,6 +371,7 @@ class Settings(Table):
     retraining: Retraining = Field(default=Retraining(), description="When a new model is made.")
     drift: Drift = Field(default=Drift(), description="When a camera's images have changed.")
     gate: Gate = Field(default=Gate(), description="When a new model may serve by itself.")
+    reports: Reports = Field(default=Reports(), description="How reports divide a day.")
     web: Web = Field(default=Web(), description="The review page.")
 
     @property

@@ -223,6 +223,24 @@ def _fits(part: str, low: int, high: int) -> bool:
     return low <= first <= int(found["last"] or first) <= high
 
 
+def _shift_time(text: str) -> str:
+    if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", text):
+        raise refuse(
+            f"{shown(text)} is not a time of the day",
+            'Write hours and minutes, such as "06:00"; midnight is "00:00".',
+        )
+    return text
+
+
+def _in_order(times: tuple[str, ...]) -> tuple[str, ...]:
+    if not times or list(times) != sorted(set(times)):
+        raise refuse(
+            f"{shown(times)} are not the beginnings of shifts in order, each once",
+            'List them from midnight on, such as ["06:00", "14:00", "22:00"].',
+        )
+    return times
+
+
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute_path)]
 CameraName = Annotated[str, AfterValidator(_camera_name)]
 ClassName = Annotated[str, AfterValidator(_class_name)]
@@ -232,6 +250,7 @@ Extension = Annotated[str, AfterValidator(_extension)]
 Host = Annotated[str, AfterValidator(_host)]
 HostName = Annotated[str, AfterValidator(_host_name)]
 MarkerSuffix = Annotated[str, AfterValidator(_marker_suffix)]
+ShiftTime = Annotated[str, AfterValidator(_shift_time)]
 NamePattern = Annotated[str, AfterValidator(_name_pattern)]
 TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
@@ -242,3 +261,4 @@ Extensions = Annotated[
 NamePatterns = Annotated[tuple[NamePattern, ...], BeforeValidator(_listed)]
 HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_listed)]
 ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_listed)]
+ShiftTimes = Annotated[tuple[ShiftTime, ...], BeforeValidator(_listed), AfterValidator(_in_order)]

@@ -1,58 +1,77 @@
-"""`report rates`: defect rates, by the machine's verdict."""
+"""`report rates | pareto | chart | review | model`: answers from the database."""
 
-import csv
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, print_json, settings_of
-from daemon.clock import timestamp
+from config.text import as_one_line
+from daemon.cli.options import CommandError, ConfigOption, settings_of
+from daemon.reports import rules
+from daemon.reports.defects import chart_report, pareto_report, rates_report
+from daemon.reports.people import review_report
+from daemon.reports.periods import By, Calendar
+from daemon.reports.png import NoPngError, as_png
+from daemon.reports.report import Kind, Question, Report
+from daemon.reports.versions import model_report
+from daemon.reports.writing import as_csv, as_html, as_json
 from daemon.store.database import Database
-from daemon.store.rates import Rate, recorded_cameras
-from daemon.store.rates import rates as rates_of
+from daemon.store.rates import recorded_cameras
 from daemon.store.upgrading import open_existing
-
-
-class By(StrEnum):
-    HOUR = "hour"
-    DAY = "day"
-    CAMERA = "camera"
 
 
 class Format(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+    HTML = "html"
+    PNG = "png"
+
+
+class OverTime(StrEnum):
+    """A control chart is of points in the order of time."""
+
+    HOUR = "hour"
+    SHIFT = "shift"
+    DAY = "day"
 
 
 Since = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="Captures from then on: 2026-01-31 or 2026-01-31T06:00, UTC unless it says otherwise. "
+        help="From then on: 2026-01-31 or 2026-01-31T06:00, in time_zone unless it says otherwise. "
         "Images are counted by the hour: an hour that begins before TIME counts whole.",
     ),
 ]
 Until = Annotated[
     str | None,
-    typer.Option(
-        metavar="TIME", help="Captures before then; an hour that TIME lies in counts whole."
-    ),
+    typer.Option(metavar="TIME", help="Before then; an hour that TIME lies in counts whole."),
+]
+Camera = Annotated[str | None, typer.Option("--camera", metavar="NAME", help="One camera alone.")]
+ByOption = Annotated[By, typer.Option("--by", help="One line for each of these.")]
+Form = Annotated[
+    Format, typer.Option("--format", help="How it is written; html and png are drawn.")
+]
+Out = Annotated[
+    Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not to the terminal.")
 ]
 
 _report = typer.Typer(help="Answers from the database.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
-    _report.command()(rates)
+    for command in (rates, pareto, chart, review, model):
+        _report.command()(command)
     app.add_typer(_report, name="report")
 
 
@@ -60,28 +79,150 @@ def rates(
     config: ConfigOption = None,
     since: Since = None,
     until: Until = None,
-    camera: Annotated[str | None, typer.Option(metavar="NAME", help="One camera alone.")] = None,
-    by: Annotated[By, typer.Option(help="One line for each of these.")] = By.DAY,
-    form: Annotated[Format, typer.Option("--format", help="How it is printed.")] = Format.TABLE,
+    camera: Camera = None,
+    by: ByOption = By.DAY,
+    form: Form = Format.TABLE,
+    out: Out = None,
 ) -> None:
     """Defect rates: images inspected, defects, unsure, unreadable, and defects / inspected."""
-    first, end = _moment(since, "--since"), _moment(until, "--until")
-    settings = settings_of(config)
-    with open_existing(_database_file(settings)) as database:
-        _refuse_unknown(camera, settings, database)
-        lines = rates_of(
-            database,
-            by=by.value,
-            since=None if first is None else timestamp(first.replace(minute=0, second=0)),
-            until=None if end is None else timestamp(end),
+    asked = _Asked(config, since, until, camera, by)
+    asked.answer(rates_report, form, out)
+
+
+def pareto(
+    config: ConfigOption = None,
+    since: Since = None,
+    until: Until = None,
+    camera: Camera = None,
+    by: Annotated[By | None, typer.Option("--by", help="One Pareto for each of these.")] = None,
+    form: Form = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """Defects by class, most first, with their share and the sum of shares."""
+    asked = _Asked(config, since, until, camera, by or By.CAMERA)
+    asked.answer(
+        lambda database, question: pareto_report(database, question, grouped=by is not None),
+        form,
+        out,
+    )
+
+
+def chart(
+    config: ConfigOption = None,
+    since: Since = None,
+    until: Until = None,
+    camera: Camera = None,
+    by: Annotated[OverTime, typer.Option("--by", help="One point for each.")] = OverTime.DAY,
+    rule_numbers: Annotated[
+        str,
+        typer.Option("--rules", metavar="NUMBERS", help="Nelson's run rules to test, such as 1,2."),
+    ] = ",".join(map(str, rules.EVERY_DAY)),
+    form: Form = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """A control chart of the share of defects: limits for each number of images, and broken rules."""
+    numbers = _rules(rule_numbers)
+    asked = _Asked(config, since, until, camera, By(by.value))
+    asked.answer(
+        lambda database, question: chart_report(database, question, numbers),
+        form,
+        out,
+    )
+
+
+def review(
+    config: ConfigOption = None,
+    since: Since = None,
+    until: Until = None,
+    camera: Camera = None,
+    by: ByOption = By.DAY,
+    form: Form = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """What people decided: agreement with the machine, defects that passed, labels, what waits."""
+    asked = _Asked(config, since, until, camera, by)
+    normal = asked.settings.policy.normal_classes
+    asked.answer(
+        lambda database, question: review_report(database, question, normal_classes=normal),
+        form,
+        out,
+    )
+
+
+def model(
+    config: ConfigOption = None,
+    since: Since = None,
+    until: Until = None,
+    form: Form = Format.TABLE,
+    out: Out = None,
+) -> None:
+    """The models made in a time, their figures, and what the gate decided."""
+    asked = _Asked(config, since, until, None, By.DAY)
+    asked.answer(model_report, form, out)
+
+
+class _Asked:
+    """What every report is asked for, understood."""
+
+    def __init__(
+        self, config: Path | None, since: str | None, until: str | None, camera: str | None, by: By
+    ) -> None:
+        self.settings = settings_of(config)
+        self._zone = ZoneInfo(self.settings.time_zone)
+        first, end = _moment(since, "--since", self._zone), _moment(until, "--until", self._zone)
+        self._question = Question(
+            calendar=Calendar(zone=self._zone, shifts=self.settings.reports.starts),
+            by=by,
+            since=first,
+            until=end,
             camera=camera,
         )
-    if form is Format.JSON:
-        print_json([asdict(line) for line in lines])
-    elif form is Format.CSV:
-        _print_csv(lines)
-    else:
-        _print_table(lines)
+
+    def answer(
+        self, ask: Callable[[Database, Question], Report], form: Format, out: Path | None
+    ) -> None:
+        """Raises CommandError."""
+        if form is Format.PNG and out is None and sys.stdout.isatty():
+            raise CommandError("a terminal shows no PNG; name a file: --out chart.png")
+        with open_existing(_database_file(self.settings)) as database:
+            _refuse_unknown(self._question.camera, self.settings, database)
+            report = ask(database, self._question)
+        if form is Format.TABLE and out is None:
+            _print_tables(report)
+        else:
+            _write(self._written(report, form), out)
+
+    def _written(self, report: Report, form: Format) -> bytes:
+        match form:
+            case Format.JSON:
+                text = as_json(report)
+            case Format.CSV:
+                text = as_csv(report)
+            case Format.HTML:
+                made = datetime.now(UTC).astimezone(self._zone)
+                text = as_html(report, by=self._question.by, made=made)
+            case Format.PNG:
+                try:
+                    return as_png(report)
+                except NoPngError as error:
+                    raise CommandError(f"{report.title}: no PNG is made: {error}") from error
+            case _:
+                raise CommandError("a table is for the terminal; choose a --format for --out")
+        return text.encode()
+
+
+def _write(data: bytes, out: Path | None) -> None:
+    if out is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+        return
+    try:
+        out.write_bytes(data)
+    except OSError as error:
+        raise CommandError(
+            f"the report cannot be written to {out}: {error.strerror}; name another file"
+        ) from error
 
 
 def _database_file(settings: Settings) -> Path:
@@ -102,31 +243,48 @@ def _refuse_unknown(camera: str | None, settings: Settings, database: Database) 
         )
 
 
-def _moment(text: str | None, option: str) -> datetime | None:
+def _moment(text: str | None, option: str, zone: ZoneInfo) -> datetime | None:
     if text is None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=zone)).astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise typer.BadParameter(
             f"{text!r} is no time; write 2026-01-31 or 2026-01-31T06:00", param_hint=option
         ) from error
 
 
-def _print_csv(lines: list[Rate]) -> None:
-    names = list(Rate.__dataclass_fields__)
-    writer = csv.DictWriter(sys.stdout, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(line) for line in lines)
+def _rules(text: str) -> tuple[int, ...]:
+    try:
+        numbers = sorted({int(each) for each in text.split(",")})
+    except ValueError:
+        numbers = [0]
+    if any(number not in rules.WORDS for number in numbers):
+        raise typer.BadParameter(
+            f"{text!r} are no rules; write numbers from 1 to 8 with commas, such as 1,2,3,4",
+            param_hint="--rules",
+        )
+    return tuple(numbers)
 
 
-def _print_table(lines: list[Rate]) -> None:
-    table = Table("period", "camera", title="Defect rates, by the machine's verdict (UTC)")
-    for name in ("inspected", "defects", "unsure", "unreadable", "defect rate"):
-        table.add_column(name, justify="right")
-    for line in lines:
-        rate = "-" if line.defect_rate is None else f"{line.defect_rate:.2%}"
-        counts = (line.inspected, line.defects, line.unsure, line.unreadable)
-        table.add_row(line.period or "all", line.camera, *map(str, counts), rate)
-    Console().print(table)
+def _print_tables(report: Report) -> None:
+    console = Console()
+    console.print(f"{report.title}\n{report.about}", markup=False, highlight=False)
+    for section in report.sections:
+        table = Table(title=section.title, title_justify="left")
+        for column in section.columns:
+            table.add_column(
+                column.heading, justify="left" if column.kind is Kind.TEXT else "right"
+            )
+        for row in section.rows:
+            cells = zip(section.columns, row, strict=True)
+            table.add_row(*(_plain(column.shown(value)) for column, value in cells))
+        console.print(table)
+    for note in report.notes:
+        console.print(note, markup=False, highlight=False)
+
+
+def _plain(text: str) -> Text:
+    """As it is: a class may be named `[red]`."""
+    return Text(as_one_line(text))

@@ -11,6 +11,7 @@ from daemon.clock import timestamp
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.images import instructive
+from daemon.store.label_counts import count_label
 from daemon.store.schema import IN_FORCE, ON_ITS_WAY, WAITING, image, label
 from models.taxonomy import UNKNOWN, Reason
 
@@ -162,6 +163,7 @@ def put_label(
             )
             .returning(label.c.id)
         ).scalar_one()
+        count_label(connection, label_id, 1)
         this = image.c.id == image_id
         connection.execute(update(image).where(this).values(instructive=None))
         row = connection.execute(select(image.c.path, image.c.sha256).where(this)).one()
@@ -302,6 +304,8 @@ def _end_seen(connection: Connection, image_id: int, seen: int, now: datetime) -
     known = _label_of(connection, image_id)
     if (0 if known is None else known.label_id) != seen:
         raise LabelChangedError(known)
+    if known is not None:
+        count_label(connection, seen, -1)
     connection.execute(
         update(label).where(label.c.id == seen).values(undone_at=timestamp(now), moving_to=None)
     )

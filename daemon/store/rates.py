@@ -60,7 +60,7 @@ def rates(
     values = {"since": since, "until": until, "camera": camera}
     with database.reading() as connection:
         rows = connection.execute(query, {k: v for k, v in values.items() if v is not None})
-        return [_rate(camera, period, *map(int, counts)) for camera, period, *counts in rows]
+        return [rate_of(camera, period, *map(int, counts)) for camera, period, *counts in rows]
 
 
 def recorded_cameras(database: Database) -> list[str]:
@@ -70,7 +70,7 @@ def recorded_cameras(database: Database) -> list[str]:
         return [camera for (camera,) in connection.execute(query)]
 
 
-def _rate(
+def rate_of(
     camera: str, period: str, inspected: int, defects: int, unsure: int, unreadable: int
 ) -> Rate:
     return Rate(
@@ -84,18 +84,46 @@ def _rate(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClassCount:
+    """How many images of a class had the verdict `defect`.
+
+    Attributes:
+        camera, hour: of the images; "" where they are counted together.
+    """
+
+    camera: str
+    hour: str
+    predicted_class: str
+    images: int
+
+
 def defects_by_class(
-    database: Database, *, since: str, camera: str | None = None
-) -> list[tuple[str, int]]:
-    """How many images of each class had the verdict `defect`. Arguments and errors as of `rates`."""
-    condition = "" if camera is None else "AND camera = :camera"
+    database: Database,
+    *,
+    since: str | None = None,
+    until: str | None = None,
+    camera: str | None = None,
+    hourly: bool = False,
+) -> list[ClassCount]:
+    """Defects of each class; of each hour and camera too where `hourly`.
+
+    Arguments and errors are those of `rates`.
+    """
+    bounds = {"hour >= :since": since, "hour < :until": until, "camera = :camera": camera}
+    conditions = [condition for condition, value in bounds.items() if value is not None]
+    columns = ("camera", "hour") if hourly else ("''", "''")
     query = text(
         f"""
-        SELECT predicted_class, sum(images) FROM tally
-        WHERE verdict = 'defect' AND hour >= :since {condition}
-        GROUP BY predicted_class HAVING sum(images) > 0
-        """  # noqa: S608 -- only the closed choice above is put in
+        SELECT {", ".join(columns)}, predicted_class, sum(images) FROM tally
+        WHERE {" AND ".join(["verdict = 'defect'", *conditions])}
+        GROUP BY {"camera, hour, " if hourly else ""}predicted_class HAVING sum(images) > 0
+        """  # noqa: S608 -- only the closed choices above are put in
     )
-    values = {"since": since} | ({} if camera is None else {"camera": camera})
+    values = {"since": since, "until": until, "camera": camera}
     with database.reading() as connection:
-        return [(name, int(images)) for name, images in connection.execute(query, values)]
+        rows = connection.execute(query, {k: v for k, v in values.items() if v is not None})
+        return [
+            ClassCount(camera=camera, hour=hour, predicted_class=name, images=int(images))
+            for camera, hour, name, images in rows
+        ]

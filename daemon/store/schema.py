@@ -151,6 +151,19 @@ Index(
 Index("label_on_its_way", label.c.id, sqlite_where=ON_ITS_WAY, postgresql_where=ON_ITS_WAY)
 Index("label_image", label.c.image_id)  # else to delete an image reads every label
 
+label_tally: Final = Table(
+    "label_tally",
+    metadata,
+    Column("hour", Text, nullable=False),
+    Column("camera", Text, nullable=False),
+    Column("labelled_by", Text, nullable=False),
+    Column("verdict", Text, nullable=False),
+    Column("predicted_class", Text, nullable=False),  # '' where there is none: it is in the key
+    Column("label", Text, nullable=False),
+    Column("labels", BigInteger, nullable=False),
+    PrimaryKeyConstraint("hour", "camera", "labelled_by", "verdict", "predicted_class", "label"),
+)
+
 model: Final = Table(
     "model",
     metadata,

@@ -26,6 +26,19 @@ _SURPLUS: Final = """
     SELECT coalesce(sum(max(surplus, 0)), 0), coalesce(sum(max(-surplus, 0)), 0) FROM compared
 """
 
+_LABELS_APART: Final = """
+    WITH counted AS (
+        SELECT substr(labelled_at, 1, 13) || ':00:00Z' AS hour, camera, labelled_by, verdict,
+               coalesce(predicted_class, '') AS predicted_class, label, count(*) AS labels
+        FROM label JOIN image ON image.id = label.image_id
+        WHERE undone_at IS NULL GROUP BY 1, 2, 3, 4, 5, 6
+    ), kept AS (SELECT * FROM label_tally WHERE labels <> 0)
+    SELECT count(*) FROM (
+        SELECT * FROM (SELECT * FROM counted EXCEPT SELECT * FROM kept)
+        UNION ALL SELECT * FROM (SELECT * FROM kept EXCEPT SELECT * FROM counted)
+    )
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Soundness:
@@ -85,6 +98,10 @@ def _examine(
     (images,) = connection.execute("SELECT count(*) FROM image").fetchone()
     surplus, lack = connection.execute(_SURPLUS).fetchone()
     differences, remarks = _schema(connection, revision)
+    if ("table", "label_tally") in objects_in(connection):  # not before schema 0009
+        (apart,) = connection.execute(_LABELS_APART).fetchone()
+        if apart:
+            differences.append(f"{apart} kept counts of labels are not those of the labels")
     connection.execute("ROLLBACK")
     if lack:
         differences.append(f"the aggregates that reports read lack {lack} recorded images")

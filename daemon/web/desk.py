@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from config.settings import Settings
 from daemon.control import Handlers
 from daemon.health import Health
+from daemon.reports.periods import Calendar
 from daemon.review.labelling import Labeller
 from daemon.store.database import Database
 from models.registry import Model
@@ -37,3 +38,7 @@ class Desk:
     def zone(self) -> ZoneInfo:
         """The plant's own time zone."""
         return ZoneInfo(self.settings.time_zone)
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(zone=self.zone, shifts=self.settings.reports.starts)

@@ -1,12 +1,16 @@
 """What the line page tells: rates, limits, Pareto, backlog, cameras, latency."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from daemon.clock import timestamp
+from daemon.reports.defects import controlled, pareto
+from daemon.reports.drawing import Bar, ControlChart, bars, control_chart
+from daemon.reports.periods import By, first_hour
+from daemon.reports.report import Bars
+from daemon.reports.rules import WORDS
 from daemon.store import rates
-from daemon.web.charts import Bar, ControlChart, Point, control_chart, pareto_bars
 from daemon.web.desk import Desk
 
 _HOURS: Final = 48
@@ -19,6 +23,7 @@ class LineFigures:
 
     Attributes:
         status: as `millwatch status` tells it.
+        rules: what the numbers of the run rules mean.
         today: images since midnight in the plant's zone, and the share of defects among them.
     """
 
@@ -30,13 +35,14 @@ class LineFigures:
     unsure_today: int
     chart: ControlChart | None
     pareto: tuple[Bar, ...]
+    rules: Mapping[int, str] = field(default_factory=lambda: WORDS)
 
 
 def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     """Raises StoreError."""
     now = desk.clock()
     midnight = now.astimezone(desk.zone).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = rates.rates(desk.database, by="camera", since=_hour(midnight), camera=camera)
+    today = rates.rates(desk.database, by="camera", since=first_hour(midnight), camera=camera)
     inspected = sum(each.inspected for each in today)
     defects = sum(each.defects for each in today)
     return LineFigures(
@@ -47,43 +53,19 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
         rate_today=defects / inspected if inspected else None,
         unsure_today=sum(each.unsure for each in today),
         chart=_chart(desk, now, camera),
-        pareto=pareto_bars(
-            rates.defects_by_class(
-                desk.database, since=_hour(now - timedelta(days=_PARETO_DAYS)), camera=camera
-            )
-        ),
+        pareto=_pareto(desk, now, camera),
     )
 
 
 def _chart(desk: Desk, now: datetime, camera: str | None) -> ControlChart | None:
-    by_hour: dict[str, tuple[int, int]] = {}
-    since = _hour(now - timedelta(hours=_HOURS))
-    for each in rates.rates(desk.database, by="hour", since=since, camera=camera):
-        defects, inspected = by_hour.get(each.period, (0, 0))
-        by_hour[each.period] = defects + each.defects, inspected + each.inspected
-    by_hour = {hour: counts for hour, counts in by_hour.items() if counts[1]}
-    total = sum(inspected for _, inspected in by_hour.values())
-    if not total:
-        return None
-    centre = sum(defects for defects, _ in by_hour.values()) / total
-    points = []
-    for hour, (defects, inspected) in sorted(by_hour.items()):
-        spread = 3 * (centre * (1 - centre) / inspected) ** 0.5
-        low, high, share = max(0.0, centre - spread), min(1.0, centre + spread), defects / inspected
-        local = f"{datetime.fromisoformat(hour).astimezone(desk.zone):%Y-%m-%d %H:%M}"
-        signals = () if low <= share <= high else (1,)
-        points.append(
-            Point(
-                period=local,
-                inspected=inspected,
-                share=share,
-                lower=low,
-                upper=high,
-                signals=signals,
-            )
-        )
-    return control_chart(points, centre)
+    since = first_hour(now - timedelta(hours=_HOURS))
+    found = rates.rates(desk.database, by="hour", since=since, camera=camera)
+    chart = controlled(found, desk.calendar, By.HOUR)
+    return None if chart is None else control_chart(chart)
 
 
-def _hour(moment: datetime) -> str:
-    return timestamp(moment.replace(minute=0, second=0, microsecond=0))
+def _pareto(desk: Desk, now: datetime, camera: str | None) -> tuple[Bar, ...]:
+    since = first_hour(now - timedelta(days=_PARETO_DAYS))
+    counted = rates.defects_by_class(desk.database, since=since, camera=camera)
+    ordered = pareto((each.predicted_class, each.images) for each in counted)
+    return bars(Bars(values=tuple((name, images) for name, images, *_ in ordered), shares=False))

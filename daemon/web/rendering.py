@@ -7,14 +7,15 @@ from importlib.resources import files
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from config.text import as_one_line
 from daemon.names import to_text
+from daemon.reports.words import class_in_words, grouped
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Visitor
-from daemon.web.words import class_in_words, duration, percent
+from daemon.web.words import duration, percent
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -34,7 +35,7 @@ class Renderer:
         contents = b"".join(self._static[name] for name in sorted(self._static))
         self.edition = hashlib.sha256(contents).hexdigest()[:12]
         self._templates = Environment(
-            loader=PackageLoader("daemon.web"),
+            loader=ChoiceLoader([PackageLoader("daemon.web"), PackageLoader("daemon.reports")]),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -48,7 +49,7 @@ class Renderer:
             "percent": percent,
             "duration": duration,
             "local": lambda moment: local_time(moment, desk.zone),
-            "grouped": lambda number: f"{number:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"),
+            "grouped": grouped,
         }
 
     def page(

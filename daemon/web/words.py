@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from daemon.reports.words import class_in_words
 from models.preprocessing import UnreadableReason
 from models.taxonomy import Reason, Verdict
 
@@ -16,11 +17,6 @@ _UNREADABLE: Final = {
     UnreadableReason.UNSUPPORTED: "The picture is of a kind that Millwatch has no rule for.",
     UnreadableReason.CRASHES: "The program that reads pictures died of this one.",
 }
-
-
-def class_in_words(name: str) -> str:
-    """`rolled-in_scale` as people say it."""
-    return name.replace("_", " ")
 
 
 def percent(share: float) -> str:

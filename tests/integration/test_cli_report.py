@@ -85,11 +85,12 @@ def test_rates_for_a_spreadsheet(millwatch: Millwatch, line: Station) -> None:
 
 def test_rates_for_a_person(millwatch: Millwatch, line: Station) -> None:
     done = millwatch("report", "rates", "--config", line.config, "--by", "camera")
-    shown = [row.split() for row in done.out.splitlines() if "all" in row]
+    assert "all of the time, all cameras; times in UTC" in done.out
+    shown = [row.split() for row in done.out.splitlines() if " all " in row and "│" in row]
     assert [[cell for cell in row if cell not in "│┃"] for row in shown] == [
-        ["all", "bottom-1", "0", "0", "0", "1", "-"],
-        ["all", "old", "1", "0", "0", "0", "0.00%"],
-        ["all", "top-1", "3", "1", "1", "0", "33.33%"],
+        ["bottom-1", "all", "0", "0", "0", "1", "-"],
+        ["old", "all", "1", "0", "0", "0", "0.00%"],
+        ["top-1", "all", "3", "1", "1", "0", "33.33%"],
     ]
 
 
@@ -126,8 +127,8 @@ def test_rates_of_a_span_or_a_camera(
         ("--since", "yesterday", "2026-01-31T06:00"),
         ("--until", "2026-02-30", "2026-01-31T06:00"),
         ("--since", "0001-01-01T00:00+05:00", "2026-01-31T06:00"),
-        ("--by", "shift", "'hour', 'day', 'camera'"),
-        ("--format", "xml", "'table', 'csv', 'json'"),
+        ("--by", "week", "'hour', 'shift', 'day', 'camera'"),
+        ("--format", "xml", "'table', 'csv', 'json', 'html', 'png'"),
         ("--camera", "top-2", "bottom-1, old, top-1"),
     ],
 )

@@ -277,7 +277,7 @@ def test_what_is_no_good_backup_is_refused_and_nothing_is_changed(
     store.close()
     listing = names_in(store.path.parent)
     with pytest.raises(
-        (StoreError, DatabaseRefusedError), match=r"damaged|9999|nothing|no file|other"
+        (StoreError, DatabaseRefusedError), match=r"damaged|malformed|9999|nothing|no file|other"
     ):
         restore(store.path, copy, now=NOW)
     assert rows(store, "SELECT * FROM image") == before

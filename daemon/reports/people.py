@@ -1,0 +1,170 @@
+"""The report of what people decided: `review`. It reads the kept counts of labels alone."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+from daemon.clock import timestamp
+from daemon.reports.periods import first_hour
+from daemon.reports.report import (
+    Bars,
+    Kind,
+    Question,
+    Report,
+    Section,
+    Value,
+    about,
+    columns,
+    section,
+)
+from daemon.store.database import Database
+from daemon.store.label_counts import LabelCount, label_counts
+from daemon.store.labels import Filter, count_waiting
+from daemon.store.sampled import MissedDefects, missed_defects
+from models.binomial import interval
+
+_MOST_COUNTED: Final = 100_000
+"""Of what waits: to count takes time, and nobody needs to know more exactly."""
+_CLASSES: Final = columns(
+    ("predicted_class", "the machine said"),
+    ("labels", "labels", Kind.COUNT),
+    ("agreed", "agreed", Kind.COUNT),
+    ("agreement", "agreement", Kind.SHARE),
+    ("lower", "95 % from", Kind.SHARE),
+    ("upper", "to", Kind.SHARE),
+)
+_GIVEN: Final = columns(
+    ("period", "given in"), ("labelled_by", "by"), ("labels", "labels", Kind.COUNT)
+)
+_FIGURES: Final = columns(
+    ("figure", "figure"), ("of", "of"), ("by", "by"), ("value", "value", Kind.NUMBER)
+)
+
+
+def review_report(
+    database: Database, question: Question, *, normal_classes: Sequence[str]
+) -> Report:
+    """How far people and the machine agree, what passed wrongly, what waits, who labelled how much.
+
+    The time that was asked for is that in which labels were given; of the defects missed, that in which
+    the images were taken. Agreement of a class is the share of its images, by the machine's first
+    choice, that got a label of the same name.
+
+    Args:
+        normal_classes: the labels of images that pass rightly (`policy.normal_classes`).
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    since = None if question.since is None else first_hour(question.since)
+    until = None if question.until is None else timestamp(question.until)
+    counted = label_counts(database, since=since, until=until, camera=question.camera)
+    missed = missed_defects(
+        database, normal_classes=normal_classes, since=since, until=until, camera=question.camera
+    )
+    waiting = count_waiting(database, Filter(camera=question.camera), most=_MOST_COUNTED)
+    classes = section("Agreement by class", _CLASSES, _agreement(counted))
+    given = section("Labels given", _GIVEN, _given(counted, question))
+    kappa = cohens_kappa(counted)
+    document: dict[str, Any] = {
+        "waiting": waiting,
+        "waiting_is_more": waiting >= _MOST_COUNTED,
+        "labels": sum(each.labels for each in counted),
+        "kappa": kappa,
+        "missed_defects": asdict(missed),
+        "classes": classes.dicts(),
+        "given": given.dicts(),
+    }
+    more = " or more" if waiting >= _MOST_COUNTED else ""
+    return Report(
+        title="Review: what people decided",
+        about=about(question),
+        sections=(classes, given),
+        flat=_flat(document),
+        document=document,
+        drawing=Bars(
+            values=tuple((str(row[0]), float(row[3] or 0.0)) for row in classes.rows), shares=True
+        )
+        if classes.rows
+        else None,
+        notes=(
+            f"{waiting}{more} images wait for a label now.",
+            _missed_in_words(missed),
+            *(() if kappa is None else (f"Cohen's kappa {kappa:.3f}: agreement beyond chance.",)),
+        ),
+    )
+
+
+def _missed_in_words(missed: MissedDefects) -> str:
+    """The share of what passed that are defects, as far as the sample of it tells."""
+    if missed.rate is None:
+        return (
+            f"Of {missed.passed} images that passed, {missed.sampled} were drawn for a second look and "
+            "none is labelled yet: how many are defects is not known."
+        )
+    return (
+        f"Of the images that passed, {missed.rate:.2%} are defects: {missed.missed} of {missed.labelled} "
+        f"that were drawn at random and labelled (95 % interval {missed.low:.2%} to {missed.high:.2%})."
+    )
+
+
+def cohens_kappa(counted: Sequence[LabelCount]) -> float | None:
+    """Agreement beyond chance of the machine's first choice and the label.
+
+    Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
+    20(1), 1960, 37-46. None where there is no label, or chance alone would agree always.
+    """
+    machine: Counter[str] = Counter()
+    people: Counter[str] = Counter()
+    agreed = 0
+    for each in counted:
+        if each.predicted_class:
+            machine[each.predicted_class] += each.labels
+            people[each.label] += each.labels
+            agreed += each.labels if each.label == each.predicted_class else 0
+    total = machine.total()
+    if not total:
+        return None
+    by_chance = sum(machine[name] * people[name] for name in machine) / total**2
+    return None if by_chance == 1 else (agreed / total - by_chance) / (1 - by_chance)
+
+
+def _agreement(counted: Sequence[LabelCount]) -> list[tuple[Value, ...]]:
+    labels: Counter[str] = Counter()
+    agreed: Counter[str] = Counter()
+    for each in counted:
+        if each.predicted_class:
+            labels[each.predicted_class] += each.labels
+            agreed[each.predicted_class] += each.labels * (each.label == each.predicted_class)
+    return [
+        (name, total, agreed[name], agreed[name] / total, *interval(agreed[name], total))
+        for name, total in sorted(labels.items())
+    ]
+
+
+def _given(counted: Sequence[LabelCount], question: Question) -> list[tuple[Value, ...]]:
+    given: dict[tuple[str, str], int] = defaultdict(int)
+    for each in counted:
+        period = question.calendar.period(question.by, each.hour) or each.camera
+        given[period, each.labelled_by] += each.labels
+    return [(period, name, labels) for (period, name), labels in sorted(given.items())]
+
+
+def _flat(document: dict[str, Any]) -> Section:
+    """One figure a line, as a spreadsheet's pivot table wants it."""
+    rows: list[tuple[Value, ...]] = [
+        (name, None, None, document[name]) for name in ("waiting", "labels", "kappa")
+    ]
+    rows += [
+        (f"missed_defects_{key}", None, None, document["missed_defects"][key])
+        for key in ("passed", "sampled", "labelled", "missed", "rate", "low", "high")
+    ]
+    for each in document["classes"]:
+        name = each["predicted_class"]
+        rows += [(key, name, None, each[key]) for key in ("agreement", "lower", "upper")]
+    rows += [
+        ("labels", each["period"], each["labelled_by"], each["labels"])
+        for each in document["given"]
+    ]
+    return section("Review", _FIGURES, rows)

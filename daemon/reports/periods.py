@@ -1,0 +1,108 @@
+"""Hours, shifts and days of the plant: which of them an hour of the kept counts belongs to.
+
+Counts are kept by the UTC hour, so that a clock that is put forward or back loses and doubles none. An
+hour belongs whole to the shift or the day of the plant in which it begins.
+"""
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import StrEnum
+from typing import Final
+from zoneinfo import ZoneInfo
+
+_DAY: Final = timedelta(days=1)
+
+
+class By(StrEnum):
+    HOUR = "hour"
+    SHIFT = "shift"
+    DAY = "day"
+    CAMERA = "camera"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calendar:
+    """The plant's own time.
+
+    Attributes:
+        shifts: when each shift of a day begins, by the clock on the wall, in order.
+    """
+
+    zone: ZoneInfo
+    shifts: tuple[time, ...]
+
+    def period(self, by: By, hour: str) -> str:
+        """The name of the period that an hour belongs to; names sort in the order of time.
+
+        A shift is named by the day and the time that it begins: a night's shift belongs to the evening.
+
+        Args:
+            hour: `YYYY-MM-DDTHH:00:00Z`, as the counts are kept.
+
+        Returns:
+            The hour as it is; `YYYY-MM-DD HH:MM` of a shift; `YYYY-MM-DD` of a day; "" of `CAMERA`.
+        """
+        if by is By.HOUR:
+            return hour
+        if by is By.CAMERA:
+            return ""
+        moment = datetime.fromisoformat(hour)
+        return self._shift(moment) if by is By.SHIFT else str(self._day(moment))
+
+    def local(self, hour: str) -> str:
+        """An hour by the plant's clock; with its offset where a clock that was put back shows it twice."""
+        there = self._there(datetime.fromisoformat(hour))
+        text = f"{there:%Y-%m-%d %H:%M}"
+        twice = there.replace(fold=0).utcoffset() != there.replace(fold=1).utcoffset()
+        return f"{text} UTC{there:%z}" if twice else text
+
+    def remark(self, by: By, on: date) -> str | None:
+        """What to know of periods of that time that do not begin with an hour of UTC."""
+        if by not in (By.SHIFT, By.DAY):
+            return None
+        starts = self.shifts if by is By.SHIFT else (time(0),)
+        off = [f"{begins:%H:%M}" for begins in starts if self._moment(on, begins).minute]
+        if not off:
+            return None
+        return (
+            f"Counts are kept by the hour of UTC: a {by.value} that begins at {' or '.join(off)} here gets "
+            "the images from the first such hour after it."
+        )
+
+    def _shift(self, moment: datetime) -> str:
+        day = self._there(moment).date()
+        begun = [
+            (self._moment(each, begins), each, begins)
+            for each in (_before(day), day)
+            for begins in self.shifts
+        ]
+        at = bisect_right([start for start, *_ in begun], moment) - 1
+        _, on, begins = begun[max(at, 0)]
+        return f"{on} {begins:%H:%M}"
+
+    def _day(self, moment: datetime) -> date:
+        return self._there(moment).date()
+
+    def _moment(self, day: date, begins: time) -> datetime:
+        """When the plant's clock shows this: of two such moments the first."""
+        try:
+            return datetime.combine(day, begins, tzinfo=self.zone).astimezone(UTC)
+        except OverflowError:  # likewise
+            return datetime.max.replace(tzinfo=UTC)
+
+    def _there(self, moment: datetime) -> datetime:
+        try:
+            return moment.astimezone(self.zone)
+        except OverflowError:  # at the end of the year 9999: a camera may have such a clock
+            return moment
+
+
+def _before(day: date) -> date:
+    return day - _DAY if day > date.min else day
+
+
+def first_hour(moment: datetime) -> str:
+    """The hour that a moment lies in, as the counts are kept."""
+    whole = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
+    return whole.isoformat() + "Z"

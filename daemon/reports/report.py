@@ -1,0 +1,144 @@
+"""What a report is: figures in tables, a drawing of them, and what to know of them."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from daemon.reports.limits import Limits
+from daemon.reports.periods import By, Calendar
+
+Value = str | int | float | None
+
+
+class Kind(StrEnum):
+    """How a figure is shown to people; programs get it as it is."""
+
+    TEXT = "text"
+    COUNT = "count"
+    SHARE = "share"
+    NUMBER = "number"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a report is asked for.
+
+    Attributes:
+        by: one line for each of these.
+        since, until: aware moments; hours that begin before `since`, or at `until` or later, count not.
+        camera: one alone; None for all.
+    """
+
+    calendar: Calendar
+    by: By
+    since: datetime | None = None
+    until: datetime | None = None
+    camera: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: its name for programs, for people, and how its figures are shown."""
+
+    key: str
+    heading: str
+    kind: Kind = Kind.TEXT
+
+    def shown(self, value: Value) -> str:
+        if value is None:
+            return "-"
+        if self.kind is Kind.SHARE:
+            return f"{float(value):.2%}"
+        if self.kind is Kind.NUMBER:
+            return f"{float(value):.3g}"
+        return str(value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A table of a report."""
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Value, ...], ...]
+
+    def dicts(self) -> list[dict[str, Value]]:
+        keys = [column.key for column in self.columns]
+        return [dict(zip(keys, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Controlled:
+    """A control chart: limits, the rules that each point breaks, and what each period is called."""
+
+    limits: Limits
+    signals: tuple[tuple[int, ...], ...]
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bars:
+    """Named figures, in the order that they are drawn.
+
+    Attributes:
+        shares: whether they are shares of one, and not counts of which the sum is drawn too.
+    """
+
+    values: tuple[tuple[str, float], ...]
+    shares: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Shares over periods, a line for each name; None where there was nothing."""
+
+    labels: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[float | None, ...]], ...]
+
+
+Drawing = Controlled | Bars | Lines
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """An answer.
+
+    Attributes:
+        about: which time and cameras it is of.
+        sections: tables for people.
+        flat: the table that a spreadsheet gets.
+        document: the JSON that a program gets.
+        notes: what to know of the figures.
+    """
+
+    title: str
+    about: str
+    sections: tuple[Section, ...]
+    flat: Section
+    document: Any
+    drawing: Drawing | None = None
+    notes: tuple[str, ...] = ()
+
+
+def columns(*described: tuple[str, str] | tuple[str, str, Kind]) -> tuple[Column, ...]:
+    return tuple(
+        Column(key=key, heading=head, kind=(*kind, Kind.TEXT)[0]) for key, head, *kind in described
+    )
+
+
+def section(title: str, heads: Sequence[Column], rows: Iterable[Sequence[Value]]) -> Section:
+    return Section(title=title, columns=tuple(heads), rows=tuple(tuple(row) for row in rows))
+
+
+def about(question: Question) -> str:
+    """The time and the cameras that were asked for, in words."""
+    zone = question.calendar.zone
+    ends = [
+        f"{word} {moment.astimezone(zone):%Y-%m-%d %H:%M}"
+        for word, moment in (("from", question.since), ("until", question.until))
+        if moment is not None
+    ]
+    camera = "all cameras" if question.camera is None else f"camera {question.camera}"
+    return f"{' '.join(ends) or 'all of the time'}, {camera}; times in {zone.key}"

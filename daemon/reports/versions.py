@@ -1,0 +1,80 @@
+"""The report of the models that there were and are: `model`."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+from daemon.reports.report import Bars, Kind, Question, Report, Value, about, columns, section
+from daemon.store.database import Database
+from daemon.store.versions import ModelVersion, model_versions
+
+_MODELS: Final = columns(
+    ("version", "version"),
+    ("status", "status"),
+    ("created_at", "made"),
+    ("promoted_at", "promoted"),
+    ("accuracy", "accuracy on its test part", Kind.SHARE),
+    ("held_out", "held-out images of the line", Kind.COUNT),
+    ("held_out_right", "named rightly", Kind.SHARE),
+    ("held_out_missed", "defects that passed", Kind.COUNT),
+    ("reason", "what the gate decided"),
+)
+
+
+def model_report(database: Database, question: Question) -> Report:
+    """Every model made in the time asked for, latest first, with what the gate saw of it.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    found = [each for each in model_versions(database) if _is_asked_for(each, question)]
+    table = section("Models", _MODELS, (_row(each) for each in found))
+    accuracy = tuple((str(row[0]), row[4]) for row in reversed(table.rows))
+    drawn = tuple((name, float(share)) for name, share in accuracy if isinstance(share, float))
+    return Report(
+        title="Models, and what the gate decided",
+        about=about(question),
+        sections=(table,),
+        flat=table,
+        document=[
+            line | {"trained_on": each.trained_on, "metrics": each.metrics}
+            for line, each in zip(table.dicts(), found, strict=True)
+        ],
+        drawing=Bars(values=drawn, shares=True) if drawn else None,
+    )
+
+
+def _is_asked_for(version: ModelVersion, question: Question) -> bool:
+    made = datetime.fromisoformat(version.created_at)
+    return (question.since is None or made >= question.since) and (
+        question.until is None or made < question.until
+    )
+
+
+def _row(version: ModelVersion) -> tuple[Value, ...]:
+    run = _table(version.metrics, "run")
+    held_out = _table(run, "candidate", "held_out")
+    rows = [row for row in held_out.values() if isinstance(row, Mapping)]
+    images = sum(int(row["images"]) for row in rows)
+    normal = run.get("normal_classes", ())
+    missed = sum(int(row["passed"]) for name, row in held_out.items() if name not in normal)
+    accuracy = _table(version.metrics, "test").get("accuracy")
+    return (
+        version.version,
+        version.status,
+        version.created_at,
+        version.promoted_at,
+        float(accuracy) if isinstance(accuracy, int | float) else None,
+        images or None,
+        sum(int(row["right"]) for row in rows) / images if images else None,
+        missed if images else None,
+        version.reason,
+    )
+
+
+def _table(metrics: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """A table inside others; an empty one where a model has none: not every one came from a run."""
+    for name in path:
+        found = metrics.get(name)
+        metrics = found if isinstance(found, Mapping) else {}
+    return metrics

@@ -1,0 +1,337 @@
+"""Every report in every format, from a line whose story is known."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Station, clean_environment
+from commands import Millwatch
+from PIL import Image
+from records import NOW, finding, nanoseconds, open_store, record, settle
+from sqlalchemy import insert
+
+from daemon.store.database import Database
+from daemon.store.labels import put_label, undo_label
+from daemon.store.schema import model as models
+
+EVIL = "=HYPERLINK(1)"
+REPORTS = ("rates", "pareto", "chart", "review", "model")
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Station:
+    """Forty days of a plant in Berlin, with one bad day; some labels; three models."""
+    station = Station(
+        root=tmp_path_factory.mktemp("reports"),
+        model=model,
+        extra="[reports]\nshifts = ['06:00', '14:00', '22:00']",
+    )
+    text = station.config.read_text()
+    station.config.write_text(f'time_zone = "Europe/Berlin"\n{text}')
+    station.state_dir.mkdir()
+    store = open_store(station.state_dir)
+    _fill(store)
+    store.close()
+    return station
+
+
+def _fill(store: Database) -> None:
+    number = 0
+    findings = []
+    for day in range(1, 31):
+        for at in range(40):
+            number += 1
+            bad = at < (25 if day == 20 else 4)
+            name = EVIL if at == 0 else "scratches" if at % 2 else "patches"
+            findings.append(
+                finding(
+                    number,
+                    "defect" if bad else "pass",
+                    camera=("top-1", "bottom-1")[at % 2],
+                    mtime_ns=nanoseconds(f"2026-06-{day:02d}T{(at // 2):02d}:30:00"),
+                    predicted_class=name if bad else "no_defect",
+                )
+            )
+    intents = record(store, *findings)
+    settle(store, *intents)
+    defects = [
+        intent.image_id
+        for intent, each in zip(intents, findings, strict=True)
+        if each.verdict.value == "defect"
+    ]
+    for at, image_id in enumerate(defects[:12]):
+        name = "scratches" if at < 8 else "patches"
+        put_label(
+            store,
+            image_id,
+            name,
+            ("anna", "otto")[at % 2],
+            seen=0,
+            target=Path(f"/labelled/{image_id}.jpg"),
+            now=NOW,
+        )
+    undo_label(store, defects[0], seen=1, now=NOW)
+    rows = [
+        ("m1", "retired", '{"test": {"accuracy": 0.95}}', None),
+        ("m2", "current", json.dumps({"test": {"accuracy": 0.97}, "run": _RUN}), "no worse"),
+        ("m3", "rejected", "{}", "worse on scratches"),
+    ]
+    with store.writing() as connection:
+        connection.execute(
+            insert(models),
+            [
+                {
+                    "version": version,
+                    "status": status,
+                    "created_at": f"2026-06-0{at}T00:00:00Z",
+                    "promoted_at": None,
+                    "trained_on": "f" * 64,
+                    "metrics": metrics,
+                    "reason": reason,
+                }
+                for at, (version, status, metrics, reason) in enumerate(rows, start=1)
+            ],
+        )
+
+
+_RUN = {
+    "normal_classes": ["no_defect"],
+    "candidate": {
+        "held_out": {
+            "scratches": {"images": 10, "right": 9, "passed": 1},
+            "no_defect": {"images": 10, "right": 10, "passed": 8},
+        }
+    },
+}
+
+
+def document(millwatch: Millwatch, line: Station, *arguments: str) -> Any:
+    done = millwatch("report", *arguments, "--config", line.config, "--format", "json")
+    assert done.status == 0, done.err
+    return json.loads(done.out)
+
+
+def sheet(millwatch: Millwatch, line: Station, *arguments: str) -> list[dict[str, str]]:
+    done = millwatch("report", *arguments, "--config", line.config, "--format", "csv")
+    assert done.status == 0, done.err
+    return list(csv.DictReader(io.StringIO(done.out)))
+
+
+def test_rates_by_shift_follow_the_plants_clock(millwatch: Millwatch, line: Station) -> None:
+    found = document(millwatch, line, "rates", "--by", "shift", "--camera", "top-1")
+    first = found[0]
+    # 00:30 UTC on the 1st is 02:30 in Berlin: the night that began on the last day of May.
+    assert first["period"] == "2026-05-31 22:00"
+    assert {each["period"][11:] for each in found} == {"06:00", "14:00", "22:00"}
+    assert sum(each["inspected"] for each in found) == 600
+    days = document(
+        millwatch, line, "rates", "--by", "day", "--since", "2026-06-20", "--until", "2026-06-21"
+    )
+    assert {each["period"] for each in days} == {"2026-06-20"}
+    assert sum(each["defects"] for each in days) == 25
+
+
+def test_the_pareto_has_shares_and_their_sum(millwatch: Millwatch, line: Station) -> None:
+    found = document(millwatch, line, "pareto")
+    assert [each["images"] for each in found] == sorted(
+        (each["images"] for each in found), reverse=True
+    )
+    assert found[-1]["cumulative"] == pytest.approx(1.0)
+    assert sum(each["images"] for each in found) == 29 * 4 + 25
+    by_camera = document(millwatch, line, "pareto", "--by", "camera")
+    assert {each["camera"] for each in by_camera} == {"top-1", "bottom-1"}
+    by_day = document(
+        millwatch,
+        line,
+        "pareto",
+        "--by",
+        "day",
+        "--since",
+        "2026-06-20",
+        "--until",
+        "2026-06-20T12:00",
+    )
+    assert {each["period"] for each in by_day} == {"2026-06-20"}
+
+
+def test_the_chart_finds_the_bad_day_and_names_the_rule(
+    millwatch: Millwatch, line: Station
+) -> None:
+    found = document(millwatch, line, "chart", "--rules", "1")
+    assert [point["period"] for point in found["points"] if point["rules"]] == ["2026-06-20"]
+    assert found["rules"] == [1]
+    assert found["centre"] == pytest.approx(141 / 1200)
+    shown = millwatch("report", "chart", "--config", line.config, "--rules", "1").out
+    assert "Rule 1 (Nelson 1984): a point beyond the limits." in shown
+    assert document(millwatch, line, "chart", "--since", "2027-01-01")["points"] == []
+
+
+def test_the_review_tells_agreement_and_who_labelled(millwatch: Millwatch, line: Station) -> None:
+    found = document(millwatch, line, "review")
+    assert found["labels"] == 11
+    given = {(each["period"], each["labelled_by"]): each["labels"] for each in found["given"]}
+    assert given == {("2026-03-01", "anna"): 5, ("2026-03-01", "otto"): 6}
+    classes = {each["predicted_class"]: each for each in found["classes"]}
+    assert classes[EVIL]["agreed"] == 0
+    assert classes["scratches"]["lower"] < classes["scratches"]["agreement"]
+    assert found["waiting"] == 141 - 11
+    missed = found["missed_defects"]
+    assert (missed["passed"], missed["labelled"], missed["rate"]) == (1200 - 141, 0, None)
+    assert (
+        "how many are defects is not known"
+        in millwatch("report", "review", "--config", line.config).out
+    )
+    nobody = document(millwatch, line, "review", "--until", "2026-01-01")
+    assert (nobody["labels"], nobody["kappa"], nobody["classes"]) == (0, None, [])
+
+
+def test_the_review_tells_what_passed_wrongly_by_the_sample_of_it(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    store = open_store(station.state_dir)
+    drawn = [replace(finding(at, "pass"), reason="sample") for at in range(1, 41)]
+    for at, intent in enumerate(record(store, *drawn)):
+        settle(store, intent)
+        put_label(
+            store,
+            intent.image_id,
+            "scratches" if at < 2 else "no_defect",
+            "anna",
+            seen=0,
+            target=Path(f"/labelled/{at}.jpg"),
+            now=NOW,
+        )
+    store.close()
+    missed = document(millwatch, station, "review")["missed_defects"]
+    assert (missed["labelled"], missed["missed"], missed["rate"]) == (40, 2, 0.05)
+    shown = millwatch("report", "review", "--config", station.config).out
+    assert "5.00% are defects: 2 of 40" in shown
+    assert "95 % interval 0.61% to 16.92%" in shown
+    figures = {row["figure"]: row["value"] for row in sheet(millwatch, station, "review")}
+    assert figures["missed_defects_rate"] == "0.05"
+
+
+def test_the_models_are_told_with_what_the_gate_saw(millwatch: Millwatch, line: Station) -> None:
+    newest, current, old = document(millwatch, line, "model")
+    assert (newest["version"], newest["reason"]) == ("m3", "worse on scratches")
+    assert (newest["accuracy"], newest["held_out"]) == (None, None)
+    assert (current["accuracy"], current["held_out"]) == (0.97, 20)
+    assert current["held_out_right"] == pytest.approx(0.95)
+    assert current["held_out_missed"] == 1
+    assert old["metrics"] == {"test": {"accuracy": 0.95}}
+    assert len(document(millwatch, line, "model", "--since", "2026-06-02T12:00")) == 1
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_report_is_one_page_that_needs_nothing_else(
+    millwatch: Millwatch, line: Station, report: str
+) -> None:
+    done = millwatch("report", report, "--config", line.config, "--format", "html")
+    assert done.status == 0, done.err
+    assert "<svg" in done.out
+    assert re.findall(r"(?:src|href|url|@import|script)\s*[=(:]", done.out) == []
+    assert "http" not in done.out
+    assert "@media print" in done.out
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_a_report_is_drawn_as_a_picture(
+    millwatch: Millwatch, line: Station, report: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "report.png"
+    command = ("report", report, "--config", line.config, "--format", "png")
+    assert millwatch(*command, "--out", out).status == 0
+    with Image.open(out) as picture:
+        picture.load()
+        assert picture.size[0] > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 10
+
+
+@pytest.mark.parametrize("report", ["pareto", "review"])
+def test_a_class_that_is_named_like_a_formula_stays_a_name_in_a_spreadsheet(
+    millwatch: Millwatch, line: Station, report: str
+) -> None:
+    cells = {cell for row in sheet(millwatch, line, report) for cell in row.values()}
+    assert f"'{EVIL}" in cells
+    assert not any(cell.startswith(("=", "+", "@")) for cell in cells)
+
+
+def test_every_report_is_a_table_for_people_and_for_spreadsheets(
+    millwatch: Millwatch, line: Station
+) -> None:
+    for report in REPORTS:
+        shown = millwatch("report", report, "--config", line.config)
+        assert shown.status == 0, shown.err
+        assert "times in Europe/Berlin" in shown.out
+        assert sheet(millwatch, line, report)
+
+
+def test_where_nothing_is_drawn_it_is_said(
+    millwatch: Millwatch, line: Station, tmp_path: Path
+) -> None:
+    command = ("report", "chart", "--config", line.config, "--since", "2027-01-01")
+    done = millwatch(*command, "--format", "png", "--out", tmp_path / "no.png")
+    assert done.status == 1
+    assert "ask for a longer one" in done.err
+    assert not (tmp_path / "no.png").exists()
+    page = millwatch(*command, "--format", "html")
+    assert "Nothing in this time." in page.out
+    lost = millwatch(
+        "report", "rates", "--config", line.config, "--format", "csv", "--out", tmp_path / "no/x"
+    )
+    assert lost.status == 1
+    assert "name another file" in lost.err
+    table = millwatch("report", "rates", "--config", line.config, "--out", tmp_path / "x")
+    assert "choose a --format" in table.err
+
+
+def test_without_matplotlib_it_is_said_what_to_install(line: Station) -> None:
+    program = (
+        "import sys; sys.modules['matplotlib'] = None; from daemon.cli.main import main; "
+        "main(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            program,
+            "report",
+            "chart",
+            "--format",
+            "png",
+            "--config",
+            line.config,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "its extra `charts`" in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("chart", "--by", "camera"), "'hour', 'shift', 'day'"),
+        (("chart", "--rules", "1,9"), "numbers from 1 to 8"),
+        (("chart", "--rules", "all"), "numbers from 1 to 8"),
+    ],
+)
+def test_what_no_chart_can_be_is_refused(
+    millwatch: Millwatch, line: Station, arguments: tuple[str, ...], told: str
+) -> None:
+    done = millwatch("report", *arguments, "--config", line.config)
+    assert done.status == 2
+    assert told in done.err
