@@ -103,7 +103,7 @@ def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
     partial = _partial(target, delivery, sha256)
     descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        _copy(descriptor, partial, sha256, delivery)
+        _copy(descriptor, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         partial.replace(target)
         fsync_folder(target.parent)
     finally:
@@ -191,7 +191,7 @@ def take_back_if_written(delivery: Delivery, target: Path | None, held: int | No
 
 
 def relocate(source: Path, target: Path, sha256: str) -> None:
-    """Move a file that is ours already, within one filesystem; doing it again changes nothing.
+    """Move a file that is ours already; doing it again changes nothing.
 
     Raises:
         GoneError: the file is at neither place.
@@ -207,11 +207,29 @@ def relocate(source: Path, target: Path, sha256: str) -> None:
             raise GoneError(str(source))
         if not _is_whole(source, sha256):
             raise ChangedError(str(source))
-        _rename_without_overwriting(source, target)
+        try:
+            _rename_without_overwriting(source, target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy_across(source, target, sha256)
         fsync_folder(target.parent)
     if _is_whole(source, sha256) and not _is_one_name(source, target):
         source.unlink()
         fsync_folder(source.parent)
+
+
+def _copy_across(source: Path, target: Path, sha256: str) -> None:
+    """To another filesystem; the source stays."""
+    partial = target.with_name(f".{sha256[:16]}-moved.part")
+    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        status = os.fstat(descriptor)
+        _copy(descriptor, partial, sha256, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        _rename_without_overwriting(partial, target)
+    finally:
+        os.close(descriptor)
+        partial.unlink(missing_ok=True)
 
 
 def _is_one_name(first: Path, second: Path) -> bool:
@@ -380,7 +398,7 @@ def _link_or_copy(
     else:
         return
     try:
-        _copy(source, partial, sha256, delivery)
+        _copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         _rename_without_overwriting(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -390,23 +408,23 @@ def _partial(target: Path, delivery: Delivery, sha256: str) -> Path:
     return target.with_name(f".{sha256[:16]}-{delivery.inode}.part")
 
 
-def _copy(source: int, partial: Path, sha256: str, delivery: Delivery) -> None:
+def _copy(source: int, partial: Path, sha256: str, *, size: int, mtime_ns: int) -> None:
     """Copy the bytes, durable, checked against the recorded hash, with the file's own time."""
     digest = hashlib.sha256()
     partial.unlink(missing_ok=True)  # of a kill; or a link that somebody laid there
     with partial.open("xb") as file:
         offset = 0
         # No more than that: a file that grows as fast as it is read would never end.
-        while chunk := os.pread(source, min(_CHUNK, delivery.size - offset), offset):
+        while chunk := os.pread(source, min(_CHUNK, size - offset), offset):
             digest.update(chunk)
             file.write(chunk)
             offset += len(chunk)
         file.flush()
         with suppress(OSError):  # not every filesystem holds every time
-            os.utime(file.fileno(), ns=(delivery.mtime_ns, delivery.mtime_ns))
+            os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
         os.fsync(file.fileno())
     if digest.hexdigest() != sha256:
-        raise ChangedError(str(delivery.path))
+        raise ChangedError(f"other bytes than were judged, on the way to {partial}")
 
 
 def _rename_without_overwriting(partial: Path, target: Path) -> None:

@@ -32,7 +32,9 @@ from daemon.pipeline import Pipeline
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
 from daemon.retraining.retrainer import Retrainer
+from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
+from daemon.review.minder import ReviewMinder
 from daemon.serving import load_first, point_to
 from daemon.store import images
 from daemon.store.database import Database, StoreError
@@ -43,6 +45,7 @@ from daemon.users import Users
 from daemon.web.desk import Desk
 from daemon.web.server import WebServer
 from models.registry import Model
+from models.taxonomy import KNOWN_DEFECTS
 
 log = structlog.get_logger(__name__)
 
@@ -121,11 +124,28 @@ class Service:
         self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
         self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
+        self._review = ReviewMinder(
+            settings,
+            database=database,
+            labeller=self._labeller,
+            health=self._health,
+            clock=clock,
+        )
         commands: Handlers = {
             "status": lambda _: self.status(),
             **Users(database, clock).commands(),
             **self._promoter.commands(),
-            **self._retrainer.commands(),
+            **{
+                name: self._review.settled_before(command)
+                for name, command in self._retrainer.commands().items()
+            },
+            **ReviewCommands(
+                settings,
+                database=database,
+                labeller=self._labeller,
+                settled=self._review.wait_until_settled,
+                clock=clock,
+            ).handlers(),
             **Mender(settings, database=database, clock=clock).commands(),
             **self._drift.commands(),
         }
@@ -156,6 +176,11 @@ class Service:
         threads.append(self._control.thread)
         threads.append(self._page.thread)
         threads.append(threading.Thread(target=self._retrain, name="retraining", daemon=True))
+        # Beside the line, which does not wait for a share that hangs.
+        mind = (self._stopping,)
+        threads.append(
+            threading.Thread(target=self._review.run, args=mind, name="review", daemon=True)
+        )
         try:
             for thread in threads:
                 thread.start()
@@ -192,7 +217,6 @@ class Service:
             minder.tell_if_stuck(now=time.monotonic())
         self._pipeline.sights.tell_silent(self._waiting(), now=time.monotonic())
         self._drift.step(now=time.monotonic())
-        self._labeller.finish_if_due()
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause():
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())
@@ -317,8 +341,10 @@ def serve(
 
 def _make_folders(settings: Settings) -> None:
     """Those that people expect to find. One that cannot be made now is made when it is needed."""
+    classes = dict.fromkeys((*settings.policy.normal_classes, *KNOWN_DEFECTS))
     for folder in (
         settings.review_folder / "to_check",
+        *(settings.review_folder / "labelled" / name for name in classes),
         settings.archive_folder,
         settings.quarantine_folder,
     ):

@@ -20,6 +20,7 @@ from daemon.cli import (
     preparing,
     reporting,
     retraining,
+    reviewing,
     running,
 )
 from daemon.cli.options import CommandError
@@ -45,6 +46,7 @@ for module in (
     modelling,
     retraining,
     drifting,
+    reviewing,
     reporting,
     accounts,
     database,

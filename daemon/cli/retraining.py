@@ -10,10 +10,12 @@ import typer
 
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.reviewing import settle
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
+from daemon.review.labelling import Labeller
 from daemon.service import AlreadyRunningError, instance_lock, now_utc
 from daemon.store.upgrading import prepare_database
 
@@ -105,6 +107,8 @@ def _retrainer(settings: Settings) -> Iterator[Retrainer]:
             settings, database=database, promoter=promoter, health=health, clock=now_utc
         )
         try:
+            labeller = Labeller(settings, database=database, health=health, clock=now_utc)
+            settle(settings, database, labeller, health)
             retrainer.recover()
             yield retrainer
         finally:

@@ -25,7 +25,7 @@ from daemon.retraining.schedule import Schedule
 from daemon.serving import is_version, registry_folder, serving_folder
 from daemon.store import models, retraining
 from daemon.store.database import Database, StoreError
-from daemon.store.labels import count_new_since, labels_in_force
+from daemon.store.labels import count_new_since, labels_to_learn_from
 from models.checkpoint import CheckpointError, fsync, load_metadata
 from models.figures import FiguresError, RunFigures
 
@@ -197,7 +197,7 @@ class Retrainer:
     def _start(self, now: datetime, *, due: bool) -> str:
         current = load_metadata(serving_folder(self._settings))
         labels = folders.usable(
-            labels_in_force(self._database),
+            labels_to_learn_from(self._database),
             known=current.classes,
             fewest=self._settings.retraining.min_class_labels,
         )

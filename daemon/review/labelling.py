@@ -23,6 +23,7 @@ from daemon.names import from_text, to_text
 from daemon.store import labels, viewing
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelChangedError, LabelInForce, Relocation
+from daemon.store.review_files import known
 from models.taxonomy import KNOWN_DEFECTS, UNKNOWN
 
 log = structlog.get_logger(__name__)
@@ -65,7 +66,8 @@ class Labeller:
         self._database = database
         self._health = health
         self._clock = clock
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
+        """Held by whoever labels, or moves what is labelled: the page, a command, the folder."""
         self._retry_at = 0.0
 
     def label(self, image_id: int, label: str, by: str, *, seen: int | None) -> int:
@@ -84,7 +86,7 @@ class Labeller:
             StoreError: nothing was changed.
         """
         _refuse_bad_name(label)
-        with self._lock:
+        with self.lock:
             target = self._target(image_id, label)
             seen = self._in_force(image_id) if seen is None else seen
             try:
@@ -99,24 +101,25 @@ class Labeller:
                 )
             except LabelChangedError as error:
                 raise ChangedSinceError(image_id, error.now) from error
-            self._bring(relocation)
+            self.bring(relocation)
         return relocation.label_id
 
     def undo(self, image_id: int, by: str, *, seen: int | None) -> None:
         """Take a label back: the image waits again. Arguments and errors as of `label`."""
-        with self._lock:
+        with self.lock:
             self._path(image_id)
+            target = self._first_place(image_id)
             seen = self._in_force(image_id) if seen is None else seen
             if seen == 0:
                 raise RefusedError(f"image {image_id} has no label to take back")
             try:
                 relocation = labels.undo_label(
-                    self._database, image_id, seen=seen, now=self._clock()
+                    self._database, image_id, seen=seen, now=self._clock(), target=target
                 )
             except LabelChangedError as error:
                 raise ChangedSinceError(image_id, error.now) from error
             log.info("label taken back", image=image_id, by=by)
-            self._bring(relocation)
+            self.bring(relocation)
 
     def finish_if_due(self) -> None:
         """Bring the files that a kill, or a full disk, kept from where they should be.
@@ -125,12 +128,12 @@ class Labeller:
         """
         if time.monotonic() < self._retry_at:
             return
-        with self._lock:
+        with self.lock:
             self._retry_at = math.inf
             try:
                 unfinished = labels.relocations(self._database)
                 for relocation in unfinished:
-                    self._bring(relocation)
+                    self.bring(relocation)
             except StoreError:  # which the pipeline tells of
                 self._retry_at = time.monotonic() + _RETRY_SECONDS
             if self._retry_at == math.inf:
@@ -152,12 +155,12 @@ class Labeller:
         except OSError:  # not made yet, or a share that is away
             log.debug("no folder of labels")
         used = labels.used_labels(self._database)
-        known = list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS)))
-        return known + sorted({*folders, *used} - {*known})
+        first = list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS)))
+        return first + sorted({*filter(may_be_class, folders), *used} - {*first})
 
     def _in_force(self, image_id: int) -> int:
-        known = labels.label_of(self._database, image_id)
-        return 0 if known is None else known.label_id
+        label = labels.label_of(self._database, image_id)
+        return 0 if label is None else label.label_id
 
     def _path(self, image_id: int) -> Path:
         """Where the file of an image in review is. Raises RefusedError."""
@@ -179,8 +182,19 @@ class Labeller:
             )
         return self._review / "labelled" / from_text(label) / path.name
 
-    def _bring(self, relocation: Relocation) -> None:
-        """The label stands, whatever becomes of the file now; what failed is tried again."""
+    def _first_place(self, image_id: int) -> Path:
+        """Where an image was sent when it was judged; to check, if it was left or deleted then."""
+        image = known(self._database, [image_id])[image_id]
+        if image.target is not None:
+            return image.target
+        name = "image" if image.path is None else image.path.name
+        return self._review / "to_check" / UNKNOWN / name
+
+    def bring(self, relocation: Relocation) -> None:
+        """The label stands, whatever becomes of the file now; what failed is tried again.
+
+        Called with the lock held.
+        """
         try:
             try:
                 relocate(relocation.source, relocation.target, relocation.sha256)
@@ -203,7 +217,8 @@ class Labeller:
             )
 
 
-def _refuse_bad_name(name: str) -> None:
+def may_be_class(name: str) -> bool:
+    """Whether images can be labelled so, and lie in a folder of this name."""
     bad = (
         not name
         or name != name.strip()
@@ -213,7 +228,11 @@ def _refuse_bad_name(name: str) -> None:
         or len(name) > _LONGEST_NAME
         or len(name.encode()) > 3 * _LONGEST_NAME
     )
-    if bad or name == UNKNOWN:
+    return not bad and name != UNKNOWN
+
+
+def _refuse_bad_name(name: str) -> None:
+    if not may_be_class(name):
         raise RefusedError(
             f"{name!r} cannot be a class: use a short name without '/', such as no_defect; "
             f"{UNKNOWN} is what the model says of what it does not know"

@@ -12,7 +12,9 @@ from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.images import instructive
 from daemon.store.label_counts import count_label
+from daemon.store.review_files import unfit_images
 from daemon.store.schema import IN_FORCE, ON_ITS_WAY, WAITING, image, label
+from daemon.values import Progress
 from models.taxonomy import UNKNOWN, Reason
 
 _IN_REVIEW: Final = ("moved", "unseen")
@@ -96,6 +98,12 @@ def labels_in_force(database: Database) -> list[LabelInForce]:
         return [_label_in_force(row) for row in rows]
 
 
+def labels_to_learn_from(database: Database) -> list[LabelInForce]:
+    """Those in force whose file is where it should be, and nowhere else. Raises StoreError."""
+    unfit = unfit_images(database)
+    return [each for each in labels_in_force(database) if each.image_id not in unfit]
+
+
 def label_of(database: Database, image_id: int) -> LabelInForce | None:
     """The label in force of one image. Raises StoreError."""
     with database.reading() as connection:
@@ -141,11 +149,13 @@ def put_label(
     seen: int,
     target: Path,
     now: datetime,
+    is_there: bool = False,
 ) -> Relocation:
     """Record a label in place of the one that was seen, and where the file will go.
 
     Args:
         seen: the id of the label in force that the person saw; 0 for none.
+        is_there: the file lies at its target already, and nowhere else that is ours.
 
     Raises:
         LabelChangedError, StoreError: nothing was changed.
@@ -159,13 +169,15 @@ def put_label(
                 label=name,
                 labelled_by=by,
                 labelled_at=timestamp(now),
-                moving_to=to_text(target),
+                moving_to=None if is_there else to_text(target),
             )
             .returning(label.c.id)
         ).scalar_one()
         count_label(connection, label_id, 1)
         this = image.c.id == image_id
         connection.execute(update(image).where(this).values(instructive=None))
+        if is_there:
+            _lies_at(connection, image_id, target)
         row = connection.execute(select(image.c.path, image.c.sha256).where(this)).one()
     return Relocation(
         label_id=label_id,
@@ -176,25 +188,75 @@ def put_label(
     )
 
 
-def undo_label(database: Database, image_id: int, *, seen: int, now: datetime) -> Relocation:
-    """Take back the label that was seen; the file goes to where it was first sent.
+def undo_label(
+    database: Database,
+    image_id: int,
+    *,
+    seen: int,
+    now: datetime,
+    target: Path | None = None,
+    is_there: bool = False,
+) -> Relocation:
+    """Take back the label that was seen; the file goes to where it was first sent, unless told.
 
-    Raises:
-        LabelChangedError, StoreError: nothing was changed.
+    Arguments and errors as of `put_label`.
     """
     with database.writing() as connection:
         this = image.c.id == image_id
         row = connection.execute(select(image).where(this)).one()
+        target = Path(from_text(row.target)) if target is None else target
         _end_seen(connection, image_id, seen, now)
-        connection.execute(update(label).where(label.c.id == seen).values(moving_to=row.target))
+        if is_there:
+            _lies_at(connection, image_id, target)
+        else:
+            _send(connection, seen, target)
         worth = instructive(row.verdict, row.reason, row.confidence)
         connection.execute(update(image).where(this).values(instructive=worth))
     return Relocation(
         label_id=seen,
         image_id=image_id,
         source=Path(from_text(row.path)),
-        target=Path(from_text(row.target)),
+        target=target,
         sha256=row.sha256,
+    )
+
+
+def follow(database: Database, image_id: int, path: Path) -> None:
+    """Record where somebody moved the file of an image. Raises StoreError."""
+    with database.writing() as connection:
+        _lies_at(connection, image_id, path)
+
+
+def send(
+    database: Database, image_id: int, label_id: int, *, source: Path, target: Path
+) -> Relocation:
+    """Record that the file of a labelled image goes on to where its label says.
+
+    Raises:
+        StoreError: nothing was changed.
+    """
+    with database.writing() as connection:
+        _lies_at(connection, image_id, source)
+        _send(connection, label_id, target)
+        this = image.c.id == image_id
+        sha256 = connection.execute(select(image.c.sha256).where(this)).scalar_one()
+    return Relocation(
+        label_id=label_id, image_id=image_id, source=source, target=target, sha256=sha256
+    )
+
+
+def _send(connection: Connection, label_id: int, target: Path) -> None:
+    this = label.c.id == label_id
+    connection.execute(update(label).where(this).values(moving_to=to_text(target)))
+
+
+def _lies_at(connection: Connection, image_id: int, path: Path) -> None:
+    """In our keeping, also where it was thought to be gone or deleted."""
+    this = image.c.id == image_id
+    connection.execute(update(image).where(this).values(path=to_text(path)))
+    lost = (Progress.GONE.value, Progress.DELETED.value)
+    connection.execute(
+        update(image).where(this, image.c.progress.in_(lost)).values(progress=Progress.MOVED.value)
     )
 
 

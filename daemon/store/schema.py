@@ -80,6 +80,7 @@ Index(
 Index("image_target", image.c.target, unique=True)
 Index("image_pending", image.c.id, sqlite_where=PENDING, postgresql_where=PENDING)
 Index("image_captured_at", image.c.captured_at)
+Index("image_content", image.c.sha256)
 Index("image_kept", image.c.verdict, image.c.id, sqlite_where=KEPT, postgresql_where=KEPT)
 Index("image_ended", image.c.id, sqlite_where=ENDED, postgresql_where=ENDED)
 
@@ -163,6 +164,23 @@ label_tally: Final = Table(
     Column("labels", BigInteger, nullable=False),
     PrimaryKeyConstraint("hour", "camera", "labelled_by", "verdict", "predicted_class", "label"),
 )
+
+review_file: Final = Table(
+    "review_file",
+    metadata,
+    Column("path", Text, primary_key=True),
+    # NULL where a file is missing.
+    Column("inode", Text),
+    Column("size", BigInteger),
+    Column("mtime_ns", Text),
+    Column("sha256", Text),
+    # No foreign key: the record of an image may be deleted in time, the file is somebody else's.
+    Column("image_id", BigInteger),
+    Column("problem", Text),
+    Column("reason", Text),
+    Column("noticed_at", Text, nullable=False),
+)
+Index("review_file_image", review_file.c.image_id)
 
 model: Final = Table(
     "model",

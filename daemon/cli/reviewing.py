@@ -1,0 +1,180 @@
+"""`review`: what waits for a label, labels given and taken back, and what is odd in the folder."""
+
+import getpass
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from config.settings import Settings
+from config.text import as_one_line
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.control import Handlers, NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.health import Health
+from daemon.review.commands import ReviewCommands
+from daemon.review.labelling import Labeller
+from daemon.review.minder import ReviewMinder
+from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.store.database import Database
+from daemon.store.upgrading import prepare_database
+
+_ANSWER_SECONDS: Final = 60.0
+_SETTLE_SECONDS: Final = 60.0
+_PAUSE_SECONDS: Final = 0.1
+
+_review = typer.Typer(no_args_is_help=True, help="Labels: what people decide, and what waits.")
+
+ImageArgument = Annotated[
+    int, typer.Argument(metavar="IMAGE", help="Its id, as `review list` and file names tell it.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(_review, name="review")
+
+
+@_review.command("list")
+def list_waiting(
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, at most.")] = 20,
+    camera: Annotated[str | None, typer.Option(metavar="NAME", help="One camera alone.")] = None,
+    class_name: Annotated[
+        str | None, typer.Option("--class", metavar="CLASS", help="Predicted so; or unknown.")
+    ] = None,
+    reason: Annotated[
+        str | None, typer.Option(metavar="REASON", help="With this reason, such as sample.")
+    ] = None,
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what waits for a label, first what teaches most, and how many defects were missed."""
+    filters = {"limit": limit, "camera": camera, "class": class_name, "reason": reason}
+    told = _ask(settings_of(config), "review list", **filters)
+    if as_json:
+        print_json(told)
+        return
+    columns = ("image", "camera", "captured", "verdict", "reason", "predicted", "sure", "path")
+    table = Table(*columns, title=f"{told['waiting']} images wait for a label")
+    for each in told["images"]:
+        sure = "" if each["confidence"] is None else f"{int(each['confidence'] * 100)} %"
+        place = "missing" if each["missing"] else each["path"]
+        names = ("image", "camera", "captured_at", "verdict", "reason", "predicted_class")
+        cells = (*(each[name] for name in names), sure, place)
+        table.add_row(*map(_shown, cells))
+    Console().print(table)
+    Console().print(_missed_in_words(told["missed_defects"]), highlight=False)
+
+
+@_review.command("label")
+def label(
+    image: ImageArgument,
+    name: Annotated[str, typer.Argument(metavar="CLASS", help="What it shows; no_defect if none.")],
+    config: ConfigOption = None,
+    *,
+    as_json: JsonOption = False,
+) -> None:
+    """Label an image, in place of a label that it may have; its file goes to that class."""
+    asked = {"image": image, "label": name, "by": getpass.getuser()}
+    told = _ask(settings_of(config), "review label", **asked)
+    _tell(told, f"image {image} is labelled {told['label']}", as_json=as_json)
+
+
+@_review.command("undo")
+def undo(image: ImageArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Take the label of an image back: it waits again."""
+    told = _ask(settings_of(config), "review undo", image=image, by=getpass.getuser())
+    _tell(told, f"image {image} has no label any more", as_json=as_json)
+
+
+@_review.command("conflicts")
+def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show what in the review folder no model learns from, and why. Nothing of it is touched."""
+    found = _ask(settings_of(config), "review conflicts")["conflicts"]
+    if as_json:
+        print_json(found)
+        return
+    table = Table("problem", "image", "why, and what to do", "path", "since")
+    for each in found:
+        cells = (each[name] or "" for name in ("problem", "image", "reason", "path", "since"))
+        table.add_row(*map(_shown, cells))
+    Console().print(table if found else "Every file in the review folder is in order.")
+
+
+def _tell(told: dict[str, Any], what: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(told)
+    else:
+        sys.stdout.write(f"{as_one_line(what)}: {as_one_line(told['path'] or 'no file')}\n")
+
+
+def _missed_in_words(missed: dict[str, Any]) -> str:
+    if not missed["labelled"]:
+        return (
+            f"Missed defects: not known yet; {missed['sampled']} passed images were drawn to be looked "
+            "at, and none is labelled"
+        )
+    return (
+        f"Missed defects: {missed['missed']} of {missed['labelled']} passed images that were drawn and "
+        f"labelled, {missed['rate']:.2%} (95 % interval {missed['low']:.2%} to {missed['high']:.2%}); "
+        f"{missed['passed']} passed in all"
+    )
+
+
+def _ask(settings: Settings, command: str, **arguments: Any) -> dict[str, Any]:
+    """By the daemon where one runs, else alone."""
+    try:
+        try:
+            return ask(settings.state_dir, command, seconds=_ANSWER_SECONDS, **arguments)
+        except NoAnswerError:
+            raise
+        except NoDaemonError:
+            with _alone(settings) as handlers:
+                return handlers[command](arguments)
+    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
+        raise CommandError(f"{command}: nothing was changed: {error}") from error
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[Handlers]:
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with instance_lock(settings.state_dir):
+        database = prepare_database(
+            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
+        )
+        health = Health()
+        labeller = Labeller(settings, database=database, health=health, clock=now_utc)
+
+        def settled() -> None:
+            settle(settings, database, labeller, health)
+
+        try:
+            yield ReviewCommands(
+                settings, database=database, labeller=labeller, settled=settled, clock=now_utc
+            ).handlers()
+        finally:
+            database.close()
+
+
+def settle(settings: Settings, database: Database, labeller: Labeller, health: Health) -> None:
+    """Record what people moved in the review folder while no daemon ran."""
+    minder = ReviewMinder(
+        settings, database=database, labeller=labeller, health=health, clock=now_utc
+    )
+    until = time.monotonic() + _SETTLE_SECONDS
+    pause = threading.Event()
+    while minder.step(now=time.monotonic()) or not minder.is_settled:
+        if time.monotonic() > until:
+            return
+        pause.wait(_PAUSE_SECONDS)
+
+
+def _shown(value: object) -> str:
+    """Text from a file name: it neither drives the terminal nor reads as markup."""
+    return escape(as_one_line(str(value)))

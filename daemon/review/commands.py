@@ -1,0 +1,127 @@
+"""`review list`, `label`, `undo` and `conflicts`: for a running daemon's socket, and for the command alone."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from config.settings import Settings
+from daemon.control import Answer, Arguments, Handlers
+from daemon.names import to_text
+from daemon.review.labelling import Labeller
+from daemon.store import labels, review_files, viewing
+from daemon.store.audit import Deed, record_deed
+from daemon.store.database import Database
+from daemon.store.labels import Filter
+from daemon.store.sampled import missed_defects
+
+
+class ReviewCommands:
+    """What people do from the command line with what waits for a label.
+
+    Args:
+        settled: waits until what people moved in the review folder is recorded.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        labeller: Labeller,
+        settled: Callable[[], object],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._normal_classes = settings.policy.normal_classes
+        self._database = database
+        self._labeller = labeller
+        self._settled = settled
+        self._clock = clock
+
+    def handlers(self) -> Handlers:
+        """By the command's name."""
+        return {
+            "review list": self.list_waiting,
+            "review label": self.label,
+            "review undo": self.undo,
+            "review conflicts": self.conflicts,
+        }
+
+    def list_waiting(self, asked: Arguments) -> Answer:
+        """The images that wait for a label, most instructive first."""
+        self._settled()
+        wanted = Filter(
+            camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
+        )
+        most = int(asked.get("limit", 20))
+        found = labels.queue(self._database, wanted, limit=most)
+        waiting = [self._waiting(worth, image_id) for worth, image_id in found]
+        return {
+            "waiting": labels.count_waiting(self._database, wanted, most=1_000_000),
+            "images": [each for each in waiting if each is not None],
+            "missed_defects": asdict(
+                missed_defects(self._database, normal_classes=self._normal_classes)
+            ),
+        }
+
+    def label(self, asked: Arguments) -> Answer:
+        """Label an image. Raises RefusedError."""
+        self._settled()
+        image_id, label = int(asked["image"]), str(asked["label"])
+        self._labeller.label(image_id, label, str(asked["by"]), seen=None)
+        self._note(asked, "label", f"image {image_id}: {label}")
+        return self._labelled(image_id)
+
+    def undo(self, asked: Arguments) -> Answer:
+        """Take a label back. Raises RefusedError."""
+        self._settled()
+        image_id = int(asked["image"])
+        self._labeller.undo(image_id, str(asked["by"]), seen=None)
+        self._note(asked, "undo", f"image {image_id}")
+        return self._labelled(image_id)
+
+    def conflicts(self, _: Arguments) -> Answer:
+        """What lies in the review folder that a person has to look at."""
+        self._settled()
+        return {
+            "conflicts": [
+                {
+                    "problem": each.problem.value,
+                    "path": None if each.path is None else to_text(each.path),
+                    "image": each.image_id,
+                    "reason": each.reason,
+                    "since": each.since,
+                }
+                for each in review_files.conflicts(self._database)
+            ]
+        }
+
+    def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
+        viewed = viewing.view(self._database, image_id)
+        if viewed is None:  # deleted between two reads
+            return None
+        return {
+            "image": image_id,
+            "instructive": round(worth, 6),
+            "camera": viewed.camera,
+            "captured_at": viewed.captured_at,
+            "verdict": viewed.verdict,
+            "reason": viewed.reason,
+            "predicted_class": viewed.predicted_class,
+            "confidence": viewed.confidence,
+            "novelty": viewed.novelty,
+            "path": None if viewed.path is None else to_text(viewed.path),
+            "missing": viewed.path is None or not viewed.path.is_file(),
+        }
+
+    def _labelled(self, image_id: int) -> Answer:
+        (image,) = review_files.known(self._database, [image_id]).values()
+        return {
+            "image": image_id,
+            "label": image.label,
+            "path": None if image.path is None else to_text(image.path),
+        }
+
+    def _note(self, asked: Arguments, deed: str, what: str) -> None:
+        done = Deed(who=str(asked["by"]), address="command", deed=deed, what=what)
+        record_deed(self._database, done, self._clock())

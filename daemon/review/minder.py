@@ -1,0 +1,390 @@
+"""The review folder is the truth: what people move, copy, rename, edit and delete there is found.
+
+Every few seconds the folders' times are looked at, and those that changed are listed; of the images
+that should lie there, some are looked at each time, in turn. A file is read once, and again only when
+it changes.
+"""
+
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Final
+
+import structlog
+
+from config.settings import Settings
+from daemon.control import Answer, Arguments
+from daemon.health import Health
+from daemon.names import to_text
+from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
+from daemon.review.labelling import Labeller
+from daemon.review.listing import Listing
+from daemon.review.settling import Settler, is_as_judged
+from daemon.store import labels, review_files
+from daemon.store.database import Database, StoreError
+from daemon.store.labels import Filter
+from daemon.store.review_files import Known, Problem, ReviewFile, Signature
+from daemon.values import Progress
+
+log = structlog.get_logger(__name__)
+
+_LOOK_SECONDS: Final = 2.0
+_SHORTEST_LOOK_SECONDS: Final = 0.1
+_AGAIN_SECONDS: Final = 5.0
+_STEP_SECONDS: Final = 1.0
+_SETTLE_SECONDS: Final = 20.0
+_PAGE: Final = 500
+_TROUBLE: Final = "review folder"
+
+
+@dataclass(kw_only=True)
+class _Open:
+    """A file that is not known to be in order: it is waited for, then read."""
+
+    since: float
+    still_since: float
+    signature: Signature | None = None
+    look_at: float = 0.0
+
+
+class ReviewMinder:
+    """Reconciles the review folder with the database. One thread calls it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        labeller: Labeller,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._review = settings.review_folder
+        self._quiet_seconds = settings.intake.quiet_seconds
+        self._patience_seconds = settings.intake.give_up_seconds
+        self._look_seconds = max(
+            _SHORTEST_LOOK_SECONDS, min(_LOOK_SECONDS, settings.intake.quiet_seconds)
+        )
+        self._database = database
+        self._labeller = labeller
+        self._health = health
+        self._clock = clock
+        self._settler = Settler(self._review, database=database, labeller=labeller, clock=clock)
+        self._places = self._settler.places
+        self._ignore = settings.intake.ignore
+        self._listing = self._new_listing()
+        self._open: dict[Path, _Open] = {}
+        self._unsettled: set[int] = set()
+        self._missing_since: dict[int, float] = {}
+        self._rolled_waiting: tuple[float, int] | None = None
+        self._rolled_labelled = 0
+        self._rolled_files = ""
+        self._failed: OSError | None = None
+        self._steps = 0
+        self._stepped = threading.Condition()
+
+    def run(self, stopping: threading.Event) -> None:
+        while not stopping.wait(self._look_seconds):
+            while self.step(now=time.monotonic()) and not stopping.is_set():
+                pass
+
+    def wait_until_settled(self) -> bool:
+        """From another thread: until all that lies there now is recorded; not for very long."""
+        with self._stepped:
+            wanted = self._steps + 2  # one may have begun before
+            return self._stepped.wait_for(
+                lambda: self._steps >= wanted and self.is_settled, timeout=_SETTLE_SECONDS
+            )
+
+    def settled_before(self, command: Callable[[Arguments], Answer]) -> Callable[..., Answer]:
+        """A command that is done when what people moved just before it is recorded."""
+
+        def settled(arguments: Arguments) -> Answer:
+            self.wait_until_settled()
+            return command(arguments)
+
+        return settled
+
+    def step(self, *, now: float) -> bool:
+        """Find what changed, and settle it.
+
+        Args:
+            now: of a clock that never jumps, in seconds.
+
+        Returns:
+            Whether there is more to do at once.
+        """
+        self._failed = None
+        more = False
+        try:
+            self._labeller.finish_if_due()
+            if not self._is_there():
+                return False
+            self._scan(now)
+            self._roll(now)
+            more = self._read_open(now)
+            self._settle(now)
+        except OSError as error:
+            self._failed = error
+        except StoreError as error:
+            # What came and went is not to be forgotten: all is looked at again.
+            self._listing = self._new_listing()
+            self._health.trouble(_TROUBLE, f"labels from the review folder wait: {error}")
+            return False
+        self._tell()
+        with self._stepped:
+            self._steps += 1
+            self._stepped.notify_all()
+        return more
+
+    def _tell(self) -> None:
+        if self._failed is None:
+            self._health.mended(_TROUBLE)
+            return
+        where = to_text(self._failed.filename or self._review)
+        self._health.trouble(
+            _TROUBLE,
+            f"{where} cannot be read: {self._failed.strerror or self._failed}; bring the share back, or "
+            "mend its permissions. Labels that are given there are found again by themselves",
+        )
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was found is recorded; what is missing may still come back."""
+        return not (self._open or self._unsettled)
+
+    def _new_listing(self) -> Listing:
+        return Listing((self._places.to_check, self._places.labelled), self._ignores)
+
+    def _ignores(self, name: str) -> bool:
+        return any(fnmatch(name, pattern) for pattern in self._ignore)
+
+    def _is_there(self) -> bool:
+        """An empty folder may be where a share belongs that is not mounted now."""
+        parts = (self._places.to_check, self._places.labelled)
+        if any(part.is_dir() for part in parts):
+            return True
+        self._health.trouble(
+            _TROUBLE,
+            f"{to_text(self._review)} holds neither to_check nor labelled: mount its share, or make "
+            "them anew if they were deleted",
+        )
+        return False
+
+    def _scan(self, now: float) -> None:
+        changes = self._listing.changes(now=now)
+        if changes.failed:
+            self._failed = changes.failed[0]
+        for path in changes.came:
+            self._open.setdefault(path, _Open(since=now, still_since=now))
+        for path in changes.went:
+            self._open.pop(path, None)
+        if changes.went:
+            remembered = review_files.remembered(self._database, changes.went)
+            here = [each for each in remembered.values() if each.problem is not Problem.MISSING]
+            self._forget(here)
+        self._pass_over_what_is_in_order(changes.came)
+
+    def _pass_over_what_is_in_order(self, paths: Iterable[Path]) -> None:
+        """At a start that is nearly all there is: it is not waited for, nor read."""
+        names = {path: ids_in(path.name) for path in paths}
+        images = review_files.known(self._database, (one for ids in names.values() for one in ids))
+        remembered = review_files.remembered(self._database, names)
+        for path, ids in names.items():
+            signature = signature_of(path)
+            claimed = [images[one] for one in ids if one in images]
+            if self._is_in_order(path, signature, claimed):
+                self._open.pop(path, None)
+            elif path in remembered and remembered[path].signature == signature:
+                self._open.pop(path, None)
+                self._settle_again(remembered[path])
+
+    def _is_in_order(
+        self, path: Path, signature: Signature | None, claimed: Iterable[Known]
+    ) -> bool:
+        return any(
+            image.path == path
+            and image.label == self._places.class_of(path)
+            and is_as_judged(signature, image)
+            for image in claimed
+        )
+
+    def _settle_again(self, file: ReviewFile) -> None:
+        if file.image_id is not None:
+            self._unsettled.add(file.image_id)
+
+    def _forget(self, files: Iterable[ReviewFile]) -> None:
+        gone = list(files)
+        review_files.remember(
+            self._database, [], self._clock(), forget=[each.path for each in gone]
+        )
+        for each in gone:
+            self._settle_again(each)
+
+    def _roll(self, now: float) -> None:
+        """Look at some of the images that should lie here, and at some of what is remembered."""
+        after = self._rolled_waiting
+        page = labels.queue(self._database, Filter(), after=after, limit=_PAGE)
+        self._rolled_waiting = page[-1] if len(page) == _PAGE else None
+        labelled = review_files.labelled_page(
+            self._database, after=self._rolled_labelled, limit=_PAGE
+        )
+        self._rolled_labelled = labelled[-1] if len(labelled) == _PAGE else 0
+        ids = [*(image_id for _, image_id in page), *labelled]
+        images = review_files.known(self._database, ids)
+        self._look_at_images(images.values(), now)
+        files = review_files.remembered_page(self._database, after=self._rolled_files, limit=_PAGE)
+        self._rolled_files = to_text(files[-1].path) if len(files) == _PAGE else ""
+        self._look_at_files(files, now)
+
+    def _look_at_images(self, images: Iterable[Known], now: float) -> None:
+        changed: dict[Path, Signature | None] = {}
+        gone: dict[Path, int] = {}
+        for image in images:
+            path = image.path
+            if path is None or not self._places.holds(path):
+                continue
+            if image.on_its_way or image.progress is Progress.PENDING:
+                continue
+            signature = signature_of(path)
+            if signature is None:
+                gone[path] = image.id
+            elif not is_as_judged(signature, image):
+                changed[path] = signature
+            elif image.label != self._places.class_of(path):
+                self._unsettled.add(image.id)
+        self._look_at_gone(gone, now)
+        remembered = review_files.remembered(self._database, changed)
+        for path, signature in changed.items():
+            if path not in remembered or remembered[path].signature != signature:
+                self._open.setdefault(path, _Open(since=now, still_since=now))
+
+    def _look_at_gone(self, gone: Mapping[Path, int], now: float) -> None:
+        told = review_files.remembered(self._database, gone)
+        for path, image_id in gone.items():
+            if path not in told or told[path].problem is not Problem.MISSING:
+                self._missing_since.setdefault(image_id, now)
+
+    def _look_at_files(self, files: Iterable[ReviewFile], now: float) -> None:
+        gone: list[ReviewFile] = []
+        for each in files:
+            signature = signature_of(each.path)
+            if each.problem is Problem.MISSING:
+                if signature is not None:
+                    self._settle_again(each)
+            elif signature is None and each.problem is not Problem.NO_FILE:
+                gone.append(each)
+            elif signature is not None and (
+                signature != each.signature or self._was_not_edited(each)
+            ):
+                self._open.setdefault(each.path, _Open(since=now, still_since=now))
+        self._forget(gone)
+
+    def _was_not_edited(self, file: ReviewFile) -> bool:
+        """Whether what looked like an image that was written over is another, whose place it now is."""
+        if file.problem is not Problem.EDITED or file.image_id is None or file.sha256 is None:
+            return False
+        image = review_files.known(self._database, [file.image_id]).get(file.image_id)
+        moved_on = image is None or image.path != file.path
+        return moved_on and bool(review_files.known_by_content(self._database, file.sha256))
+
+    def _read_open(self, now: float) -> bool:
+        """Read what has been still for long enough. Returns whether there is more."""
+        until = time.monotonic() + _STEP_SECONDS
+        for path, one in list(self._open.items()):
+            if now < one.look_at:
+                continue
+            if time.monotonic() > until:
+                return True
+            try:
+                done = self._look(path, one, now)
+            except OSError as error:  # one file must not hold up the others
+                self._failed = error
+                one.look_at = now + _AGAIN_SECONDS
+                continue
+            if done:
+                self._open.pop(path, None)
+        return False
+
+    def _look(self, path: Path, one: _Open, now: float) -> bool:
+        """Whether a file need not be waited for any longer."""
+        try:
+            status = path.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+        if not stat.S_ISREG(status.st_mode):
+            self._remember(no_file(path, status, "it is a link, or a device"))
+            return True
+        signature = Signature.of(status)
+        if signature != one.signature:
+            one.signature, one.still_since = signature, now
+        claimed = review_files.known(self._database, ids_in(path.name)).values()
+        if self._is_in_order(path, signature, claimed):
+            return True
+        if now - one.still_since < self._quiet_seconds or self._is_under_way(path, claimed):
+            return False
+        try:
+            found = read(path)
+        except OSError as error:
+            self._remember(no_file(path, status, error.strerror or str(error)))
+            one.look_at = now + _AGAIN_SECONDS
+            return False
+        return found is not None and self._take(path, *found, one, now)
+
+    def _is_under_way(self, path: Path, claimed: Iterable[Known]) -> bool:
+        """Whether the daemon itself is bringing it here."""
+        return any(
+            image.on_its_way or (image.progress is Progress.PENDING and image.target == path)
+            for image in claimed
+        )
+
+    def _take(self, path: Path, signature: Signature, sha256: str, one: _Open, now: float) -> bool:
+        file = identify(self._database, path, signature, sha256)
+        if file.problem is not None or file.image_id is None:
+            self._remember(file)
+            self._settle_again(file)
+            return True
+        if not self._settler.settle(file.image_id, [file]):
+            one.look_at = now + self._look_seconds
+            return False
+        self._missing_since.pop(file.image_id, None)
+        return True
+
+    def _remember(self, file: ReviewFile) -> None:
+        before = review_files.remembered(self._database, [file.path]).get(file.path)
+        if before != file:
+            log.warning("in the review folder", path=to_text(file.path), problem=str(file.problem))
+            review_files.remember(self._database, [file], self._clock())
+            if before is not None:
+                self._settle_again(before)
+
+    def _settle(self, now: float) -> None:
+        """Settle what does not wait for a file to be read.
+
+        What is missing may only be on its way from one folder to another, or lie there unread.
+        """
+        for image_id in list(self._unsettled):
+            if self._try_to_settle(image_id):
+                self._unsettled.discard(image_id)
+        grace = 2 * (self._quiet_seconds + self._look_seconds)
+        for image_id, since in list(self._missing_since.items()):
+            may_be_unread = any(
+                one.since <= since + grace and now - one.since < self._patience_seconds
+                for one in self._open.values()
+            )
+            if now - since < grace or may_be_unread:
+                continue
+            if self._try_to_settle(image_id, may_be_missing=True):
+                del self._missing_since[image_id]
+
+    def _try_to_settle(self, image_id: int, *, may_be_missing: bool = False) -> bool:
+        try:
+            return self._settler.settle(image_id, may_be_missing=may_be_missing)
+        except OSError as error:  # one image must not hold up the others
+            self._failed = error
+            return False
