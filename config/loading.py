@@ -15,12 +15,16 @@ from config.folders import folder_problems
 from config.problems import ConfigurationError, Problem
 from config.settings import Settings
 from config.sources import PREFIX, Source, setting_path
+from config.table import LISTS
 from config.toml_lines import KeyPath
 from config.wording import KNOWN_KEYS, in_plain_words, nearest_variable
 
 CONFIG_VARIABLE = "MILLWATCH_CONFIG"
-# Stands for a camera's folder that was refused, so that its other keys can still be judged.
-_NO_FOLDER = "/"
+# What stands for keys that were refused and have no default, so that the others can still be judged.
+_STAND_INS: Mapping[str, Mapping[str, object]] = {
+    "cameras": {"name": "camera-{}", "folder": "/"},
+    "alarms": {"name": "alarm-{}", "when": "trouble", "to": ["mailto:nobody@localhost"]},
+}
 
 
 def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
@@ -107,17 +111,18 @@ def _path_of(variable: str) -> KeyPath | None:
     *tables, key = variable.removeprefix(PREFIX).split("__")
     table = tables[0].lower() if tables else ""
     is_known = len(tables) < 2 and variable.isupper() and key.lower() in KNOWN_KEYS.get(table, {})
-    # A table as a whole cannot be set, nor can a camera: their keys and lines are in the file.
-    if not is_known or table == "cameras" or (not table and key.lower() in KNOWN_KEYS):
+    # A table as a whole cannot be set, nor can one of a list: their keys and lines are in the file.
+    if not is_known or table in LISTS or (not table and key.lower() in KNOWN_KEYS):
         return None
     return (table, key.lower()) if table else (key.lower(),)
 
 
 def _unknown_variable(name: str) -> Problem:
     key = name.removeprefix(PREFIX).lower().replace("__", ".")
-    if key.split(".")[0] == "cameras":
-        what = "cameras cannot be set by variables"
-        remedy = "Unset it, and describe the cameras in the configuration file."
+    table = key.split(".")[0]
+    if table in LISTS:
+        what = f"{table} cannot be set by variables"
+        remedy = f"Unset it, and describe the {table} in the configuration file."
     elif key and key in KNOWN_KEYS:
         what = f"sets the whole table [{key}]"
         remedy = f"Set its keys one by one, such as {name}__{next(iter(KNOWN_KEYS[key])).upper()}."
@@ -177,16 +182,21 @@ def _holds(values: Any, path: KeyPath) -> bool:
 
 def _set_aside(values: dict[str, Any], path: KeyPath) -> None:
     """Remove a key that is wrong. A camera stays, or the cameras after it would change places."""
-    if path[0] == "cameras" and len(path) > 1:
+    name = str(path[0])
+    if name in LISTS and len(path) > 1:
         place = int(path[1])
-        values["cameras"] = cameras = list(values["cameras"])
-        stand_ins = {"name": f"camera-{place + 1}", "folder": _NO_FOLDER}
-        if not isinstance(cameras[place], dict):
-            cameras[place] = stand_ins
+        values[name] = entries = list(values[name])
+        stand_ins = {key: _stand_in(value, place) for key, value in _STAND_INS[name].items()}
+        if not isinstance(entries[place], dict):
+            entries[place] = stand_ins
         elif path[-1] in stand_ins:
-            cameras[place][path[-1]] = stand_ins[str(path[-1])]
+            entries[place][path[-1]] = stand_ins[str(path[-1])]
         else:
-            cameras[place].pop(path[-1])
+            entries[place].pop(path[-1])
         return
-    table = values if len(path) == 1 else values[str(path[0])]
+    table = values if len(path) == 1 else values[name]
     table.pop(str(path[-1]))
+
+
+def _stand_in(value: object, place: int) -> object:
+    return value.format(place + 1) if isinstance(value, str) else value

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
-from config.oversight import Drift
+from config.oversight import Alarm, Drift, Mail, Mqtt, Webhook
 from config.table import Table
 from config.values import (
     AbsolutePath,
@@ -336,12 +336,12 @@ class Web(Table):
         return is_open
 
 
-def _entries(value: object) -> object:
+def _entries(value: object, info: ValidationInfo) -> object:
     if isinstance(value, list | tuple):
         return tuple(value)
     raise refuse(
-        f"must be a list of cameras, but is {shown(value)}",
-        "Begin each camera with a line [[cameras]], in double square brackets.",
+        f"must be a list of {info.field_name}, but is {shown(value)}",
+        f"Begin each of them with a line [[{info.field_name}]], in double square brackets.",
     )
 
 
@@ -373,6 +373,13 @@ class Settings(Table):
     gate: Gate = Field(default=Gate(), description="When a new model may serve by itself.")
     reports: Reports = Field(default=Reports(), description="How reports divide a day.")
     web: Web = Field(default=Web(), description="The review page.")
+
+    alarms: Annotated[tuple[Alarm, ...], BeforeValidator(_entries)] = Field(
+        default=(), description="What is told to whom; nobody is called without one."
+    )
+    mail: Mail = Field(default=Mail(), description="The mail server of alarms.")
+    mqtt: Mqtt = Field(default=Mqtt(), description="Logging in to MQTT brokers.")
+    webhook: Webhook = Field(default=Webhook(), description="What webhooks are sent along.")
 
     @property
     def database_file(self) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from config.problems import Problem
+from config.table import LISTS
 from config.toml_lines import KeyPath
 
 BUILT_IN = "built-in defaults"
@@ -44,15 +45,16 @@ class Source:
 
 def setting_path(path: KeyPath) -> KeyPath:
     """Return the path of the key that a path into its value belongs to."""
-    depth = 3 if path[:1] == ("cameras",) else 2
+    is_list = path[:1] and path[0] in LISTS
+    depth = 3 if is_list else 2
     for place, part in enumerate(path[:depth]):
-        if isinstance(part, int) and not (path[0] == "cameras" and place == 1):
+        if isinstance(part, int) and not (is_list and place == 1):
             return path[:place]
     return path[:depth]
 
 
 def key_text(path: KeyPath) -> str:
-    """Return a path as people write it; cameras and list entries are counted from 1."""
+    """Return a path as people write it; list entries are counted from 1."""
     text = ""
     for part in path:
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part

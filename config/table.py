@@ -1,6 +1,11 @@
-"""What every table of the configuration has in common."""
+"""What every table of the configuration has in common, and which of them are lists."""
+
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
+
+LISTS: Final = ("cameras", "alarms")
+"""Tables of which there may be several: [[cameras]]."""
 
 
 class Table(BaseModel):

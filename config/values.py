@@ -71,7 +71,7 @@ def _absolute_path(value: object) -> Path:
     return Path("/" + text.lstrip("/"))
 
 
-def _listed(value: object) -> object:
+def as_tuple(value: object) -> object:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, tuple):
@@ -256,9 +256,9 @@ TimeZone = Annotated[str, AfterValidator(_time_zone)]
 
 # TOML gives lists; the tree is frozen, so it keeps tuples.
 Extensions = Annotated[
-    tuple[Extension, ...], BeforeValidator(_listed), AfterValidator(_at_least_one)
+    tuple[Extension, ...], BeforeValidator(as_tuple), AfterValidator(_at_least_one)
 ]
-NamePatterns = Annotated[tuple[NamePattern, ...], BeforeValidator(_listed)]
-HostNames = Annotated[tuple[HostName, ...], BeforeValidator(_listed)]
-ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(_listed)]
-ShiftTimes = Annotated[tuple[ShiftTime, ...], BeforeValidator(_listed), AfterValidator(_in_order)]
+NamePatterns = Annotated[tuple[NamePattern, ...], BeforeValidator(as_tuple)]
+HostNames = Annotated[tuple[HostName, ...], BeforeValidator(as_tuple)]
+ClassNames = Annotated[tuple[ClassName, ...], BeforeValidator(as_tuple)]
+ShiftTimes = Annotated[tuple[ShiftTime, ...], BeforeValidator(as_tuple), AfterValidator(_in_order)]

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from config.settings import Settings
 from config.sources import key_text, setting_path, variable_name
-from config.table import Table
+from config.table import LISTS, Table
 from config.text import as_one_line
 from config.toml_lines import KeyPath
 from config.values import shown
@@ -28,7 +28,11 @@ _KINDS = {
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be {expected}",
 }
-_CAMERA_EXAMPLES = {"name": '"top-1"', "folder": '"/srv/cameras/top-1"'}
+# What only its user can know, by the list of tables that it is in.
+_EXAMPLES = {
+    "cameras": {"name": '"top-1"', "folder": '"/srv/cameras/top-1"'},
+    "alarms": {"name": '"line stands"', "when": '"trouble"', "to": '["mailto:name@plant.example"]'},
+}
 
 
 def table_model(field: FieldInfo) -> type[BaseModel] | None:
@@ -60,10 +64,10 @@ def in_plain_words(error: ErrorDetails) -> tuple[str, str]:
         case "extra_forbidden":
             return "is not a key that Millwatch knows", nearest_key(path)
         case "missing":
-            example = _CAMERA_EXAMPLES.get(str(path[-1]), "...")
-            return "is missing", f"Add a line {path[-1]} = {example} to this camera."
+            example = _EXAMPLES[str(path[0])][str(path[-1])]
+            return "is missing", f"Add a line {path[-1]} = {example} below this [[{path[0]}]]."
         case "model_type":
-            header = "[[cameras]]" if path[0] == "cameras" else f"[{path[0]}]"
+            header = _header(str(path[0]))
             what = f"must be a table, but is {_got(error['input'])}"
             return what, f"Begin it with a line {header} and put its keys below, one to a line."
     kind = _KINDS.get(error["type"])
@@ -98,7 +102,7 @@ def nearest_variable(name: str) -> str:
         variable_name((table, key) if table else (key,))
         for table, keys in KNOWN_KEYS.items()
         for key, field in keys.items()
-        if table != "cameras" and table_model(field) is None
+        if table not in LISTS and table_model(field) is None
     ]
     return _closest(name, names, cutoff=0.0) or names[0]
 
@@ -113,13 +117,17 @@ def _quoted(table: str, key: str) -> str:
     model = table_model(KNOWN_KEYS[table][key])
     if model is None:
         return key
-    return "[[cameras]]" if key == "cameras" else f"[{key}]"
+    return _header(key)
 
 
 def _table_text(table: str) -> str:
     if not table:
         return "at the top of the file, above the first line in square brackets"
-    return "under [[cameras]]" if table == "cameras" else f"under [{table}]"
+    return f"under {_header(table)}"
+
+
+def _header(table: str) -> str:
+    return f"[[{table}]]" if table in LISTS else f"[{table}]"
 
 
 def _got(value: object) -> str:
@@ -139,7 +147,7 @@ def _example(path: KeyPath, value: object) -> str:
     if isinstance(value, str) and (close := _closest(value, _choices(field), cutoff=0.6)):
         return f'Did you mean "{close}"?'
     if field.is_required():
-        return f"Write for example {key} = {_CAMERA_EXAMPLES[key]}."
+        return f"Write for example {key} = {_EXAMPLES[table][key]}."
     if field.default is None:
         return f"Correct it, or remove the line. {field.description}"
     return f"Write for example {key} = {shown(field.default)}, which is the default."

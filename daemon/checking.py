@@ -1,5 +1,6 @@
 """What would keep the daemon from serving, beyond keys and folders: the model and the database."""
 
+from config.addresses import Way
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
@@ -56,4 +57,34 @@ def database_problems(
     return [source.problem((key,), trouble, remedy)]
 
 
-CHECKS = (camera_problems, policy_problems, model_problems, database_problems)
+def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    """What alarms and other tables owe each other."""
+    found: list[Problem] = []
+    cameras = {camera.name for camera in settings.cameras}
+    names: set[str] = set()
+    for number, alarm in enumerate(settings.alarms):
+
+        def refuse(key: str, what: str, remedy: str, number: int = number) -> None:
+            path: KeyPath = ("alarms", number, key)
+            if path not in skip and path[:2] not in skip:
+                found.append(source.problem(path, what, remedy))
+
+        if alarm.name in names:
+            refuse("name", f'another alarm is named "{alarm.name}" already', "Choose another name.")
+        names.add(alarm.name)
+        if alarm.camera and alarm.camera not in cameras:
+            remedy = f"There are {', '.join(sorted(cameras)) or 'none'}."
+            refuse("camera", f'there is no camera "{alarm.camera}"', remedy)
+        if alarm.when == "rate" and (alarm.max_rate, alarm.min_rate) == (1.0, 0.0):
+            refuse("when", "no rate is out of limits", "Add max_rate, min_rate or both.")
+        if alarm.when == "silent" and not any(
+            camera.silent_after_minutes for camera in settings.cameras
+        ):
+            remedy = "Add silent_after_minutes to the cameras that must not be silent."
+            refuse("when", "no camera is ever silent", remedy)
+        if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
+            refuse("to", "there is no mail server to hand e-mails to", "Set mail.host.")
+    return found
+
+
+CHECKS = (camera_problems, policy_problems, alarm_problems, model_problems, database_problems)

@@ -12,6 +12,11 @@ def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
+def moment(text: str) -> datetime:
+    """The moment that `timestamp` wrote."""
+    return datetime.fromisoformat(text)
+
+
 def timestamp_of_ns(nanoseconds: int) -> str:
     """The same for a file's time, which may be anything; held to the years 1970 to 9999."""
     seconds = min(max(nanoseconds // 1_000_000_000, 0), int(_LATEST))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -16,6 +17,7 @@ import structlog
 from filelock import FileLock, Timeout
 
 from config.settings import Camera, Settings
+from daemon.alarms.alarms import Alarms
 from daemon.clock import timestamp
 from daemon.control import ControlServer, Handlers
 from daemon.disks import DiskMinder
@@ -118,6 +120,7 @@ class Service:
             clock=clock,
             model=lambda: self._pipeline.model,
         )
+        self._alarms = Alarms(settings, database=database, health=self._health, clock=clock)
         self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
@@ -148,6 +151,7 @@ class Service:
             ).handlers(),
             **Mender(settings, database=database, clock=clock).commands(),
             **self._drift.commands(),
+            **self._alarms.commands(),
         }
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(
@@ -181,6 +185,9 @@ class Service:
         threads.append(
             threading.Thread(target=self._review.run, args=mind, name="review", daemon=True)
         )
+        if self._alarms.configured:
+            sending = partial(self._alarms.run, self._stopping)
+            threads.append(threading.Thread(target=sending, name="alarms", daemon=True))
         try:
             for thread in threads:
                 thread.start()

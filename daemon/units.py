@@ -76,6 +76,8 @@ def _service(settings: Settings) -> str:
     ]
     if settings.web.enabled and not settings.web.on_loopback:
         lines += ["# The page is for others too ([web] host).", "IPAddressDeny="]
+    elif settings.alarms:
+        lines += ["# Alarms are sent to other computers ([[alarms]]).", "IPAddressDeny="]
     if settings.retraining.runner == "spawn":
         lines += [
             "# The daemon trains by itself ([retraining] runner), and lowers its own priority.",

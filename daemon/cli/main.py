@@ -8,6 +8,7 @@ import typer
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from daemon.cli import (
     accounts,
+    alarming,
     auditing,
     crossvalidating,
     database,
@@ -47,6 +48,7 @@ for module in (
     retraining,
     drifting,
     reviewing,
+    alarming,
     reporting,
     accounts,
     database,

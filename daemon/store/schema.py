@@ -25,6 +25,7 @@ PENDING: Final = text("progress = 'pending'")
 IN_FORCE: Final = text("undone_at IS NULL")
 WAITING: Final = text("instructive IS NOT NULL")
 ON_ITS_WAY: Final = text("moving_to IS NOT NULL")
+UNDELIVERED: Final = text("state = 'waiting'")
 KEPT: Final = text("progress IN ('moved', 'unseen') AND verdict IN ('pass', 'unreadable')")
 """Files in archive and quarantine, which may be deleted in time."""
 ENDED: Final = text("progress IN ('left', 'deleted', 'gone')")
@@ -239,4 +240,37 @@ retraining_run: Final = Table(
     Column("reason", Text),
     Column("figures", Text),
     sqlite_autoincrement=True,
+)
+
+alarm_told: Final = Table(
+    "alarm_told",
+    metadata,
+    Column("alarm", Text, primary_key=True),
+    # JSON: what the alarm's last message said, by the name of each thing that held.
+    Column("holds", Text, nullable=False),
+    Column("told_at", Text, nullable=False),
+)
+
+alarm_message: Final = Table(
+    "alarm_message",
+    metadata,
+    Column("id", _Id, primary_key=True),
+    Column("alarm", Text, nullable=False),
+    # Not the address, which may hold a secret: `config.addresses.Address.key`.
+    Column("address", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_at", Text, nullable=False),
+    Column("tries", Integer, nullable=False),
+    # waiting, delivered or given_up.
+    Column("state", Text, nullable=False),
+    Column("ended_at", Text),
+    Column("error", Text),
+    sqlite_autoincrement=True,
+)
+Index(
+    "alarm_message_undelivered",
+    alarm_message.c.address,
+    alarm_message.c.id,
+    sqlite_where=UNDELIVERED,
+    postgresql_where=UNDELIVERED,
 )

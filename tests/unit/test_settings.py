@@ -28,7 +28,7 @@ def test_every_key_stands_in_the_example_file_below_its_own_table() -> None:
     found: set[tuple[str, str]] = set()
     table = ""
     for line in EXAMPLE.read_text().splitlines():
-        if header := re.fullmatch(r"\[+(\w+)\]+", line):
+        if header := re.fullmatch(r"(?:# )?\[+(\w+)\]+", line):
             table = header[1]
         elif key := re.match(r"(?:# )?(\w+) = ", line):
             found.add((table, key[1]))

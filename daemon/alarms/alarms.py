@@ -1,0 +1,243 @@
+"""Alarms: what begins and what is over is told once, by messages that outlive a restart.
+
+What an alarm says is recorded with its messages (`daemon.store.outbox`) before any is sent, so that each
+arrives at least once, whatever is killed. On a thread of its own: no address that hangs holds up the line.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import structlog
+
+from config.oversight import Alarm
+from config.settings import Settings
+from daemon.alarms.messages import message, test_message
+from daemon.alarms.rules import OWN_TROUBLE, Holds, Watch
+from daemon.alarms.sending import Sender, SendError
+from daemon.control import Answer, Arguments, Handlers, RefusedError
+from daemon.health import Health
+from daemon.store import outbox
+from daemon.store.database import Database, StoreError
+from daemon.store.outbox import Told, Waiting
+
+log = structlog.get_logger(__name__)
+
+_STEP_SECONDS: Final = 1.0
+_LOOK_SECONDS: Final = 5.0
+_SETTLE_SECONDS: Final = 120.0
+"""After a start the troubles are found again one by one: none is told to be over before."""
+_FIRST_PAUSE_SECONDS: Final = 10.0
+_LONGEST_PAUSE_SECONDS: Final = 3600.0
+_GIVE_UP: Final = timedelta(days=1)
+_FEWEST_TRIES: Final = 8
+"""A clock that jumps ahead by a year gives nothing up."""
+_MOST_DIRECT: Final = 100
+_DELIVERED: Final = ""
+_FAILED: Final = f"{OWN_TROUBLE}thread"
+
+
+class Alarms:
+    """The daemon's. `step` is called by one thread, `test` by any."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        database: Database,
+        health: Health,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._alarms = settings.alarms
+        self._database = database
+        self._health = health
+        self._clock = clock
+        self._watch = Watch(settings, database=database, health=health)
+        self._sender = Sender(settings)
+        self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
+        self._told: dict[str, Told] | None = None
+        self._settled_at: float | None = None
+        self._look_at = 0.0
+        self._pauses: dict[int, tuple[float, float]] = {}
+        """By a message's id: not to be tried before, and how long to wait after that."""
+        self._unrecorded: dict[int, tuple[str, str]] = {}
+        """Messages that came to an end which the database could not take yet."""
+        self._direct: list[Waiting] = []
+        """Messages that the database could not take; their ids are below 0."""
+        self._direct_count = 0
+
+    @property
+    def configured(self) -> bool:
+        return bool(self._alarms)
+
+    def commands(self) -> Handlers:
+        """What commands ask of a running daemon."""
+
+        def test(arguments: Arguments) -> Answer:
+            return {"results": try_out(self._alarms, self._sender, self._clock(), **arguments)}
+
+        return {"alarms test": test}
+
+    def run(self, stopping: threading.Event) -> None:
+        """Step until told to stop."""
+        while not stopping.wait(_STEP_SECONDS):
+            try:
+                self.step(steady=time.monotonic())
+                self._health.mended(_FAILED)
+            except Exception as error:
+                # Unforeseen. Alarms must not end the watch on a line.
+                log.exception("alarms failed")
+                self._health.trouble(
+                    f"{OWN_TROUBLE}thread", f"alarms failed: {error!r}; see the log"
+                )
+
+    def step(self, *, steady: float) -> None:
+        """Look what holds, when that is due, and send what waits. `steady` is monotonic, in seconds."""
+        if self._settled_at is None:
+            self._settled_at = steady + _SETTLE_SECONDS
+        if steady >= self._look_at:
+            self._look_at = steady + _LOOK_SECONDS
+            for alarm in self._alarms:
+                self._look(alarm, settled=steady >= self._settled_at)
+        self._send(steady)
+
+    def _look(self, alarm: Alarm, *, settled: bool) -> None:
+        now = self._clock()
+        try:
+            if self._told is None:
+                self._told = outbox.told(self._database)
+            last = self._told.get(alarm.name)
+            told: Holds = {} if last is None else last.holds
+            holds = self._watch.holds(alarm, told, now)
+        except StoreError as error:
+            if alarm.when != "trouble":  # which are to be told all the more
+                log.warning("an alarm cannot be looked after", alarm=alarm.name, why=str(error))
+                return
+            last = (self._told or {}).get(alarm.name)
+            told = {} if last is None else last.holds
+            holds = self._watch.holds(alarm, told, now)
+        if not settled:
+            holds = {**told, **holds}
+        if holds.keys() == told.keys():
+            return
+        if last is not None and timedelta() <= now - last.at < _interval(alarm):
+            return
+        self._tell(alarm, told, holds, now)
+
+    def _tell(self, alarm: Alarm, told: Holds, holds: Holds, now: datetime) -> None:
+        body = message(alarm.name, told, holds, now)
+        keys = [each.key for each in alarm.addresses]
+        self._told = {**(self._told or {}), alarm.name: Told(holds=holds, at=now)}
+        log.info("alarm", alarm=alarm.name, began=body["began"], ended=body["ended"])
+        try:
+            outbox.put(self._database, alarm.name, holds, body, keys, now)
+        except StoreError:  # a full disk, say, is what it may be about
+            for key in keys:
+                self._direct_count += 1
+                self._direct.append(
+                    Waiting(
+                        id=-self._direct_count,
+                        alarm=alarm.name,
+                        address=key,
+                        body=body,
+                        created_at=now,
+                        tries=0,
+                    )
+                )
+            del self._direct[:-_MOST_DIRECT]
+
+    def _send(self, steady: float) -> None:
+        for waiting in list(self._direct):
+            if self._attempt(waiting, steady) == _DELIVERED:
+                self._direct.remove(waiting)
+        try:
+            for message_id, (state, why) in list(self._unrecorded.items()):
+                self._end(message_id, state, why)
+            for waiting in outbox.first_waiting(self._database):
+                self._see_through(waiting, steady)
+        except StoreError as error:  # which the troubles tell
+            log.warning("messages wait", why=str(error))
+
+    def _see_through(self, waiting: Waiting, steady: float) -> None:
+        if waiting.address not in self._addresses:
+            self._end(waiting.id, "given_up", "its address is no longer in the configuration")
+            return
+        why = self._attempt(waiting, steady)
+        if why is None:
+            return
+        if why == _DELIVERED:
+            self._end(waiting.id, "delivered", why)
+        elif self._clock() - waiting.created_at >= _GIVE_UP and waiting.tries + 1 >= _FEWEST_TRIES:
+            self._give_up(waiting, why)
+        else:
+            outbox.failed(self._database, waiting, why)
+
+    def _attempt(self, waiting: Waiting, steady: float) -> str | None:
+        """Send a message, if it is time to try: why it was not delivered, None if it was not time."""
+        not_before, pause = self._pauses.get(waiting.id, (0.0, _FIRST_PAUSE_SECONDS))
+        if steady < not_before:
+            return None
+        address = self._addresses[waiting.address]
+        trouble = f"{OWN_TROUBLE}to {address.shown}"
+        try:
+            self._sender.send(address, waiting.body)
+        except SendError as error:
+            longer = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+            self._pauses[waiting.id] = steady + pause, longer
+            self._health.trouble(
+                trouble,
+                f"the alarm '{waiting.alarm}' could not be sent to {address.shown}: {error}; it is "
+                "tried again by itself",
+            )
+            return str(error)
+        self._pauses.pop(waiting.id, None)
+        self._health.mended(trouble)
+        return _DELIVERED
+
+    def _give_up(self, waiting: Waiting, why: str) -> None:
+        shown = self._addresses[waiting.address].shown
+        log.error("alarm given up", alarm=waiting.alarm, address=shown, why=why)
+        self._pauses.pop(waiting.id, None)
+        self._health.trouble(
+            f"{OWN_TROUBLE}to {shown}",
+            f"the alarm '{waiting.alarm}' could not be sent to {shown} for a day, and was given up: "
+            f"{why}. See `millwatch alarms test`",
+        )
+        self._end(waiting.id, "given_up", why)
+
+    def _end(self, message_id: int, state: str, why: str) -> None:
+        """Sent is sent: what cannot be recorded now is recorded later, and not sent again."""
+        self._unrecorded[message_id] = state, why
+        outbox.end(self._database, message_id, state, self._clock(), why=why or None)
+        del self._unrecorded[message_id]
+
+
+def try_out(
+    alarms: Sequence[Alarm], sender: Sender, now: datetime, *, name: str | None = None
+) -> list[dict[str, Any]]:
+    """Send a test message to each address of an alarm, or of all: what came of it, as JSON values.
+
+    Raises:
+        RefusedError: there is no such alarm.
+    """
+    chosen = [alarm for alarm in alarms if name in (None, alarm.name)]
+    if not chosen:
+        names = ", ".join(alarm.name for alarm in alarms) or "none"
+        what = "there is no alarm" if name is None else f"there is no alarm {name!r}"
+        raise RefusedError(f"{what} in the configuration ([[alarms]]); there are: {names}")
+    results = []
+    for alarm in chosen:
+        for address in alarm.addresses:
+            error = None
+            try:
+                sender.send(address, test_message(alarm.name, now))
+            except SendError as failure:
+                error = str(failure)
+            results.append({"alarm": alarm.name, "address": address.shown, "error": error})
+    return results
+
+
+def _interval(alarm: Alarm) -> timedelta:
+    return timedelta(minutes=alarm.min_interval_minutes)

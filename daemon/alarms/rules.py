@@ -1,0 +1,138 @@
+"""What an alarm is about: which of the things that it watches hold now, in words."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Final
+
+from config.oversight import Alarm
+from config.settings import Settings
+from daemon.clock import timestamp
+from daemon.disks import Room
+from daemon.health import Health
+from daemon.names import to_text
+from daemon.store import rates, retraining
+from daemon.store.database import Database
+from daemon.store.recent import recent_defects
+from daemon.store.versions import model_versions
+
+OWN_TROUBLE: Final = "alarm "
+"""How the names of troubles begin that alarms themselves have: of these none is sent."""
+_ABOUT_MODELS: Final = ("model", "retraining")
+_REFUSED: Final = {"rejected": "was rejected", "needs_a_person": "waits for a person"}
+Holds = Mapping[str, str]
+"""What holds, in words, by a name of it that stays the same as long as it does."""
+
+
+class Watch:
+    """Answers for each alarm what holds now."""
+
+    def __init__(self, settings: Settings, *, database: Database, health: Health) -> None:
+        self._database = database
+        self._health = health
+        self._folders = (settings.state_dir, settings.database_file.parent, settings.review_folder)
+        self._kinds: dict[str, Callable[[Alarm, Holds, datetime], Holds]] = {
+            "trouble": self._troubles,
+            "silent": self._silent,
+            "disk": self._disks,
+            "retraining": self._retraining,
+            "rate": self._rates,
+            "defects": self._defects,
+        }
+
+    def holds(self, alarm: Alarm, told: Holds, now: datetime) -> Holds:
+        """What holds; what cannot be known now holds on if it was `told`.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        found = self._kinds[alarm.when](alarm, told, now)
+        # Words may name files whose bytes no encoding explains.
+        return {
+            name: what.encode("utf-8", "backslashreplace").decode() for name, what in found.items()
+        }
+
+    def _troubles(self, alarm: Alarm, _: Holds, __: datetime) -> Holds:
+        return {
+            name: what
+            for name, what in self._health.troubles().items()
+            if any(fnmatchcase(name, pattern) for pattern in alarm.troubles)
+            and not name.startswith(OWN_TROUBLE)
+            and (not alarm.camera or alarm.camera in name.split())
+        }
+
+    def _silent(self, alarm: Alarm, _: Holds, __: datetime) -> Holds:
+        return {
+            name: what
+            for name, what in self._health.troubles().items()
+            if name == f"silent {alarm.camera}" or (not alarm.camera and name.startswith("silent "))
+        }
+
+    def _disks(self, alarm: Alarm, told: Holds, _: datetime) -> Holds:
+        holds: dict[str, str] = {}
+        seen: set[int] = set()
+        for folder in self._folders:
+            name = to_text(folder)
+            try:
+                disk, room = folder.stat().st_dev, Room.of(folder)
+            except OSError:  # not there yet, or away, which the troubles tell
+                holds |= {each: what for each, what in told.items() if each == name}
+                continue
+            if disk not in seen and room.free < alarm.free_below_gb * 1e9:
+                holds[name] = (
+                    f"{room.free / 1e9:.1f} GB are free on the disk of {name}, less than "
+                    f"{alarm.free_below_gb:g} GB; free space there"
+                )
+            seen.add(disk)
+        return holds
+
+    def _retraining(self, _: Alarm, __: Holds, ___: datetime) -> Holds:
+        troubles = self._health.troubles().items()
+        holds = {name: what for name, what in troubles if name in _ABOUT_MODELS}
+        ended = [
+            run for run in retraining.latest(self._database) if run.state in ("done", "failed")
+        ]
+        if not ended:
+            return holds
+        last, reason = ended[0], ended[0].reason or ""
+        if last.state == "failed":
+            return holds | {"run": f"the retraining {last.name} failed: {reason}"}
+        version, why = (*reason.split(": ", 1), "")[:2]
+        for model in model_versions(self._database):
+            if model.version == version and model.status in _REFUSED:
+                what = f"the new model {version} {_REFUSED[model.status]}: {why}"
+                return holds | {"run": f"{what}. `millwatch models list` shows it"}
+        return holds
+
+    def _rates(self, alarm: Alarm, told: Holds, now: datetime) -> Holds:
+        hour = now.replace(minute=0, second=0, microsecond=0)
+        since = timestamp(hour - timedelta(hours=alarm.hours))
+        holds: dict[str, str] = {}
+        found = rates.rates(self._database, by="camera", since=since, camera=alarm.camera or None)
+        for each in found:
+            if each.inspected < alarm.min_images or each.defect_rate is None:
+                holds |= {name: what for name, what in told.items() if name == each.camera}
+            elif not alarm.min_rate <= each.defect_rate <= alarm.max_rate:
+                high = each.defect_rate > alarm.max_rate
+                limit = f"above {alarm.max_rate:.2%}" if high else f"below {alarm.min_rate:.2%}"
+                holds[each.camera] = (
+                    f"camera {each.camera}: {each.defect_rate:.2%} of {each.inspected} images since "
+                    f"{since} are defects, {limit}"
+                )
+        unseen = told.keys() - {each.camera for each in found}
+        return holds | {name: told[name] for name in unseen}
+
+    def _defects(self, alarm: Alarm, _: Holds, now: datetime) -> Holds:
+        counts = recent_defects(
+            self._database,
+            since=timestamp(now - timedelta(minutes=alarm.minutes)),
+            defect_class=alarm.defect_class,
+            camera=alarm.camera,
+        )
+        what = alarm.defect_class or "any defect"
+        return {
+            camera: f"camera {camera}: {count} images with {what} within {alarm.minutes} minutes, "
+            f"{alarm.count} or more are told"
+            for camera, count in counts.items()
+            if count >= alarm.count
+        }

@@ -1,0 +1,197 @@
+"""One message to one address: a webhook, a mail server or an MQTT broker. Nothing else is called.
+
+No redirect is followed and no proxy is asked: only what the configuration names is connected to.
+"""
+
+import http.client
+import json
+import smtplib
+import socket
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any, Final
+
+from config.addresses import Address, Way
+from config.settings import Settings
+from config.text import as_one_line
+from daemon.clock import moment
+
+SECONDS: Final = 10.0
+"""Without a word from the other side for so long, it is given up for now."""
+_LONGEST_SUBJECT: Final = 120
+Body = Mapping[str, Any]
+_IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
+    (
+        socket.gaierror,
+        "its name is not known here; see the address and this computer's name server",
+    ),
+    (
+        TimeoutError,
+        f"no answer within {SECONDS:g} s; see whether it runs and a firewall lets it through",
+    ),
+    (
+        ConnectionRefusedError,
+        "nothing listens there: connection refused; see the port, and whether it runs",
+    ),
+)
+
+
+class SendError(Exception):
+    """A message was not delivered; the message says why, and no secret."""
+
+
+class Sender:
+    """Sends as `[mail]`, `[mqtt]` and `[webhook]` say."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._mail = settings.mail
+        self._mqtt = settings.mqtt
+        self._webhook = settings.webhook
+
+    def send(self, address: Address, body: Body) -> None:
+        """Deliver a message, or raise SendError."""
+        ways = {Way.WEBHOOK: self._post, Way.MAIL: self._hand_over, Way.MQTT: self._publish}
+        try:
+            ways[address.way](address, body)
+        except SendError:
+            raise
+        except Exception as error:  # whatever a network, a server and its answer may be
+            raise SendError(_why(error)) from error
+
+    def _post(self, address: Address, body: Body) -> None:
+        headers = {"Content-Type": "application/json", "User-Agent": "millwatch"}
+        if self._webhook.token_file is not None:
+            headers["Authorization"] = f"Bearer {_secret(self._webhook.token_file)}"
+        connection = (
+            http.client.HTTPSConnection(
+                address.host, address.port, timeout=SECONDS, context=ssl.create_default_context()
+            )
+            if address.secure
+            else http.client.HTTPConnection(address.host, address.port, timeout=SECONDS)
+        )
+        try:
+            connection.request("POST", address.target, json.dumps(body).encode(), headers)
+            status, reason = (answer := connection.getresponse()).status, answer.reason
+        finally:
+            connection.close()
+        if not 200 <= status < 300:
+            raise SendError(f"the server answered {status} {as_one_line(reason)}")
+
+    def _hand_over(self, address: Address, body: Body) -> None:
+        mail, name = self._mail, socket.gethostname()
+        if not mail.host:
+            raise SendError("no mail server is configured; set mail.host")
+        letter = EmailMessage()
+        letter["From"] = mail.sender or f"millwatch@{name}"
+        letter["To"] = address.target
+        letter["Subject"] = as_one_line(str(body["subject"]))[:_LONGEST_SUBJECT]
+        letter["Date"] = format_datetime(moment(body["at"]))
+        letter["Message-ID"] = f"<{body['id']}@{name}>"
+        letter.set_content(body["text"])
+        kind: dict[str, Any] = {"timeout": SECONDS, "local_hostname": name}
+        if mail.tls == "tls":
+            context = ssl.create_default_context()
+            server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, context=context, **kind)
+        else:
+            server = smtplib.SMTP(mail.host, mail.port, **kind)
+        with server:
+            if mail.tls == "starttls":
+                server.starttls(context=ssl.create_default_context())
+            if mail.user:
+                password = "" if mail.password_file is None else _secret(mail.password_file)
+                server.login(mail.user, password)
+            server.send_message(letter)
+
+    def _publish(self, address: Address, body: Body) -> None:
+        try:
+            from paho.mqtt import client as paho  # noqa: PLC0415 -- an extra that most lines lack
+            from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415 -- likewise
+        except ImportError as error:
+            raise SendError(
+                "MQTT needs paho-mqtt, which is not installed; install Millwatch with the extra mqtt"
+            ) from error
+        broker = paho.Client(CallbackAPIVersion.VERSION2, client_id=f"millwatch-{body['id']}")
+        if self._mqtt.user:
+            file = self._mqtt.password_file
+            broker.username_pw_set(self._mqtt.user, None if file is None else _secret(file))
+        if address.secure:
+            broker.tls_set_context(ssl.create_default_context())
+        answers: list[Any] = []
+        broker.on_connect = lambda *told: answers.append(told[3])
+        broker.connect_timeout = SECONDS
+        until = time.monotonic() + SECONDS
+        try:
+            broker.connect(address.host, address.port)
+            _go_on(broker, lambda: bool(answers), until, "the broker did not answer")
+            if answers[0].is_failure:
+                raise SendError(f"the broker refused the connection: {answers[0]}")
+            sent = broker.publish(address.target, json.dumps(body), qos=1)
+            _go_on(broker, sent.is_published, until, "the broker did not confirm the message")
+        finally:
+            with suppress(Exception):
+                broker.disconnect()
+
+
+def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> None:
+    """Let the client work until it is done. Raises SendError when it fails or the time is over."""
+    while not done():
+        failed = broker.loop(timeout=0.2)
+        if failed and not done():
+            raise SendError(f"{what}: {failed.name}")
+        if time.monotonic() > until:
+            raise SendError(f"{what} within {SECONDS:g} s")
+
+
+def _secret(file: Path) -> str:
+    try:
+        return file.read_text().strip()
+    except (OSError, UnicodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not text"
+        raise SendError(f"the file {as_one_line(str(file))} cannot be read: {why}") from error
+
+
+def _why(error: Exception) -> str:
+    """In words, and without what was sent."""
+    if isinstance(error, smtplib.SMTPException):
+        return _of_mail(error)
+    for kind, words in _IN_WORDS:
+        if isinstance(error, kind):
+            return words
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            f"its certificate is not trusted: {error.verify_message}; let this computer trust your "
+            "plant's authority"
+        )
+    if isinstance(error, ssl.SSLError):
+        return f"TLS failed: {error.reason or error}; see whether that port speaks TLS"
+    if isinstance(error, OSError):
+        return as_one_line(error.strerror or str(error))
+    return f"{type(error).__name__}: {as_one_line(str(error))}"
+
+
+def _of_mail(error: smtplib.SMTPException) -> str:
+    match error:
+        case smtplib.SMTPAuthenticationError():
+            return (
+                f"the mail server refused the login ({error.smtp_code}); see mail.user and "
+                "mail.password_file"
+            )
+        case smtplib.SMTPRecipientsRefused():
+            code, words = next(iter(error.recipients.values()))
+            return f"the mail server refused the address: {code} {_text(words)}"
+        case smtplib.SMTPNotSupportedError():
+            return f"the mail server cannot do this: {error}; see mail.tls and mail.user"
+        case smtplib.SMTPResponseException():
+            return f"the mail server refused: {error.smtp_code} {_text(error.smtp_error)}"
+    return (
+        f"the mail server was not understood: {as_one_line(str(error))}; see mail.port and mail.tls"
+    )
+
+
+def _text(words: bytes | str) -> str:
+    return as_one_line(words.decode("utf-8", "replace") if isinstance(words, bytes) else words)

@@ -1,0 +1,39 @@
+"""What was recorded in the last minutes."""
+
+from sqlalchemy import func, select
+
+from daemon.store.database import Database
+from daemon.store.schema import image
+from models.taxonomy import Verdict
+
+
+def recent_defects(
+    database: Database, *, since: str, defect_class: str = "", camera: str = ""
+) -> dict[str, int]:
+    """Images with the verdict `defect` that were recorded since then, by camera.
+
+    Only what was recorded since then is read, however many images there are: ids grow with time.
+
+    Args:
+        since: `YYYY-MM-DDTHH:MM:SSZ`.
+        defect_class: of one class alone; of any when empty.
+        camera: one alone; all when empty.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    last_before = (
+        select(image.c.id).where(image.c.recorded_at < since).order_by(image.c.id.desc()).limit(1)
+    )
+    query = (
+        select(image.c.camera, func.count())
+        .where(image.c.id > func.coalesce(last_before.scalar_subquery(), 0))
+        .where(image.c.verdict == Verdict.DEFECT.value)
+        .group_by(image.c.camera)
+    )
+    if defect_class:
+        query = query.where(image.c.predicted_class == defect_class)
+    if camera:
+        query = query.where(image.c.camera == camera)
+    with database.reading() as connection:
+        return {name: int(count) for name, count in connection.execute(query)}

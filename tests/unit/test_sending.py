@@ -1,0 +1,104 @@
+"""Mail servers and brokers, spoken to for real; and what is said when they refuse."""
+
+import ssl
+from pathlib import Path
+from typing import Any
+
+import pytest
+from receivers import Broker, MailServer, certificate_of, listening
+from records import NOW
+
+from config.addresses import parse_address
+from config.oversight import Mail, Mqtt
+from config.settings import Settings
+from daemon.alarms.messages import message
+from daemon.alarms.sending import Sender, SendError
+
+BODY = message("night shift", {}, {"space": "the disk of /srv is almost full (ä)\nfree it"}, NOW)
+ANNA = parse_address("mailto:anna@plant.example")
+
+
+def send_mail(server: MailServer, **keys: Any) -> None:
+    mail = Mail(**({"host": "localhost", "port": server.port, "tls": "none"} | keys))
+    Sender(Settings(mail=mail)).send(ANNA, BODY)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return certificate_of(tmp_path_factory.mktemp("mail"))
+
+
+def test_a_mail_server_of_the_lines_own_takes_the_message_as_it_is() -> None:
+    server = MailServer()
+    with listening(server):
+        send_mail(server, sender="line-1@plant.example")
+    (letter,) = server.letters
+    assert "From: line-1@plant.example" in letter
+    assert "To: anna@plant.example" in letter
+    assert "Subject: [night shift]" in letter
+    assert f"Message-ID: <{BODY['id']}@" in letter
+    assert "rcpt TO:<anna@plant.example>" in server.heard
+
+
+def test_a_login_is_sent_through_tls_only_and_a_wrong_one_is_told(
+    certificate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    password = tmp_path / "password"
+    password.write_text("right\n")
+    login = {"tls": "starttls", "user": "line-1", "password_file": password}
+    server = MailServer(context, password="right")  # noqa: S106 -- of a server on loopback
+    with listening(server):
+        send_mail(server, **login)
+        assert len(server.letters) == 1
+        assert server.heard.index("STARTTLS") < next(
+            place for place, line in enumerate(server.heard) if line.startswith("AUTH")
+        )
+        password.write_text("wr0ng")
+        with pytest.raises(SendError, match=r"refused the login \(535\)") as refused:
+            send_mail(server, **login)
+        assert "wr0ng" not in str(refused.value)
+        password.unlink()
+        with pytest.raises(SendError, match="password cannot be read: No such file"):
+            send_mail(server, **login)
+        monkeypatch.delenv("SSL_CERT_FILE")
+        with pytest.raises(SendError, match="certificate is not trusted"):
+            send_mail(server, **login)
+    assert len(server.letters) == 1
+
+
+def test_what_a_mail_server_says_is_told() -> None:
+    server = MailServer()
+    with listening(server):
+        mail = Mail(host="localhost", port=server.port, tls="none")
+        nobody = parse_address("mailto:nobody@plant.example")
+        with pytest.raises(SendError, match="refused the address: 550 no such user here"):
+            Sender(Settings(mail=mail)).send(nobody, BODY)
+        with pytest.raises(SendError, match="cannot do this: STARTTLS"):
+            send_mail(server, tls="starttls")
+        with pytest.raises(SendError, match="whether that port speaks TLS"):
+            send_mail(server, tls="tls")
+    with pytest.raises(SendError, match="connection refused"):
+        send_mail(server)
+
+
+def test_a_broker_confirms_the_message() -> None:
+    pytest.importorskip("paho.mqtt.client", reason="the extra mqtt is not installed")
+    broker = Broker()
+    with listening(broker):
+        Sender(Settings()).send(parse_address(f"{broker.url}/plant/line-1/alarms"), BODY)
+    assert broker.published == [("plant/line-1/alarms", BODY)]
+
+
+def test_a_broker_that_refuses_is_told() -> None:
+    pytest.importorskip("paho.mqtt.client", reason="the extra mqtt is not installed")
+    broker = Broker(refusal=5)
+    with listening(broker):
+        address = parse_address(f"{broker.url}/alarms")
+        with pytest.raises(SendError, match=r"the broker refused the connection: Not authorized"):
+            Sender(Settings(mqtt=Mqtt(user="line-1"))).send(address, BODY)
+    assert broker.published == []
+    with pytest.raises(SendError, match="connection refused"):
+        Sender(Settings()).send(address, BODY)

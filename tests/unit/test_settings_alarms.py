@@ -1,0 +1,89 @@
+"""Alarms go where they can be sent, and no secret stands in the configuration."""
+
+from pathlib import Path
+
+import pytest
+from plants import HEAD, only
+
+from config.addresses import Way, parse_address
+from config.loading import check_settings
+from config.problems import Problem
+from daemon.checking import alarm_problems
+from daemon.units import drop_ins
+
+GOOD = 'name = "office"\nwhen = "trouble"\nto = ["https://chat.plant/hook"]\n'
+
+
+def check(folder: Path, alarms: str) -> list[Problem]:
+    file = folder / "millwatch.toml"
+    file.write_text(HEAD.replace("$P", str(folder)) + alarms)
+    return check_settings(file, {}, further=(alarm_problems,))[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "way", "where", "shown"),
+    [
+        ("https://h/a/b?k=1", Way.WEBHOOK, ("h", 443, "/a/b?k=1"), "https://h/…"),
+        ("http://h:81", Way.WEBHOOK, ("h", 81, "/"), "http://h:81"),
+        ("mailto:a.b@c.example", Way.MAIL, ("", 0, "a.b@c.example"), "mailto:a.b@c.example"),
+        ("mqtt://h/a/b", Way.MQTT, ("h", 1883, "a/b"), "mqtt://h/a/b"),
+        ("mqtts://h:99/a", Way.MQTT, ("h", 99, "a"), "mqtts://h:99/a"),
+    ],
+)
+def test_an_address_says_how_and_where(
+    text: str, way: Way, where: tuple[str, int, str], shown: str
+) -> None:
+    address = parse_address(text)
+    assert (address.way, address.shown) == (way, shown)
+    assert (address.host, address.port, address.target) == where
+    assert address.secure == text.startswith(("https", "mqtts"))
+
+
+@pytest.mark.parametrize(
+    ("alarm", "key", "words"),
+    [
+        (GOOD.replace("https:", "ftp:"), "alarms[1].to[1]", "no way to send an alarm"),
+        (GOOD.replace("chat", "anna:s3cret@chat"), "alarms[1].to[1]", "holds a user"),
+        (GOOD.replace("https://chat.plant/hook", "mailto:anna"), "alarms[1].to[1]", "e-mail"),
+        (GOOD.replace("https://chat.plant/hook", "mqtt://broker"), "alarms[1].to[1]", "topic"),
+        (GOOD.replace("https://chat.plant/hook", "https://:x"), "alarms[1].to[1]", "be called"),
+        (GOOD.replace('"https://chat.plant/hook"', ""), "alarms[1].to", "is empty"),
+        (GOOD.replace("https://chat.plant/hook", "mailto:a@b"), "alarms[1].to", "no mail server"),
+        (GOOD.replace("trouble", "silence"), "alarms[1].when", 'must be "trouble", "silent"'),
+        (GOOD.replace('when = "trouble"\n', ""), "alarms[1].when", "is missing"),
+        (GOOD.replace("trouble", "rate"), "alarms[1].when", "no rate is out of limits"),
+        (GOOD.replace("trouble", "silent"), "alarms[1].when", "no camera is ever silent"),
+        (GOOD + "count = 3\n", "alarms[1].count", "has no meaning"),
+        (GOOD + 'camera = "top-9"\n', "alarms[1].camera", 'there is no camera "top-9"'),
+        (GOOD + "cont = 3\n", "alarms[1].cont", "is not a key"),
+        (f"{GOOD}[[alarms]]\n{GOOD}", "alarms[2].name", "is named"),
+    ],
+)
+def test_what_cannot_be_told_or_sent_is_a_problem_with_its_line(
+    tmp_path: Path, alarm: str, key: str, words: str
+) -> None:
+    problem = only(check(tmp_path, f"[[alarms]]\n{alarm}"))
+    assert problem.key == key
+    assert words in problem.what
+    assert problem.line is not None
+    assert problem.remedy
+    assert "s3cret" not in str(problem)
+
+
+def test_a_password_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> None:
+    mail = '[mail]\nhost = "mail.plant"\ntls = "none"\npassword_file = "/etc/secret"\n'
+    assert "in the clear" in only(check(tmp_path, mail)).what
+    assert check(tmp_path, mail.replace("mail.plant", "localhost")) == []
+    assert check(tmp_path, mail.replace('"none"', '"starttls"')) == []
+
+
+def test_the_unit_lets_out_what_an_alarm_sends_and_else_nothing(tmp_path: Path) -> None:
+    def unit(alarms: str) -> str:
+        file = tmp_path / "millwatch.toml"
+        file.write_text(HEAD.replace("$P", str(tmp_path)) + alarms)
+        settings, problems = check_settings(file, {})
+        assert settings is not None, problems
+        return drop_ins(settings)["millwatch.service.d/50-configuration.conf"]
+
+    assert "IPAddressDeny=" not in unit("")
+    assert "IPAddressDeny=" in unit(f"[[alarms]]\n{GOOD}")
