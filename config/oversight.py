@@ -86,7 +86,7 @@ _ONLY_FOR: Final = {
     "count": ("defects",),
     "minutes": ("defects",),
     "free_below_gb": ("disk",),
-    "camera": ("trouble", "silent", "rate", "defects"),
+    "camera": ("trouble", "silent", "rate", "chart", "defects"),
 }
 
 
@@ -94,7 +94,7 @@ class Alarm(Table):
     name: Annotated[str, AfterValidator(_alarm_name)] = Field(
         description="What the alarm is called in its messages."
     )
-    when: Literal["trouble", "silent", "disk", "retraining", "rate", "defects"] = Field(
+    when: Literal["trouble", "silent", "disk", "retraining", "rate", "chart", "defects"] = Field(
         description="What it is about."
     )
     to: Addresses = Field(description="Where its messages go.")

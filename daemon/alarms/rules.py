@@ -11,11 +11,15 @@ from daemon.clock import timestamp
 from daemon.disks import Room
 from daemon.health import Health
 from daemon.names import to_text
+from daemon.reports.limits import Sample, laney_chart
+from daemon.reports.rules import WORDS, signals
 from daemon.store import rates, retraining
 from daemon.store.database import Database
 from daemon.store.recent import recent_defects
 from daemon.store.versions import model_versions
 
+_CHART: Final = timedelta(days=7)
+_FEWEST_HOURS: Final = 10
 OWN_TROUBLE: Final = "alarm "
 """How the names of troubles begin that alarms themselves have: of these none is sent."""
 _ABOUT_MODELS: Final = ("model", "retraining")
@@ -37,6 +41,7 @@ class Watch:
             "disk": self._disks,
             "retraining": self._retraining,
             "rate": self._rates,
+            "chart": self._charts,
             "defects": self._defects,
         }
 
@@ -121,6 +126,37 @@ class Watch:
                 )
         unseen = told.keys() - {each.camera for each in found}
         return holds | {name: told[name] for name in unseen}
+
+    def _charts(self, alarm: Alarm, told: Holds, now: datetime) -> Holds:
+        """Whether the last whole hour is a signal of the control chart of the week before it."""
+        end = now.replace(minute=0, second=0, microsecond=0)
+        samples: dict[str, list[Sample]] = {}
+        for each in rates.rates(
+            self._database,
+            by="hour",
+            since=timestamp(end - _CHART),
+            until=timestamp(end),
+            camera=alarm.camera or None,
+        ):
+            if each.inspected:
+                sample = Sample(period=each.period, inspected=each.inspected, defects=each.defects)
+                samples.setdefault(each.camera, []).append(sample)
+        last = timestamp(end - timedelta(hours=1))
+        holds = {name: what for name, what in told.items() if name not in samples}
+        for camera, hours in samples.items():
+            if hours[-1].period != last or len(hours) < _FEWEST_HOURS:
+                holds |= {name: what for name, what in told.items() if name == camera}
+                continue
+            limits = laney_chart(hours)
+            if broken := signals(limits)[-1]:
+                point = limits.samples[-1]
+                holds[camera] = (
+                    f"camera {camera}: {point.sample.share:.2%} of {point.sample.inspected} images "
+                    f"of the hour {last} are defects, {limits.centre:.2%} in the week, limits "
+                    f"{point.lower:.2%} to {point.upper:.2%}: "
+                    + "; ".join(f"{WORDS[rule]} (rule {rule})" for rule in broken)
+                )
+        return holds
 
     def _defects(self, alarm: Alarm, _: Holds, now: datetime) -> Holds:
         counts = recent_defects(

@@ -100,6 +100,28 @@ def test_a_rate_of_few_images_changes_nothing(watch: Watch, store: Database) -> 
     assert holds(watch, told, when="rate", max_rate=0.1) == {"gone-1": "likewise"}
 
 
+def test_an_hour_out_of_the_limits_of_the_control_chart_is_told(
+    watch: Watch, store: Database
+) -> None:
+    def hour(number: int, defects: int, first: int) -> None:
+        moment = nanoseconds("2026-02-28T12:00:00") + number * 3_600_000_000_000
+        found = [
+            finding(first + place, "defect" if place < defects else "pass", mtime_ns=moment + place)
+            for place in range(100)
+        ]
+        images.record(store, found, leave, NOW)
+
+    for number in range(23):
+        hour(number, 5 + number % 3, 1000 * (number + 1))
+    assert holds(watch, {"top-1": "out"}, when="chart") == {"top-1": "out"}, "nothing since"
+    hour(23, 30, 50_000)
+    told = holds(watch, when="chart")["top-1"]
+    assert "30.00% of 100 images of the hour 2026-03-01T11:00:00Z are defects" in told
+    assert "a point beyond the limits (rule 1)" in told
+    hour(24, 6, 60_000)
+    assert holds(watch, {"top-1": told}, when="chart", minutes_later=60) == {}
+
+
 def test_so_many_defects_of_a_class_within_minutes_are_told(watch: Watch, store: Database) -> None:
     judged(store, "top-1", "ddd", first=1, minutes=-30)
     judged(store, "top-1", "dd", first=10, minutes=-5)
