@@ -13,6 +13,7 @@ from daemon.cli import (
     crossvalidating,
     database,
     demo,
+    doctoring,
     drifting,
     exporting,
     judging,
@@ -53,6 +54,7 @@ for module in (
     accounts,
     database,
     auditing,
+    doctoring,
     demo,
 ):
     module.register(app)

@@ -1,0 +1,178 @@
+"""Whether images can be brought from each drop folder to where they go: really tried, and tidied up."""
+
+import errno
+import os
+import pwd
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Final
+
+from config.settings import Camera, Settings
+from daemon.clock import timestamp_of_ns
+from daemon.doctor.checked import Checked, bad, good, remark
+from daemon.intake.mounts import is_network_filesystem, mount_of
+from daemon.intake.names import NameRule
+from daemon.intake.scanning import scan
+from daemon.intake.watching import FolderWatch, WatchError
+from daemon.names import to_text
+
+_SOME: Final = 50
+"""Images that are looked at in each drop folder, to see whose they are and of what time."""
+_AHEAD_SECONDS: Final = 60.0
+_WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
+
+
+def camera_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
+    """Of each camera whose folder is there; `config.folders` tells of the others."""
+    rule = NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore)
+    targets = (settings.review_folder, settings.archive_folder, settings.quarantine_folder)
+    for camera in settings.cameras:
+        if camera.folder.is_dir():
+            yield from _links(camera, targets)
+            yield from _owners(camera, rule, now)
+            yield from _events(camera)
+    yield from _watches(settings)
+
+
+def _links(camera: Camera, targets: tuple[Path, ...]) -> Iterator[Checked]:
+    """Whether an image gets a second name in its new place, or has to be copied there."""
+    check = f"camera {camera.name}: moving"
+    try:
+        with _scratch(camera.folder) as scratch:
+            copied = [to_text(each) for each in targets if not _can_link(scratch, _nearest(each))]
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            found = f"{to_text(camera.folder)} is full"
+            yield bad(check, found, "Free space there; images wait where the camera put them.")
+        return  # else `config.folders` has told it
+    if copied:
+        found = f"images are copied to {', '.join(copied)}, which are on another filesystem, or one without links"
+        step = (
+            "It is safe, and slower; put the drop folder and these on one filesystem to be quick."
+        )
+        yield remark(check, found, step)
+    else:
+        yield good(check, "images are linked to review, archive and quarantine, never copied")
+
+
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Path]:
+    """A file that no camera watcher takes for an image; gone at the end."""
+    descriptor, name = tempfile.mkstemp(prefix=".millwatch-doctor-", suffix=".part", dir=folder)
+    try:
+        os.write(descriptor, b"millwatch doctor was here; this file may be deleted\n")
+        yield Path(name)
+    finally:
+        os.close(descriptor)
+        Path(name).unlink(missing_ok=True)
+
+
+def _can_link(scratch: Path, folder: Path) -> bool:
+    link = folder / scratch.name
+    try:
+        os.link(scratch, link)
+    except OSError:
+        return False
+    link.unlink()
+    return True
+
+
+def _nearest(folder: Path) -> Path:
+    """The folder, or the one above it that is there."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
+
+
+def _owners(camera: Camera, rule: NameRule, now: datetime) -> Iterator[Checked]:
+    """Whether the camera's own files can be read and removed, and are of this time."""
+    check = f"camera {camera.name}: files"
+    refused: list[OSError] = []
+    images = list(islice(scan(camera.folder, rule, on_error=refused.append), _SOME))
+    status = camera.folder.stat()
+    if status.st_mode & stat.S_ISVTX and os.geteuid() not in (0, status.st_uid):
+        yield bad(
+            check,
+            f"{to_text(camera.folder)} has the sticky bit: only their owners may remove files there",
+            f"chmod -t '{to_text(camera.folder)}'",
+        )
+    for filename, _ in images:
+        try:
+            os.close(os.open(camera.folder / filename, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK))
+        except FileNotFoundError:  # the daemon was quicker
+            continue
+        except OSError as error:
+            refused.append(error)
+    if refused:
+        where = to_text(refused[0].filename or camera.folder)
+        found = f"{where} cannot be read by {user_name()}: {refused[0].strerror}"
+        yield bad(
+            check,
+            f"{found}; {len(refused)} of those that were looked at",
+            "Let what writes there (an FTP or Samba server, say) give its files to a group that the "
+            f"user {user_name()} is in, with permission to read (umask 0027, setgid folder).",
+        )
+    newest = max((each.st_mtime_ns for _, each in images), default=0)
+    if newest / 1e9 > now.timestamp() + _AHEAD_SECONDS:
+        yield remark(
+            f"camera {camera.name}: clock",
+            f"an image is of {timestamp_of_ns(newest)}, and here it is {now.astimezone(UTC):%FT%TZ}",
+            "Set the camera's clock, or this computer's: reports count an image at the time of its file.",
+        )
+
+
+def _events(camera: Camera) -> Iterator[Checked]:
+    """How new images are noticed."""
+    check = f"camera {camera.name}: noticing"
+    kind = mount_of(camera.folder).kind
+    if is_network_filesystem(camera.folder):
+        found = f"{to_text(camera.folder)} is a share ({kind}), whose server sends no events"
+        if camera.watch == "inotify":
+            yield bad(
+                check, f"{found}, and watch is inotify", 'Set watch = "auto" for this camera.'
+            )
+        else:
+            step = "None is needed: it is polled every second, and an image counts as complete after intake.quiet_seconds."
+            yield remark(check, found, step)
+        return
+    if camera.watch == "polling":
+        yield good(check, f"the folder is polled, as configured ({kind})")
+        return
+    try:
+        FolderWatch(camera.folder, lambda _name, _done: None).stop()
+    except WatchError as error:
+        yield bad(check, str(error), "Until then the folder is polled: images are noticed later.")
+    except OSError:  # it went away just now
+        return
+    else:
+        yield good(check, f"by inotify, at once ({kind})")
+
+
+def _watches(settings: Settings) -> Iterator[Checked]:
+    folders = 0
+    for camera in settings.cameras:
+        with suppress(OSError):
+            if camera.watch != "polling" and not is_network_filesystem(camera.folder):
+                folders += sum(1 for _ in os.walk(camera.folder))
+    try:
+        limit = int(_WATCHES.read_text())
+    except (OSError, ValueError):
+        return
+    found = f"{folders} folders are watched, of {limit} that a user may watch"
+    if folders * 2 > limit:
+        step = "Raise fs.inotify.max_user_watches (sysctl) before there are more."
+        yield remark("inotify", found, step)
+    else:
+        yield good("inotify", found)
+
+
+def user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

@@ -1,0 +1,80 @@
+"""`python -m daemon.doctor.trying`: what only the service's own user can find out. Prints JSON."""
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from config.loading import check_settings
+from daemon.checking import camera_problems, database_problems, policy_problems
+from daemon.doctor.checked import Checked, State, bad, good
+from daemon.doctor.folders import camera_checks, user_name
+from daemon.doctor.page import certificate_checks
+
+_SECONDS: Final = 300
+
+
+def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> list[Checked]:
+    """The checks of everything that permissions decide, as the user of this process."""
+    further = (camera_problems, policy_problems, database_problems)
+    settings, problems = check_settings(config, environ, further=further)
+    found = [bad("configuration", str(each).partition("\n")[0], each.remedy) for each in problems]
+    if not problems:
+        names = ", ".join(camera.name for camera in settings.cameras) if settings else ""
+        found.append(
+            good("configuration", f"keys, folders and database are good; cameras: {names}")
+        )
+    if settings is None:
+        return found
+    return [*found, *camera_checks(settings, now), *certificate_checks(settings, now)]
+
+
+def tried_as(user: str, config: Path | None, environ: Mapping[str, str]) -> list[Checked]:
+    """The same as another user; only root can ask for that."""
+    try:
+        account = pwd.getpwnam(user)
+    except KeyError:
+        step = f"Make it (`adduser --system --group {user}`), or correct User= in the unit."
+        return [bad("user", f"there is no user {user}, whom the service is to run as", step)]
+    command = [sys.executable, "-m", "daemon.doctor.trying", *([str(config)] if config else [])]
+    step = (
+        f"Let the user {user} read and enter the folders of this program ({sys.prefix}) and of the "
+        "configuration."
+    )
+    try:
+        done = subprocess.run(  # noqa: S603 -- this program
+            command,
+            env={**environ, "HOME": account.pw_dir},
+            cwd="/",
+            user=account.pw_uid,
+            group=account.pw_gid,
+            extra_groups=os.getgrouplist(user, account.pw_gid),
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return [bad("user", f"the user {user} cannot run Millwatch: {error}", step)]
+    if done.returncode != 0:
+        why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
+        return [bad("user", f"the user {user} cannot run Millwatch: {why}", step)]
+    documents = json.loads(done.stdout.splitlines()[-1])
+    return [Checked(**{**each, "state": State(each["state"])}) for each in documents]
+
+
+def _main() -> None:
+    config = Path(sys.argv[1]) if len(sys.argv) > 1 else None
+    results = tried(config, os.environ, datetime.now(UTC))
+    results.insert(0, good("user", f"checked as {user_name()}, whom the service runs as"))
+    sys.stdout.write(json.dumps([asdict(each) for each in results]) + "\n")
+
+
+if __name__ == "__main__":
+    _main()

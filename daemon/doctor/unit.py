@@ -1,0 +1,109 @@
+"""The systemd unit, where one is installed: whose service it is, and whether it knows the configuration."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from config.settings import Settings
+from daemon.doctor.checked import Checked, bad, good, remark
+from daemon.names import to_text
+from daemon.units import UnitError, drop_ins
+
+UNIT_FOLDERS: Final = tuple(
+    Path(each) for each in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+)
+_NAME: Final = "millwatch.service"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """The unit `millwatch.service` as systemd would read it.
+
+    Attributes:
+        user: whom it runs as; "root" where it does not say.
+        config: the file that it names; None without one.
+    """
+
+    path: Path
+    user: str
+    config: Path | None
+    sees_gpu: bool
+
+
+def installed_unit(folders: Sequence[Path] = UNIT_FOLDERS) -> Installed | None:
+    """None where none is installed, or it cannot be read."""
+    path = next((each / _NAME for each in folders if (each / _NAME).is_file()), None)
+    if path is None:
+        return None
+    texts = []
+    with suppress(OSError):
+        texts.append(path.read_text())
+        for folder in reversed(folders):
+            parts = sorted((folder / f"{_NAME}.d").glob("*.conf"))
+            texts += [part.read_text() for part in parts]
+    settings = re.findall(r"^(\w+)=(.*)$", "\n".join(texts), flags=re.MULTILINE)
+    last = dict(settings)
+    return Installed(
+        path=path,
+        user=last.get("User", "root"),
+        config=_config(last.get("ExecStart", "")),
+        sees_gpu=last.get("PrivateDevices", "no") in ("no", "false", "0"),
+    )
+
+
+def _config(command: str) -> Path | None:
+    words = shlex.split(command)
+    if "--config" in words[:-1]:
+        return Path(words[words.index("--config") + 1])
+    return None
+
+
+def unit_checks(
+    settings: Settings,
+    config: Path | None,
+    folders: Sequence[Path] = UNIT_FOLDERS,
+    *,
+    has_gpu: bool = False,
+) -> Iterator[Checked]:
+    """Whether the unit lets the service write where this configuration says."""
+    unit = installed_unit(folders)
+    if unit is None:
+        yield good("systemd", "no unit millwatch.service is installed")
+        return
+    if unit.config is not None and (config is None or unit.config.resolve() != config.resolve()):
+        step = f"`millwatch doctor --config {unit.config}` looks at that one."
+        yield remark("systemd", f"the unit {unit.path} runs with {to_text(unit.config)}", step)
+        return
+    where = folders[0]
+    step = (
+        f"`millwatch check --write-unit {where}`, then `systemctl daemon-reload` and `systemctl "
+        "restart millwatch`"
+    )
+    try:
+        wanted = drop_ins(settings)
+    except UnitError as error:
+        yield bad("systemd", str(error), "Then write the units again.")
+        return
+    wrong = [name for name, text in wanted.items() if _read(where / name) != text]
+    if wrong:
+        told = ", ".join(to_text(where / name) for name in wrong)
+        found = (
+            f"{told} not written from this configuration: the service may find folders read-only"
+        )
+        yield bad("systemd", found, step)
+    else:
+        yield good("systemd", f"{unit.path} and its drop-ins fit the configuration")
+    if has_gpu and not unit.sees_gpu:
+        found = "the service sees no device (PrivateDevices=yes), and there is a GPU"
+        yield remark("systemd: GPU", found, "`make install GPU=1`, if it is to judge there.")
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text()
+    except OSError:
+        return None
