@@ -28,6 +28,18 @@ def filesystem(folder: Path, *, size: str) -> Iterator[None]:
 
 
 @contextmanager
+def bound(folder: Path) -> Iterator[None]:
+    """A folder mounted on itself, with all that lies in it."""
+    command = ["mount", "--bind", str(folder), str(folder)]
+    if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
+        pytest.skip("only root may mount, and not in every container")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
 def full(folder: Path) -> Iterator[None]:
     """The filesystem of a folder has not one byte left meanwhile."""
     filler = folder / "filler"

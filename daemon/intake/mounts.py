@@ -18,9 +18,13 @@ _OCTAL: Final = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """Where a filesystem is mounted and of what type it is."""
+    """A folder as its filesystem sees it, and of what type that is.
 
-    point: str
+    Not where it is mounted: systemd mounts what a service may write on itself, sometimes more of it
+    and sometimes less, and the share is still the same.
+    """
+
+    path: str
     kind: str
 
 
@@ -30,16 +34,21 @@ def is_network_filesystem(folder: Path) -> bool:
 
 
 def mount_of(folder: Path) -> Mount:
-    """The line of `/proc/self/mountinfo` (proc(5)) with the longest matching path."""
+    """By the line of `/proc/self/mountinfo` (proc(5)) with the longest matching path."""
     wanted = os.fspath(folder.resolve())
-    best = Mount("", "")
+    longest, best = "", Mount("", "")
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         mount, _, source = line.partition(" - ")
-        point = _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), mount.split(" ")[4])
+        root, point = (_unescaped(field) for field in mount.split(" ")[3:5])
         inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best.point):
-            best = Mount(point, source.split(" ")[0])
+        if inside and len(point) >= len(longest):
+            longest, beyond = point, wanted.removeprefix(point.rstrip("/"))
+            best = Mount((root.rstrip("/") + beyond) or "/", source.split(" ")[0])
     return best
+
+
+def _unescaped(field: str) -> str:
+    return _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), field)
 
 
 class MountMemory:

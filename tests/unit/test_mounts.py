@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from filesystems import filesystem
+from filesystems import bound, filesystem
 
 from daemon.intake.mounts import Mount, MountMemory, is_network_filesystem, mount_of
 
@@ -10,11 +10,21 @@ def test_the_mount_of_a_folder_is_that_of_its_nearest_mount(tmp_path: Path) -> N
     around = mount_of(tmp_path)
     with filesystem(inside, size="1m"):
         (inside / "deep").mkdir()
-        assert mount_of(inside) == (str(inside), "tmpfs")
-        assert mount_of(inside / "deep") == (str(inside), "tmpfs")
+        assert mount_of(inside) == ("/", "tmpfs")
+        assert mount_of(inside / "deep") == ("/deep", "tmpfs")
         assert mount_of(tmp_path) == around
         assert not is_network_filesystem(inside)
-    assert mount_of(inside) == around
+    assert mount_of(inside) == (f"{around.path}/with space", around.kind)
+
+
+def test_a_folder_that_is_mounted_on_itself_is_still_the_same(tmp_path: Path) -> None:
+    """As systemd does for `ReadWritePaths`, in a mount namespace of the service's own."""
+    folder = tmp_path / "cameras" / "top-1"
+    folder.mkdir(parents=True)
+    before = mount_of(folder)
+    for mounted in (folder, folder.parent):
+        with bound(mounted):
+            assert mount_of(folder) == before
 
 
 def test_a_folder_beside_a_mount_with_a_name_that_begins_alike_is_not_in_it(tmp_path: Path) -> None:
@@ -22,7 +32,7 @@ def test_a_folder_beside_a_mount_with_a_name_that_begins_alike_is_not_in_it(tmp_
     beside = tmp_path / "mounted-beside"
     beside.mkdir()
     with filesystem(tmp_path / "mounted", size="1m"):
-        assert mount_of(beside) == around
+        assert mount_of(beside) == (f"{around.path}/mounted-beside", around.kind)
 
 
 def test_names_that_are_not_ascii_are_understood(tmp_path: Path) -> None:
