@@ -88,6 +88,11 @@ class Retention:
         self._round_at = time.monotonic() + _ROUND_SECONDS
         return False
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Keep as long as these say from now on. From any thread."""
+        self._keep = settings.retention
+        self._ages_at = 0.0
+
     def close(self, *, seconds: float) -> None:
         self._lanes.close(seconds=seconds)
 

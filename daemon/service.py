@@ -16,7 +16,9 @@ from typing import Any, Final
 import structlog
 from filelock import FileLock, Timeout
 
+from config.problems import ConfigurationError
 from config.settings import Camera, Settings
+from config.text import as_one_line
 from daemon.alarms.alarms import Alarms
 from daemon.clock import timestamp
 from daemon.control import ControlServer, Handlers
@@ -31,13 +33,14 @@ from daemon.integrity.mending import Mender
 from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
+from daemon.reloading import merged
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
-from daemon.serving import load_first, point_to
+from daemon.serving import ServingModelError, load_first, point_to
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.store.models import remember_current, set_status
@@ -80,7 +83,12 @@ class Service:
         stopping: threading.Event,
         clock: Callable[[], datetime],
         troubled: str = "",
+        reloading: threading.Event | None = None,
+        reread: Callable[[], Settings] | None = None,
     ) -> None:
+        self._settings = settings
+        self._reloading = reloading or threading.Event()
+        self._reread = reread
         self._database = database
         self._stopping = stopping
         self._started_at = clock()
@@ -232,7 +240,32 @@ class Service:
 
     def _retrain(self) -> None:
         """Beside the line, which does not wait while a model is loaded and tried."""
-        self._retrainer.run(self._stopping, each=lambda: self._promoter.step(now=time.monotonic()))
+
+        def each() -> None:
+            self._promoter.step(now=time.monotonic())
+            if self._reread is not None and self._reloading.is_set():
+                self._reloading.clear()
+                self._reload(self._reread)
+
+        self._retrainer.run(self._stopping, each=each)
+
+    def _reload(self, reread: Callable[[], Settings]) -> None:
+        """Take over what may change while the line runs, or go on as before and say why."""
+        self._supervisor.reloading()
+        try:
+            settings, changed, waiting = merged(self._settings, reread())
+            self._promoter.reconfigure(settings)
+        except (ConfigurationError, ServingModelError) as error:
+            self._health.trouble(
+                "configuration", f"it was read again and is not used: {as_one_line(str(error))}"
+            )
+        else:
+            self._retrainer.reconfigure(settings)
+            self._retention.reconfigure(settings)
+            self._settings = settings
+            self._health.mended("configuration")
+            log.info("configuration reloaded", changed=changed, needs_a_restart=waiting)
+        self._supervisor.ready(self._in_words())
 
     def _retraining(self) -> dict[str, Any] | None:
         try:
@@ -304,17 +337,23 @@ def serve(
     *,
     stopping: threading.Event | None = None,
     clock: Callable[[], datetime] = now_utc,
+    reread: Callable[[], Settings] | None = None,
 ) -> None:
     """Run a daemon until `stopping` is set, or a signal is caught when it is not given.
+
+    Args:
+        reread: the settings as they are written now, for SIGHUP. Raises ConfigurationError.
 
     Raises:
         AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
         StoreError: the database cannot be opened now, or was found damaged.
         ThreadDiedError: something unforeseen.
     """
+    reloading = threading.Event()
     if stopping is None:
         stopping = threading.Event()
         _stop_on_signals(stopping)
+        signal.signal(signal.SIGHUP, lambda *_: reloading.set())
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         held.enter_context(instance_lock(settings.state_dir))
@@ -343,6 +382,8 @@ def serve(
             stopping=stopping,
             clock=clock,
             troubled=troubled,
+            reloading=reloading,
+            reread=reread,
         ).run()
 
 

@@ -27,6 +27,10 @@ class Supervisor:
     def ready(self, status: str) -> None:
         self._tell("READY=1", f"STATUS={status}")
 
+    def reloading(self) -> None:
+        """Until `ready` is told again."""
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
     def stopping(self) -> None:
         self._tell("STOPPING=1")
 

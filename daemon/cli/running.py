@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from config.loading import check_settings
+from config.loading import check_settings, load_settings
 from config.logging import configure_logging
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from config.settings import Settings
@@ -47,7 +47,7 @@ def run(config: ConfigOption = None) -> None:
     for problem in problems:  # a share that is not mounted yet: the service waits for it
         log.warning("not there yet", problem=str(problem))
     trace_crashes(settings.state_dir)
-    serve(settings)
+    serve(settings, reread=lambda: load_settings(config, os.environ))
 
 
 def check(

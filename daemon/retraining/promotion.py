@@ -137,6 +137,17 @@ class Promoter:
             self._health.mended(TROUBLE)
         return version
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Have the model that serves decide by another policy from the next batch on.
+
+        Raises:
+            ServingModelError: nothing was changed.
+        """
+        with self._lock:
+            if self._line is not None and settings.policy != self._settings.policy:
+                self._line.serve_with(load_for_serving(settings, serving_folder(settings)))
+            self._settings = settings
+
     def step(self, *, now: float) -> None:
         """Go back by itself from a new model that fails, or that people contradict."""
         if self._line is None or self._swapped_at is None:

@@ -140,6 +140,12 @@ class Retrainer:
                 raise RefusedError(f"a retraining goes on already: {self._going.folder.name}")
             return self._start(self._clock(), due=False)
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Retrain as these say from now on; a run that goes on is not changed. From any thread."""
+        with self._lock:
+            self._settings = settings
+            self._schedule = Schedule(settings.retraining.schedule, settings.time_zone)
+
     def status(self) -> dict[str, Any]:
         """What goes on, when the next is due and what came of the last, as JSON values."""
         going = self._going

@@ -1,0 +1,53 @@
+"""What a changed configuration changes at once, and what it leaves for a restart."""
+
+import signal
+from pathlib import Path
+
+from builders import Station, surface_file, wait_until
+
+from config.settings import Intake, Policy, Retention, Settings
+from daemon.reloading import merged
+
+
+def test_thresholds_and_retention_change_at_once_and_folders_wait_for_a_restart() -> None:
+    old = Settings()
+    new = Settings(
+        state_dir=Path("/srv/other"),
+        policy=Policy(min_defect_confidence=0.9, on_pass="leave"),  # noqa: S106 -- no password
+        retention=Retention(archive_days=30),
+        intake=Intake(quiet_seconds=5),
+    )
+    settings, changed, waiting = merged(old, new)
+    assert changed == ["policy.min_defect_confidence", "retention.archive_days"]
+    assert waiting == ["state_dir", "intake.quiet_seconds", "policy.on_pass"]
+    assert settings.policy == Policy(min_defect_confidence=0.9)
+    assert settings.retention.archive_days == 30
+    assert settings.state_dir == old.state_dir
+
+
+def test_what_is_the_same_changes_nothing() -> None:
+    assert merged(Settings(), Settings()) == (Settings(), [], [])
+
+
+def test_a_daemon_takes_over_a_changed_policy_on_sighup_and_goes_on_after_a_mistake(
+    station: Station,
+) -> None:
+    with station.process() as daemon:
+        station.tables = {"policy": {"min_defect_confidence": 1.0}}
+        station.write_config()
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: "configuration reloaded" in _log(station))
+        station.drop("top-1", "patches.jpg", surface_file("patches", seed=1))
+        station.wait_for_images(1)
+        assert station.query("SELECT verdict FROM inspections") == [("unsure",)]
+
+        station.tables = {"policy": {"min_defect_confidence": 2.0}}
+        station.write_config()
+        daemon.send_signal(signal.SIGHUP)
+        told = wait_until(lambda: station.troubles().get("configuration"))
+        assert "policy.min_defect_confidence" in told
+        assert daemon.poll() is None
+
+
+def _log(station: Station) -> str:
+    return (station.root / "daemon.log").read_text()
