@@ -9,7 +9,7 @@ NEU_DET ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 
-.PHONY: demo run test lint bench soak fuzz model lock clean
+.PHONY: demo run test lint bench soak fuzz model lock clean install upgrade uninstall bundle systemd-test
 
 demo: $(READY)
 	$(BIN)/millwatch demo
@@ -56,6 +56,19 @@ lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --generate-hashes --extra line --python-version 3.11 \
 		--no-header --no-annotate --constraints requirements.lock \
 		--output-file requirements-line.lock pyproject.toml
+
+# On the line PC, as root: PREFIX, DESTDIR, PYTHON, TORCH_BACKEND, GPU=1; PURGE=1 to uninstall with all data.
+export PREFIX DESTDIR PYTHON TORCH_BACKEND GPU PURGE OUT
+install upgrade uninstall:
+	systemd/$@.sh
+
+# An archive that installs where there is no network.
+bundle:
+	systemd/bundle.sh
+
+# In a Debian of its own with a real systemd, in a few minutes: needs root, debootstrap, systemd-nspawn.
+systemd-test: $(READY)
+	tests/systemd/run.sh
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -20,6 +20,11 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Errors of shares and disks that may come back, as opposed to permissions, which do not.
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
+_READ_ONLY = (
+    "Mount it read-write, or name another folder. Where systemd runs Millwatch, let it write there:"
+    " `millwatch-configure`, as root (it runs `millwatch check --write-unit /etc/systemd/system`)."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
@@ -253,6 +258,8 @@ def _working_folder(place: _Place, source: Source) -> Iterator[Problem]:
         reason = failure.strerror or failure
         what = f"{place} does not exist, and {_user()} cannot make it in {where}: {reason}"
         remedy = f"Create it as root and let {_user()} own it, or name another folder."
+        if failure.errno == errno.EROFS:
+            remedy = _READ_ONLY
         yield source.problem(place.key, what, remedy)
 
 
@@ -291,11 +298,7 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
             what, remedy = f"{place} is not a folder", "Name a folder, or move the file away."
         case errno.EROFS:
             what = f"{place} is on a filesystem that is mounted read-only"
-            remedy = (
-                "Mount it read-write, or name another folder; under systemd let the service write there:"
-                " `millwatch check --write-unit /etc/systemd/system`, as root, and"
-                " `systemctl daemon-reload`."
-            )
+            remedy = _READ_ONLY
         case errno.EACCES | errno.EPERM:
             what = f"{place} cannot be listed and written by {_user()}"
             remedy = _hand_over(place.path)

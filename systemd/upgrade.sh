@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Brings the release in this tree into service. If it does not become ready, what served before serves
+# again, with the database as it was.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=common.sh
+. "$(dirname "$0")/common.sh"
+
+main() {
+    local before after backup active
+    [ -z "$DESTDIR" ] || fail "there is nothing to upgrade in DESTDIR"
+    must_be_root
+    has_systemd || fail "systemd does not run here"
+    before=$(current_release)
+    [ -d "$before" ] || fail "nothing is installed in $PREFIX; install.sh (make install) does so"
+    after=$PREFIX/releases/$(release_id)
+    if [ "$after" = "$before" ]; then
+        say "$(basename "$after") serves already"
+        return
+    fi
+    say "building $after; $(basename "$before") serves meanwhile"
+    build_release "$after"
+    as_millwatch "$after/bin/millwatch" check --config "$CONFIG" ||
+        fail "nothing was changed: the new release cannot serve with this configuration, as it says above"
+    active=$(systemctl is-active millwatch.service || true)
+    systemctl stop millwatch-retrain.path millwatch-retrain.service millwatch.service
+    if ! backup=$(back_up "$before"); then
+        systemctl start millwatch-retrain.path
+        systemctl start millwatch.service
+        fail "nothing was changed: the database could not be backed up"
+    fi
+    [ -z "$backup" ] || say "database backed up to $backup"
+    put_in_service "$after"
+    if systemctl start millwatch.service; then
+        [ "$active" = active ] || systemctl stop millwatch.service # only tried: it did not run before
+        prune "$before" "$after"
+        say "$(basename "$after") serves; $(basename "$before") is kept"
+        return
+    fi
+    go_back "$before" "$backup" "$after"
+}
+
+# Nothing runs, so nothing comes after it.
+back_up() {
+    [ -e "$(setting "$1" database_file)" ] || return 0
+    as_millwatch "$1/bin/millwatch" db backup --config "$CONFIG" | head -n 1
+}
+
+put_in_service() {
+    switch_to "$1"
+    install_units "$1"
+    install_accounts "$1"
+    apply_configuration "$1"
+    systemctl enable --quiet millwatch.service millwatch-retrain.path millwatch-backup.timer
+    systemctl start millwatch-retrain.path millwatch-backup.timer
+}
+
+# It judged nothing: an image is recorded after READY only. So the copy is the whole truth.
+go_back() {
+    local before=$1 backup=$2 database
+    say "it did not become ready; going back to $(basename "$before"). What it said:"
+    journalctl --unit=millwatch.service --lines=20 --output=cat --no-pager || true
+    systemctl stop millwatch.service
+    database=$(setting "$before" database_file)
+    if [ -n "$backup" ] && [ "$(schema "$before" "$backup")" != "$(schema "$before" "$database")" ]; then
+        as_millwatch "$before/bin/millwatch" db restore "$backup" --config "$CONFIG"
+    fi
+    put_in_service "$before"
+    rm -rf "$3"
+    systemctl start millwatch.service ||
+        fail "nor does $(basename "$before") start any more: journalctl -u millwatch"
+    fail "not upgraded: $(basename "$before") serves again"
+}
+
+schema() {
+    "$1/bin/python" -c '
+import sqlite3, sys
+print(sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute("SELECT version_num FROM alembic_version").fetchone())' "$2" 2>/dev/null || say "none"
+}
+
+prune() {
+    local each
+    for each in "$PREFIX"/releases/*; do
+        [ "$each" = "$1" ] || [ "$each" = "$2" ] || rm -rf "$each"
+    done
+}
+
+main
