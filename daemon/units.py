@@ -74,8 +74,10 @@ def _service(settings: Settings) -> str:
         *_writable([*own, *cameras]),
         *_beside([*needed, *cameras]),
     ]
-    if settings.web.enabled and not settings.web.on_loopback:
-        lines += ["# The page is for others too ([web] host).", "IPAddressDeny="]
+    page = settings.web.enabled and not settings.web.on_loopback
+    if page or settings.alarms:
+        why = "The page is for others too ([web] host)" if page else "Alarms are sent ([[alarms]])"
+        lines += [f"# {why}.", "IPAddressDeny="]
     elif settings.alarms:
         lines += ["# Alarms are sent to other computers ([[alarms]]).", "IPAddressDeny="]
     if settings.retraining.runner == "spawn":

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from builders import Station
 
+from config.oversight import Alarm
 from config.settings import Camera, Model, Retraining, Review, Settings, Web
 from daemon.units import DROP_IN, UnitError, drop_ins, together, write_drop_ins
 
@@ -60,9 +61,11 @@ def test_the_disk_of_the_database_must_be_mounted_and_a_camera_s_share_is_only_a
     assert not any(line.startswith("RequiresMountsFor") and "nas" in line for line in lines)
 
 
-def test_a_page_for_others_lifts_the_wall_and_one_for_this_computer_does_not() -> None:
+def test_alarms_and_a_page_for_others_lift_the_wall_and_a_page_for_this_computer_does_not() -> None:
     open_page = Web(host="0.0.0.0", insecure=True)  # noqa: S104 -- only written into a unit
     assert "IPAddressDeny=" in service(settings(web=open_page))
+    alarm = Alarm(name="night", when="trouble", to=("https://plant.example/hook",))
+    assert "IPAddressDeny=" in service(settings(alarms=(alarm,)))
     assert "IPAddressDeny=" not in service(settings())
 
 
