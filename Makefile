@@ -9,7 +9,7 @@ NEU_DET ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 
-.PHONY: demo run test lint bench soak fuzz model lock clean install upgrade uninstall bundle systemd-test
+.PHONY: demo run test lint docs bench soak fuzz model lock clean install upgrade uninstall bundle systemd-test
 
 demo: $(READY)
 	$(BIN)/millwatch demo
@@ -27,6 +27,9 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: $(READY)
+	$(BIN)/python docs/build.py build/docs
 
 bench: $(READY)
 	$(BIN)/pytest -m benchmark -s tests/benchmarks
