@@ -1,9 +1,12 @@
 """What would keep the daemon from serving, beyond keys and folders: the model and the database."""
 
+import os
+
 from config.addresses import Way
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
+from config.text import as_one_line
 from config.toml_lines import KeyPath
 from daemon.serving import ServingModelError, load_serving_model
 from daemon.store.upgrading import find_schema_trouble
@@ -84,7 +87,21 @@ def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
             refuse("when", "no camera is ever silent", remedy)
         if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
             refuse("to", "there is no mail server to hand e-mails to", "Set mail.host.")
-    return found
+    return found + (_secret_problems(settings, source, skip) if settings.alarms else [])
+
+
+def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    files = {
+        ("mail", "password_file"): settings.mail.password_file,
+        ("mqtt", "password_file"): settings.mqtt.password_file,
+        ("webhook", "token_file"): settings.webhook.token_file,
+    }
+    what, remedy = "cannot be read", "Write the secret into it, readable by Millwatch's user alone."
+    return [
+        source.problem(key, f"{as_one_line(str(file))} {what}", remedy, again_helps=True)
+        for key, file in files.items()
+        if file is not None and key not in skip and not os.access(file, os.R_OK)
+    ]
 
 
 CHECKS = (camera_problems, policy_problems, alarm_problems, model_problems, database_problems)

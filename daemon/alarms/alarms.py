@@ -57,7 +57,8 @@ class Alarms:
         self._watch = Watch(settings, database=database, health=health)
         self._sender = Sender(settings)
         self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
-        self._told: dict[str, Told] | None = None
+        self._told: dict[str, Told] = {}
+        self._remembered = False
         self._settled_at: float | None = None
         self._look_at = 0.0
         self._pauses: dict[int, tuple[float, float]] = {}
@@ -106,8 +107,7 @@ class Alarms:
     def _look(self, alarm: Alarm, *, settled: bool) -> None:
         now = self._clock()
         try:
-            if self._told is None:
-                self._told = outbox.told(self._database)
+            self._remember()
             last = self._told.get(alarm.name)
             told: Holds = {} if last is None else last.holds
             holds = self._watch.holds(alarm, told, now)
@@ -115,7 +115,7 @@ class Alarms:
             if alarm.when != "trouble":  # which are to be told all the more
                 log.warning("an alarm cannot be looked after", alarm=alarm.name, why=str(error))
                 return
-            last = (self._told or {}).get(alarm.name)
+            last = self._told.get(alarm.name)
             told = {} if last is None else last.holds
             holds = self._watch.holds(alarm, told, now)
         if not settled:
@@ -126,10 +126,16 @@ class Alarms:
             return
         self._tell(alarm, told, holds, now)
 
+    def _remember(self) -> None:
+        """What was told before the start, once that can be read. Raises StoreError."""
+        if not self._remembered:
+            self._told = {**outbox.told(self._database), **self._told}
+            self._remembered = True
+
     def _tell(self, alarm: Alarm, told: Holds, holds: Holds, now: datetime) -> None:
         body = message(alarm.name, told, holds, now)
         keys = [each.key for each in alarm.addresses]
-        self._told = {**(self._told or {}), alarm.name: Told(holds=holds, at=now)}
+        self._told[alarm.name] = Told(holds=holds, at=now)
         log.info("alarm", alarm=alarm.name, began=body["began"], ended=body["ended"])
         try:
             outbox.put(self._database, alarm.name, holds, body, keys, now)

@@ -7,7 +7,7 @@ from daemon.values import Appearance
 
 
 def measure(pixels: NDArray[np.uint8]) -> Appearance:
-    """The figures of one uint8 grey picture `(size, size)`; 47 µs for 200 pixels (measured).
+    """The figures of one uint8 grey picture `(size, size)`; 0.04 ms of a core for 200 pixels.
 
     Sharpness is the root of von Neumann's ratio (1941, Ann. Math. Statist. 12:367), halved, over rows
     and columns: 0 where neighbours are alike, 1 where they have nothing to do with each other. It

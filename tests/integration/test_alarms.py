@@ -236,6 +236,20 @@ def test_that_the_database_cannot_be_written_to_is_told_all_the_same_and_once(
     assert [post["ended"] for post in web.posts] == [[], ["it could not be written to"]]
 
 
+def test_troubles_are_told_though_the_database_cannot_even_be_read(
+    line: Line, web: WebServer
+) -> None:
+    line.database.engine.dispose()
+    exclusive = ("PRAGMA locking_mode = EXCLUSIVE", "BEGIN EXCLUSIVE", "SELECT * FROM image")
+    with another_process(line.database.path, *exclusive):
+        line.configure(web.url)
+        line.health.trouble("database", "it could not be read")
+        line.after(0)
+        line.after(5)
+        (post,) = web.posts
+        assert post["began"] == ["it could not be read"]
+
+
 @pytest.mark.fault(67)
 def test_what_was_sent_is_not_sent_again_because_that_cannot_be_recorded(
     line: Line, web: WebServer

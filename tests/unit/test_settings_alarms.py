@@ -77,6 +77,14 @@ def test_a_password_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> N
     assert check(tmp_path, mail.replace('"none"', '"starttls"')) == []
 
 
+def test_a_secret_that_cannot_be_read_is_a_problem_that_may_be_mended(tmp_path: Path) -> None:
+    text = f'[[alarms]]\n{GOOD}[webhook]\ntoken_file = "{tmp_path}/token"\n'
+    problem = only(check(tmp_path, text))
+    assert (problem.key, problem.again_helps) == ("webhook.token_file", True)
+    (tmp_path / "token").write_text("x")
+    assert check(tmp_path, text) == []
+
+
 def test_the_unit_lets_out_what_an_alarm_sends_and_else_nothing(tmp_path: Path) -> None:
     def unit(alarms: str) -> str:
         file = tmp_path / "millwatch.toml"
