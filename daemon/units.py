@@ -78,8 +78,6 @@ def _service(settings: Settings) -> str:
     if page or settings.alarms:
         why = "The page is for others too ([web] host)" if page else "Alarms are sent ([[alarms]])"
         lines += [f"# {why}.", "IPAddressDeny="]
-    elif settings.alarms:
-        lines += ["# Alarms are sent to other computers ([[alarms]]).", "IPAddressDeny="]
     if settings.retraining.runner == "spawn":
         lines += [
             "# The daemon trains by itself ([retraining] runner), and lowers its own priority.",
