@@ -217,6 +217,7 @@ class Service:
         self._stopping.set()
         self._supervisor.stopping()
         self._control.stop()
+        self._review.wake()
         self._page.stop()
         deadline = time.monotonic() + _STOP_SECONDS
         self._pipeline.close(seconds=_STOP_SECONDS)

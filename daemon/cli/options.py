@@ -3,9 +3,12 @@
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 
 from config.loading import load_settings
@@ -35,3 +38,13 @@ def print_json(document: dict[str, Any] | list[Any]) -> None:
     """One JSON document on one line. Names with undecodable bytes are escaped by who made it."""
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def logged_aside() -> Iterator[None]:
+    """What is logged meanwhile goes to the standard error: the standard output is the answer's."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()

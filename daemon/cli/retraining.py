@@ -9,7 +9,14 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    logged_aside,
+    print_json,
+    settings_of,
+)
 from daemon.cli.reviewing import settle
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
@@ -97,7 +104,7 @@ def _wait(status: Callable[[], dict[str, Any]], run: str) -> None:
 @contextmanager
 def _retrainer(settings: Settings) -> Iterator[Retrainer]:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.state_dir):
+    with logged_aside(), instance_lock(settings.state_dir):
         database = prepare_database(
             settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
         )

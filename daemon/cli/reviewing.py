@@ -15,7 +15,14 @@ from rich.table import Table
 
 from config.settings import Settings
 from config.text import as_one_line
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    logged_aside,
+    print_json,
+    settings_of,
+)
 from daemon.control import Handlers, NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.review.commands import ReviewCommands
@@ -144,7 +151,7 @@ def _ask(settings: Settings, command: str, **arguments: Any) -> dict[str, Any]:
 @contextmanager
 def _alone(settings: Settings) -> Iterator[Handlers]:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.state_dir):
+    with logged_aside(), instance_lock(settings.state_dir):
         database = prepare_database(
             settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
         )

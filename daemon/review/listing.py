@@ -35,7 +35,7 @@ class Changes:
 
     came: list[Path] = field(default_factory=list)
     went: list[Path] = field(default_factory=list)
-    failed: list[OSError] = field(default_factory=list)
+    failed: list[tuple[Path, OSError]] = field(default_factory=list)
 
 
 class Listing:
@@ -67,7 +67,7 @@ class Listing:
             try:
                 found = self._look(folder, before, distrusts=distrusts)
             except OSError as error:
-                changes.failed.append(error)
+                changes.failed.append((folder, error))
                 found = before
             if found is None:
                 continue

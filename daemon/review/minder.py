@@ -24,10 +24,10 @@ from daemon.names import to_text
 from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
 from daemon.review.labelling import Labeller
 from daemon.review.listing import Listing
+from daemon.review.rounds import Rounds
 from daemon.review.settling import Settler, is_as_judged
-from daemon.store import labels, review_files
+from daemon.store import review_files
 from daemon.store.database import Database, StoreError
-from daemon.store.labels import Filter
 from daemon.store.review_files import Known, Problem, ReviewFile, Signature
 from daemon.values import Progress
 
@@ -38,7 +38,6 @@ _SHORTEST_LOOK_SECONDS: Final = 0.1
 _AGAIN_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 20.0
-_PAGE: Final = 500
 _TROUBLE: Final = "review folder"
 
 
@@ -81,24 +80,29 @@ class ReviewMinder:
         self._open: dict[Path, _Open] = {}
         self._unsettled: set[int] = set()
         self._missing_since: dict[int, float] = {}
-        self._rolled_waiting: tuple[float, int] | None = None
-        self._rolled_labelled = 0
-        self._rolled_files = ""
-        self._failed: OSError | None = None
-        self._steps = 0
+        self._rounds = Rounds(database)
+        self._failed = ""
+        self._begun = self._ended = 0
         self._stepped = threading.Condition()
+        self._woken = threading.Event()
 
     def run(self, stopping: threading.Event) -> None:
-        while not stopping.wait(self._look_seconds):
-            while self.step(now=time.monotonic()) and not stopping.is_set():
-                pass
+        while not stopping.is_set():
+            if not self.step(now=time.monotonic()):
+                self._woken.wait(self._look_seconds)
+                self._woken.clear()
+
+    def wake(self) -> None:
+        """Have the folder looked at now, or the end of the service noticed."""
+        self._woken.set()
 
     def wait_until_settled(self) -> bool:
         """From another thread: until all that lies there now is recorded; not for very long."""
         with self._stepped:
-            wanted = self._steps + 2  # one may have begun before
+            wanted = self._begun + 1  # what goes on now may have passed by what was moved just now
+            self.wake()
             return self._stepped.wait_for(
-                lambda: self._steps >= wanted and self.is_settled, timeout=_SETTLE_SECONDS
+                lambda: self._ended >= wanted and self.is_settled, timeout=_SETTLE_SECONDS
             )
 
     def settled_before(self, command: Callable[[Arguments], Answer]) -> Callable[..., Answer]:
@@ -119,38 +123,46 @@ class ReviewMinder:
         Returns:
             Whether there is more to do at once.
         """
-        self._failed = None
+        with self._stepped:
+            self._begun += 1
+        try:
+            return self._step(now)
+        finally:
+            with self._stepped:
+                self._ended = self._begun
+                self._stepped.notify_all()
+
+    def _step(self, now: float) -> bool:
+        self._failed = ""
         more = False
         try:
             self._labeller.finish_if_due()
             if not self._is_there():
                 return False
             self._scan(now)
-            self._roll(now)
+            self._look_at_images(self._rounds.images(), now)
+            self._look_at_files(self._rounds.files(), now)
             more = self._read_open(now)
             self._settle(now)
         except OSError as error:
-            self._failed = error
+            self._fail(self._review, error)
         except StoreError as error:
             # What came and went is not to be forgotten: all is looked at again.
             self._listing = self._new_listing()
             self._health.trouble(_TROUBLE, f"labels from the review folder wait: {error}")
             return False
-        self._tell()
-        with self._stepped:
-            self._steps += 1
-            self._stepped.notify_all()
+        if self._failed:
+            self._health.trouble(_TROUBLE, self._failed)
+        else:
+            self._health.mended(_TROUBLE)
         return more
 
-    def _tell(self) -> None:
-        if self._failed is None:
-            self._health.mended(_TROUBLE)
-            return
-        where = to_text(self._failed.filename or self._review)
-        self._health.trouble(
-            _TROUBLE,
-            f"{where} cannot be read: {self._failed.strerror or self._failed}; bring the share back, or "
-            "mend its permissions. Labels that are given there are found again by themselves",
+    def _fail(self, path: Path, error: Exception) -> None:
+        """Tell of what one file or folder came to; the others go on."""
+        why = error.strerror if isinstance(error, OSError) else None
+        self._failed = (
+            f"{to_text(path)} cannot be looked after: {why or repr(error)}; bring the share back, or mend "
+            "its permissions. Labels that are given there are found again by themselves"
         )
 
     @property
@@ -178,8 +190,8 @@ class ReviewMinder:
 
     def _scan(self, now: float) -> None:
         changes = self._listing.changes(now=now)
-        if changes.failed:
-            self._failed = changes.failed[0]
+        for folder, error in changes.failed:
+            self._fail(folder, error)
         for path in changes.came:
             self._open.setdefault(path, _Open(since=now, still_since=now))
         for path in changes.went:
@@ -225,22 +237,6 @@ class ReviewMinder:
         )
         for each in gone:
             self._settle_again(each)
-
-    def _roll(self, now: float) -> None:
-        """Look at some of the images that should lie here, and at some of what is remembered."""
-        after = self._rolled_waiting
-        page = labels.queue(self._database, Filter(), after=after, limit=_PAGE)
-        self._rolled_waiting = page[-1] if len(page) == _PAGE else None
-        labelled = review_files.labelled_page(
-            self._database, after=self._rolled_labelled, limit=_PAGE
-        )
-        self._rolled_labelled = labelled[-1] if len(labelled) == _PAGE else 0
-        ids = [*(image_id for _, image_id in page), *labelled]
-        images = review_files.known(self._database, ids)
-        self._look_at_images(images.values(), now)
-        files = review_files.remembered_page(self._database, after=self._rolled_files, limit=_PAGE)
-        self._rolled_files = to_text(files[-1].path) if len(files) == _PAGE else ""
-        self._look_at_files(files, now)
 
     def _look_at_images(self, images: Iterable[Known], now: float) -> None:
         changed: dict[Path, Signature | None] = {}
@@ -303,8 +299,10 @@ class ReviewMinder:
                 return True
             try:
                 done = self._look(path, one, now)
-            except OSError as error:  # one file must not hold up the others
-                self._failed = error
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001 -- one file must not hold up the others
+                self._fail(path, error)
                 one.look_at = now + _AGAIN_SECONDS
                 continue
             if done:
@@ -385,6 +383,8 @@ class ReviewMinder:
     def _try_to_settle(self, image_id: int, *, may_be_missing: bool = False) -> bool:
         try:
             return self._settler.settle(image_id, may_be_missing=may_be_missing)
-        except OSError as error:  # one image must not hold up the others
-            self._failed = error
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 -- one image must not hold up the others
+            self._fail(self._review / f"image {image_id}", error)
             return False

@@ -7,6 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, Select, func, select
 
 from daemon.store.database import Database
+from daemon.store.review_files import unfit_images
 from daemon.store.schema import IN_FORCE, WAITING, image, label, tally
 from models.binomial import interval
 from models.taxonomy import Reason, Verdict
@@ -21,7 +22,7 @@ class MissedDefects:
     Attributes:
         passed: images that passed, drawn or not.
         sampled: those of them that were drawn, and are labelled or wait for it.
-        labelled: those that people labelled.
+        labelled: those that people labelled, without contradicting themselves.
         missed: labelled as something that may not pass.
         rate: missed / labelled; None before the first label.
         low, high: the two-sided 95 % interval of that rate (Clopper and Pearson); 0 and 1 before
@@ -59,13 +60,15 @@ def missed_defects(
     bounds += [] if until is None else [image.c.captured_at < until]
     bounds += [] if camera is None else [image.c.camera == camera]
     labelled = (
-        select(label.c.label)
+        select(image.c.id, label.c.label)
         .join(image, image.c.id == label.c.image_id)
         .where(IN_FORCE, _SAMPLED, *bounds)
     )
     waiting = select(func.count()).select_from(image).where(WAITING, _SAMPLED, *bounds)
+    unfit = unfit_images(database)
     with database.reading() as connection:
-        names = list(connection.scalars(labelled))
+        rows = connection.execute(labelled).all()
+        names = [row.label for row in rows if row.id not in unfit]
         still_waiting = int(connection.scalar(waiting) or 0)
         passed = _passed(connection, since, until, camera)
     missed = sum(name not in normal_classes for name in names)

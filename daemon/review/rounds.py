@@ -1,0 +1,36 @@
+"""What should lie in the review folder, a part at a time: however much it is, a look costs the same."""
+
+from typing import Final
+
+from daemon.names import to_text
+from daemon.store import labels, review_files
+from daemon.store.database import Database
+from daemon.store.labels import Filter
+from daemon.store.review_files import Known, ReviewFile
+
+_PAGE: Final = 500
+
+
+class Rounds:
+    """Goes through the records, and begins again at the end. One thread calls it."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: tuple[float, int] | None = None
+        self._labelled = 0
+        self._files = ""
+
+    def images(self) -> list[Known]:
+        """Some that wait for a label, and some that have one. Raises StoreError."""
+        waiting = labels.queue(self._database, Filter(), after=self._waiting, limit=_PAGE)
+        self._waiting = waiting[-1] if len(waiting) == _PAGE else None
+        labelled = review_files.labelled_page(self._database, after=self._labelled, limit=_PAGE)
+        self._labelled = labelled[-1] if len(labelled) == _PAGE else 0
+        ids = [*(image_id for _, image_id in waiting), *labelled]
+        return list(review_files.known(self._database, ids).values())
+
+    def files(self) -> list[ReviewFile]:
+        """Some of what is remembered of single files. Raises StoreError."""
+        found = review_files.remembered_page(self._database, after=self._files, limit=_PAGE)
+        self._files = to_text(found[-1].path) if len(found) == _PAGE else ""
+        return found

@@ -1,0 +1,78 @@
+"""Looks after a review folder in forked children that kill themselves at a chosen step.
+
+Each line on the standard input, a JSON object, is a child; each line on the standard output says how
+it ended.
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from crash.kills import Kill
+
+from config.loading import load_settings
+from config.logging import configure_logging
+from config.settings import Settings
+from daemon.health import Health
+from daemon.review.labelling import Labeller
+from daemon.review.minder import ReviewMinder
+from daemon.store.database import Database
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+def live(order: dict[str, Any], settings: Settings) -> None:
+    """Look until all is settled; or first do what the page does, label an image or undo that."""
+    database = Database(settings.database_file)
+    health = Health()
+    labeller = Labeller(settings, database=database, health=health, clock=lambda: NOW)
+    minder = ReviewMinder(
+        settings, database=database, labeller=labeller, health=health, clock=lambda: NOW
+    )
+    kill = Kill(order["kill_at"], Path(order["trace"]))
+    kill.arm()
+    for image_id, label in order.get("page", []):
+        if label is None:
+            labeller.undo(image_id, "anna", seen=None)
+        else:
+            labeller.label(image_id, label, "anna", seen=None)
+    pause = threading.Event()
+    looks = 0
+    while minder.step(now=time.monotonic()) or not minder.is_settled or looks < 2:
+        looks += 1
+        if looks > 500:
+            raise AssertionError(f"it never settles: {health.troubles()}")
+        pause.wait(0.005)
+    kill.step("end")
+    assert not health.troubles(), health.troubles()
+
+
+def main() -> None:
+    configure_logging()
+    for line in sys.stdin:
+        order = json.loads(line)
+        settings = load_settings(Path(order["config"]), {})
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                live(order, settings)
+                code = 0
+            except BaseException:  # noqa: BLE001 -- told in the log, and by the status
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(code)
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}) + "\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
