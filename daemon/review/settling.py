@@ -64,7 +64,9 @@ class Settler:
                 return True
             if image.on_its_way or image.progress is Progress.PENDING:
                 return False
-            remembered = review_files.remembered_of(self._database, image_id)
+            here = review_files.remembered(self._database, [each.path for each in new])
+            of_image = review_files.remembered_of(self._database, image_id)
+            remembered = list({**{each.path: each for each in of_image}, **here}.values())
             files = self._whole(image, [*remembered, *new])
             ruling = decide(image, files.keys(), self.places, elsewhere=self._is_elsewhere(image))
             if not files and not may_be_missing:
@@ -163,7 +165,11 @@ class Settler:
     ) -> None:
         """What the record does not say by itself, and nothing else."""
         wanted: dict[Path, ReviewFile] = {}
-        edited = {each.path for each in remembered if each.problem is Problem.EDITED}
+        edited = {
+            each.path
+            for each in remembered
+            if each.problem is Problem.EDITED and each.path not in files
+        }
         for place, each in files.items():
             problem, reason = ruling.problems.get(place, (None, None))
             plain = place == path and image.id in ids_in(place.name)

@@ -1,28 +1,21 @@
 """SIGKILL at every step while labels are taken from the review folder; then a fresh start."""
 
-import hashlib
 import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from builders import Station
-from records import NOW, finding, open_store
+from reviewed import UNSURE, data_of, paths, station_of
 from zygotes import Zygote
-
-from daemon.routing import Folders
-from daemon.store import images
-from daemon.store.images import Settled
-from daemon.values import Progress
 
 ZYGOTE = Path(__file__).with_name("review_zygote.py")
 MEMORY = Path("/dev/shm")  # noqa: S108 -- fsync costs nothing there, and a kill is no power loss
-DATA = {number: f"image {number}".encode() for number in range(1, 6)}
 PASSED = 5
+VERDICTS = {**UNSURE, PASSED: "pass"}
 
 Deed = Callable[[Station, dict[int, Path]], None]
 
@@ -62,45 +55,13 @@ def here(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-def station_of(root: Path, *, state: Path | None = None) -> Station:
-    """Images in review, and one in the archive, whose records are in the database."""
-    station = Station(
-        root=root,
-        model=root,
-        cameras=("top-1",),
-        state=state,
-        tables={"intake": {"quiet_seconds": 0.0, "give_up_seconds": 0.0}},
-    )
-    station.state_dir.mkdir(parents=True)
-    (station.review / "labelled").mkdir(parents=True)
-    with_store = open_store(station.state_dir)
-    plan = Folders.of(station.settings()).plan
-    for number, data in DATA.items():
-        found = finding(number, "pass" if number == PASSED else "unsure", size=len(data))
-        found = replace(found, sha256=hashlib.sha256(data).hexdigest())
-        (intent,) = images.record(with_store, [found], plan, NOW).intents
-        target = intent.plan.target
-        assert target is not None
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(data)
-        os.utime(target, ns=(found.delivery.mtime_ns, found.delivery.mtime_ns))
-        done = Settled(intent=intent, progress=Progress.MOVED, path=target)
-        images.settle(with_store, [done])
-    with_store.close()
-    return station
-
-
-def paths(station: Station) -> dict[int, Path]:
-    return {number: Path(path) for number, path in station.query("SELECT id, path FROM image")}
-
-
 def outcome(station: Station) -> dict[int, tuple[str | None, str]]:
     """The label and the place of each image, whose file lies there and nowhere else."""
     found = paths(station)
     lying = [path for path in station.files() if path.name != "again"]
     assert sorted(lying) == sorted(found.values())
     for number, path in found.items():
-        assert path.read_bytes() == DATA[number]
+        assert path.read_bytes() == data_of(number)
     labels = dict(station.query("SELECT image_id, label FROM labels"))
     assert len(labels) == len(station.query("SELECT 1 FROM label WHERE undone_at IS NULL"))
     assert not station.query("SELECT 1 FROM label WHERE moving_to IS NOT NULL")
@@ -155,7 +116,7 @@ def make(
     """The same station each time, where images 3 and 4 are labelled patches already."""
     apart = request.param == "archive elsewhere"
     folders = [here / "station", *([tmp_path / "state"] if apart else [])]
-    station = station_of(folders[0], state=tmp_path / "state" if apart else None)
+    station = station_of(folders[0], VERDICTS, state=tmp_path / "state" if apart else None)
     at = paths(station)
     for image_id in (3, 4):
         labelled = station.review / "labelled" / "patches"

@@ -1,0 +1,90 @@
+"""The listing of the review folder: what is new, what has gone, and nothing read twice."""
+
+import os
+from pathlib import Path
+
+import pytest
+from filesystems import obeying_permissions
+
+from daemon.review.listing import Listing
+
+LONG_AGO = 1_000_000_000 * 10**9
+
+
+def listing(root: Path) -> Listing:
+    return Listing((root,), lambda name: name.startswith("."))
+
+
+def lie(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    return path
+
+
+def rest(root: Path) -> None:
+    """As if nothing had changed for long."""
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        os.utime(folder, ns=(LONG_AGO, LONG_AGO))
+
+
+def test_at_first_all_came_then_only_what_is_new_and_what_has_gone(tmp_path: Path) -> None:
+    first, deep = lie(tmp_path / "a"), lie(tmp_path / "x/y/b")
+    lie(tmp_path / ".hidden")
+    lie(tmp_path / ".trash/c")
+    look = listing(tmp_path)
+    assert set(look.changes(now=0.0).came) == {first, deep}
+    again = look.changes(now=1.0)
+    assert (again.came, again.went, again.failed) == ([], [], [])
+    new = lie(tmp_path / "x/d")
+    first.unlink()
+    changes = look.changes(now=2.0)
+    assert (changes.came, changes.went) == ([new], [first])
+    (tmp_path / "x").rename(tmp_path / "z")
+    changes = look.changes(now=3.0)
+    assert set(changes.came) == {tmp_path / "z/d", tmp_path / "z/y/b"}
+    assert set(changes.went) == {new, deep}
+
+
+def test_a_folder_whose_time_has_not_changed_is_not_listed_but_for_every_few_minutes(
+    tmp_path: Path,
+) -> None:
+    lie(tmp_path / "x/a")
+    rest(tmp_path)
+    look = listing(tmp_path)
+    look.changes(now=0.0)
+    unseen = lie(tmp_path / "x/b")
+    rest(tmp_path)
+    assert look.changes(now=100.0).came == []
+    assert look.changes(now=1000.0).came == [unseen]
+
+
+def test_links_are_names_and_lead_nowhere(tmp_path: Path) -> None:
+    lie(tmp_path / "elsewhere/a")
+    root = tmp_path / "root"
+    root.mkdir()
+    link = root / "link"
+    link.symlink_to(tmp_path / "elsewhere")
+    assert listing(root).changes(now=0.0).came == [link]
+
+
+def test_a_folder_that_cannot_be_listed_is_told_and_nothing_in_it_is_taken_for_gone(
+    tmp_path: Path,
+) -> None:
+    kept, other = lie(tmp_path / "shut/a"), lie(tmp_path / "open/b")
+    look = listing(tmp_path)
+    assert set(look.changes(now=0.0).came) == {kept, other}
+    kept.parent.chmod(0)
+    new = lie(tmp_path / "open/c")
+    with obeying_permissions():
+        changes = look.changes(now=1.0)
+    kept.parent.chmod(0o755)
+    assert (changes.came, changes.went) == ([new], [])
+    ((folder, error),) = changes.failed
+    assert folder == kept.parent
+    assert isinstance(error, PermissionError)
+
+
+def test_a_root_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert listing(tmp_path / "none").changes(now=0.0).came == []
+    with pytest.raises(FileNotFoundError):
+        (tmp_path / "none").stat()
