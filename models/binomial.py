@@ -5,15 +5,22 @@ from typing import Final
 
 ASSURANCE: Final = 0.95
 """The one-sided confidence with which a missed-defect rate is bounded."""
+_NEGLIGIBLE: Final = 1e-17
 
 
 def cumulative(successes: int, trials: int, rate: float) -> float:
-    """P(X <= successes) for X binomial in `trials` at `rate`."""
+    """P(X <= successes) for X binomial in `trials` at `rate`.
+
+    The smaller tail is summed, from its largest term to where terms are too small to count.
+    """
     if successes >= trials or rate <= 0:
         return 1.0
     if successes < 0 or rate >= 1:
         return 0.0
-    return min(1.0, sum(_probability(k, trials, rate) for k in range(successes + 1)))
+    if successes < trials * rate:
+        return min(1.0, _lower_tail(successes, trials, rate))
+    # P(X > successes), counted from the other side.
+    return max(0.0, 1.0 - _lower_tail(trials - successes - 1, trials, 1 - rate))
 
 
 def upper_bound(successes: int, trials: int, *, assurance: float = ASSURANCE) -> float:
@@ -61,3 +68,15 @@ def trials_needed(max_rate: float) -> int:
 def _probability(successes: int, trials: int, rate: float) -> float:
     ways = lgamma(trials + 1) - lgamma(successes + 1) - lgamma(trials - successes + 1)
     return exp(ways + successes * log(rate) + (trials - successes) * log1p(-rate))
+
+
+def _lower_tail(successes: int, trials: int, rate: float) -> float:
+    """P(X <= successes), where successes are fewer than are expected, or one more."""
+    term = _probability(successes, trials, rate)
+    total = term
+    for k in range(successes, 0, -1):
+        term *= k / (trials - k + 1) * (1 - rate) / rate
+        total += term
+        if term < total * _NEGLIGIBLE:
+            break
+    return total

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from daemon.clock import timestamp
-from daemon.reports.periods import first_hour
+from daemon.reports.periods import By, first_hour
 from daemon.reports.report import (
     Bars,
     Kind,
@@ -19,7 +19,7 @@ from daemon.reports.report import (
     section,
 )
 from daemon.store.database import Database
-from daemon.store.label_counts import LabelCount, label_counts
+from daemon.store.label_counts import Decided, Given, Span, decided, given
 from daemon.store.labels import Filter, count_waiting
 from daemon.store.sampled import MissedDefects, missed_defects
 from models.binomial import interval
@@ -59,13 +59,18 @@ def review_report(
     """
     since = None if question.since is None else first_hour(question.since)
     until = None if question.until is None else timestamp(question.until)
-    counted = label_counts(database, since=since, until=until, camera=question.camera)
+    span = Span(since=since, until=until, camera=question.camera)
+    counted = decided(database, span)
     missed = missed_defects(
         database, normal_classes=normal_classes, since=since, until=until, camera=question.camera
     )
     waiting = count_waiting(database, Filter(camera=question.camera), most=_MOST_COUNTED)
     classes = section("Agreement by class", _CLASSES, _agreement(counted))
-    given = section("Labels given", _GIVEN, _given(counted, question))
+    people = section(
+        "Labels given",
+        _GIVEN,
+        _given(given(database, span, by_camera=question.by is By.CAMERA), question),
+    )
     kappa = cohens_kappa(counted)
     document: dict[str, Any] = {
         "waiting": waiting,
@@ -74,13 +79,13 @@ def review_report(
         "kappa": kappa,
         "missed_defects": asdict(missed),
         "classes": classes.dicts(),
-        "given": given.dicts(),
+        "given": people.dicts(),
     }
     more = " or more" if waiting >= _MOST_COUNTED else ""
     return Report(
         title="Review: what people decided",
         about=about(question),
-        sections=(classes, given),
+        sections=(classes, people),
         flat=_flat(document),
         document=document,
         drawing=Bars(
@@ -109,7 +114,7 @@ def _missed_in_words(missed: MissedDefects) -> str:
     )
 
 
-def cohens_kappa(counted: Sequence[LabelCount]) -> float | None:
+def cohens_kappa(counted: Sequence[Decided]) -> float | None:
     """Agreement beyond chance of the machine's first choice and the label.
 
     Cohen, A coefficient of agreement for nominal scales, Educational and Psychological Measurement
@@ -130,7 +135,7 @@ def cohens_kappa(counted: Sequence[LabelCount]) -> float | None:
     return None if by_chance == 1 else (agreed / total - by_chance) / (1 - by_chance)
 
 
-def _agreement(counted: Sequence[LabelCount]) -> list[tuple[Value, ...]]:
+def _agreement(counted: Sequence[Decided]) -> list[tuple[Value, ...]]:
     labels: Counter[str] = Counter()
     agreed: Counter[str] = Counter()
     for each in counted:
@@ -143,12 +148,14 @@ def _agreement(counted: Sequence[LabelCount]) -> list[tuple[Value, ...]]:
     ]
 
 
-def _given(counted: Sequence[LabelCount], question: Question) -> list[tuple[Value, ...]]:
-    given: dict[tuple[str, str], int] = defaultdict(int)
-    for each in counted:
-        period = question.calendar.period(question.by, each.hour) or each.camera
-        given[period, each.labelled_by] += each.labels
-    return [(period, name, labels) for (period, name), labels in sorted(given.items())]
+def _given(labels: Sequence[Given], question: Question) -> list[tuple[Value, ...]]:
+    periods: dict[str, str] = {}
+    sums: dict[tuple[str, str], int] = defaultdict(int)
+    for each in labels:
+        if each.hour and each.hour not in periods:
+            periods[each.hour] = question.calendar.period(question.by, each.hour)
+        sums[periods.get(each.hour, each.camera), each.labelled_by] += each.labels
+    return [(period, name, total) for (period, name), total in sorted(sums.items())]
 
 
 def _flat(document: dict[str, Any]) -> Section:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Column, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -21,21 +21,31 @@ _KEY: Final = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelCount:
-    """Labels in force of one kind.
+class Decided:
+    """Labels in force of images that the network put first into one class.
 
     Attributes:
-        hour: in which they were given, `YYYY-MM-DDTHH:00:00Z`.
-        predicted_class: the network's first choice; "" where it had none.
-        label: what the person decided.
+        predicted_class: "" where it had none.
+        label: what people decided.
+    """
+
+    predicted_class: str
+    label: str
+    labels: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """Labels in force that one person gave.
+
+    Attributes:
+        hour: in which they were given, `YYYY-MM-DDTHH:00:00Z`; "" where hours are counted together.
+        camera: "" where cameras are counted together.
     """
 
     hour: str
     camera: str
     labelled_by: str
-    verdict: str
-    predicted_class: str
-    label: str
     labels: int
 
 
@@ -55,28 +65,53 @@ def count_label(connection: Connection, label_id: int, step: int) -> None:
     )
 
 
-def label_counts(
-    database: Database,
-    *,
-    since: str | None = None,
-    until: str | None = None,
-    camera: str | None = None,
-) -> list[LabelCount]:
-    """Labels in force, oldest first.
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Which labels: by the hour in which they were given, and of one camera's images alone.
 
-    Args:
+    Attributes:
         since: first hour that counts, `YYYY-MM-DDTHH:00:00Z`.
         until: hours that begin then or later count no more.
-
-    Raises:
-        StoreError: when the database cannot be read.
     """
-    query = select(label_tally).where(label_tally.c.labels > 0).order_by(label_tally.c.hour)
-    if since is not None:
-        query = query.where(label_tally.c.hour >= since)
-    if until is not None:
-        query = query.where(label_tally.c.hour < until)
-    if camera is not None:
-        query = query.where(label_tally.c.camera == camera)
+
+    since: str | None = None
+    until: str | None = None
+    camera: str | None = None
+
+
+def decided(database: Database, span: Span) -> list[Decided]:
+    """What people decided of which class. Raises StoreError."""
+    names = (label_tally.c.predicted_class, label_tally.c.label)
+    return [
+        Decided(predicted_class=predicted, label=name, labels=labels)
+        for predicted, name, labels in _sums(database, names, span)
+    ]
+
+
+def given(database: Database, span: Span, *, by_camera: bool) -> list[Given]:
+    """Who gave how many, by the hour or by the camera. Raises StoreError."""
+    what = label_tally.c.camera if by_camera else label_tally.c.hour
+    return [
+        Given(
+            hour="" if by_camera else which,
+            camera=which if by_camera else "",
+            labelled_by=person,
+            labels=labels,
+        )
+        for which, person, labels in _sums(database, (what, label_tally.c.labelled_by), span)
+    ]
+
+
+def _sums(
+    database: Database, by: tuple[Column[str], Column[str]], span: Span
+) -> list[tuple[str, str, int]]:
+    total = func.sum(label_tally.c.labels)
+    query = select(*by, total).group_by(*by).having(total > 0).order_by(*by)
+    if span.since is not None:
+        query = query.where(label_tally.c.hour >= span.since)
+    if span.until is not None:
+        query = query.where(label_tally.c.hour < span.until)
+    if span.camera is not None:
+        query = query.where(label_tally.c.camera == span.camera)
     with database.reading() as connection:
-        return [LabelCount(**row) for row in connection.execute(query).mappings()]
+        return [(one, other, int(labels)) for one, other, labels in connection.execute(query)]

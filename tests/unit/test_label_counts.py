@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given as given_any
 from hypothesis import strategies as st
 from records import NOW, finding, open_store, record, rows, settle
 
 from daemon.reports.people import cohens_kappa
 from daemon.store.database import Database
-from daemon.store.label_counts import LabelCount, label_counts
+from daemon.store.label_counts import Decided, Span, decided, given
 from daemon.store.labels import label_of, put_label, undo_label
 from daemon.store.soundness import examine
 
@@ -64,7 +64,7 @@ def test_what_is_kept_is_what_is_in_force(store: Database) -> None:
     give(store, 2, "scratches", hours=2)
     take_back(store, 3)
     assert sorted(rows(store, KEPT)) == sorted(rows(store, TRUE))
-    assert sum(each.labels for each in label_counts(store)) == 3
+    assert sum(each.labels for each in decided(store, Span())) == 3
 
 
 def test_counts_that_are_not_those_of_the_labels_are_told(store: Database) -> None:
@@ -80,10 +80,14 @@ def test_counts_that_are_not_those_of_the_labels_are_told(store: Database) -> No
 def test_labels_of_a_span_or_a_camera_can_be_asked_for(store: Database) -> None:
     give(store, 1, "scratches")
     give(store, 2, "scratches", hours=1)
-    later = label_counts(store, since="2026-03-01T13:00:00Z")
-    assert [each.camera for each in later] == ["side"]
-    assert [each.camera for each in label_counts(store, until="2026-03-01T13:00:00Z")] == ["top-1"]
-    assert [each.camera for each in label_counts(store, camera="side")] == ["side"]
+    spans = [
+        Span(since="2026-03-01T13:00:00Z"),
+        Span(until="2026-03-01T13:00:00Z"),
+        Span(camera="side"),
+    ]
+    asked = [[each.camera for each in given(store, span, by_camera=True)] for span in spans]
+    assert asked == [["side"], ["top-1"], ["side"]]
+    assert [each.hour[11:13] for each in given(store, Span(), by_camera=False)] == ["12", "13"]
 
 
 def test_the_view_of_daily_labels_reads_no_image(store: Database) -> None:
@@ -95,16 +99,8 @@ def test_the_view_of_daily_labels_reads_no_image(store: Database) -> None:
     assert not any("image" in step for step in steps)
 
 
-def counted(machine: str, person: str, labels: int) -> LabelCount:
-    return LabelCount(
-        hour="2026-03-01T00:00:00Z",
-        camera="top-1",
-        labelled_by="anna",
-        verdict="defect",
-        predicted_class=machine,
-        label=person,
-        labels=labels,
-    )
+def counted(machine: str, person: str, labels: int) -> Decided:
+    return Decided(predicted_class=machine, label=person, labels=labels)
 
 
 def test_kappa_is_agreement_beyond_chance() -> None:
@@ -115,7 +111,7 @@ def test_kappa_is_agreement_beyond_chance() -> None:
     assert cohens_kappa([]) is None
 
 
-@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("ab"), st.integers(1, 99))))
+@given_any(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from("ab"), st.integers(1, 99))))
 def test_kappa_is_never_above_one_and_there_only_where_all_agree(
     table: list[tuple[str, str, int]],
 ) -> None:
