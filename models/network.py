@@ -1,6 +1,6 @@
 """ResNet18 on uint8 grey pictures, with normalisation inside the network."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from models.checkpoint import (
     load_metadata,
     load_weights,
 )
+from models.line_network import LineNetwork
 from models.resnet18 import ResNet18
 
 FEATURES = 512
@@ -56,9 +57,16 @@ class SurfaceNetwork(nn.Module):
     imagenet_mean: Tensor
     imagenet_deviation: Tensor
 
-    def __init__(self, classes: int, *, normalisation: Normalisation = "picture") -> None:
+    def __init__(
+        self,
+        classes: int,
+        *,
+        normalisation: Normalisation = "picture",
+        line: LineNetwork | None = None,
+    ) -> None:
         super().__init__()
         self.normalisation = normalisation
+        self.line = line
         self.backbone = ResNet18(channels=3 if normalisation == "imagenet" else 1, classes=classes)
         if normalisation != "imagenet":
             return
@@ -73,20 +81,39 @@ class SurfaceNetwork(nn.Module):
 
     def activations(self, images: Tensor) -> Activations:
         """The same pass, with the features and the last feature map kept."""
-        return self.top(self.middle(images))
+        low = self.first_stage(images)
+        out = self._above(self._below(low))
+        if self.line is None:
+            return out
+        return replace(out, logits=self.line.join(out.logits, self.line(low)))
+
+    def first_stage(self, images: Tensor) -> Tensor:
+        """The activations above the first stage, float `(N, 64, h, w)`: a line's own network's."""
+        net = self.backbone
+        low: Tensor = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images))))))
+        return low
 
     def middle(self, images: Tensor) -> Tensor:
         """The activations below the last block, float `(N, 512, h, w)`, none below 0.
 
         A retraining on a line's own labels leaves all that is below them as it is.
         """
-        net = self.backbone
-        x = net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images)))))
-        below: Tensor = net.layer4[0](net.layer3(net.layer2(net.layer1(x))))
-        return below
+        return self._below(self.first_stage(images))
 
     def top(self, middle: Tensor) -> Activations:
-        """What is above: the last block, the pooling and the linear layer."""
+        """What is above: the last block, the pooling and the linear layer.
+
+        A line's own network cannot see such images: it is taken to find each of them clean.
+        """
+        out = self._above(middle)
+        return out if self.line is None else replace(out, logits=self.line.join(out.logits))
+
+    def _below(self, first_stage: Tensor) -> Tensor:
+        net = self.backbone
+        below: Tensor = net.layer4[0](net.layer3(net.layer2(first_stage)))
+        return below
+
+    def _above(self, middle: Tensor) -> Activations:
         net = self.backbone
         maps = net.layer4[1](middle)
         features = torch.flatten(net.avgpool(maps), 1)
@@ -147,7 +174,7 @@ def normalise(images: Tensor) -> Tensor:
     return (x - mean) / torch.clamp(variance.sqrt(), min=_MIN_CONTRAST)
 
 
-def half_precision(network: SurfaceNetwork) -> None:
+def half_precision(network: nn.Module) -> None:
     """Round convolution and linear weights to fp16 in place, as the file will hold them.
 
     Batch-norm statistics stay float32: they are small, and may lie outside the range of fp16.
@@ -174,10 +201,14 @@ def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
     """
     metadata = load_metadata(folder)
     weights = load_weights(folder, metadata)
-    network = SurfaceNetwork(len(metadata.classes), normalisation=metadata.normalisation)
     try:
+        network = SurfaceNetwork(
+            len(metadata.classes),
+            normalisation=metadata.normalisation,
+            line=LineNetwork.from_weights(weights),
+        )
         network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
-    except RuntimeError as error:
+    except (KeyError, RuntimeError) as error:
         raise CheckpointError(
             f"the weights in {folder} do not fit a ResNet18 of {len(metadata.classes)} classes "
             f"({error}); restore the folder or retrain"

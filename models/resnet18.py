@@ -20,10 +20,10 @@ class ResNet18(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
-        self.layer1 = _stage(64, 64, stride=1)
-        self.layer2 = _stage(64, 128, stride=2)
-        self.layer3 = _stage(128, 256, stride=2)
-        self.layer4 = _stage(256, 512, stride=2)
+        self.layer1 = stage(64, 64, stride=1)
+        self.layer2 = stage(64, 128, stride=2)
+        self.layer3 = stage(128, 256, stride=2)
+        self.layer4 = stage(256, 512, stride=2)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(512, classes)
         for module in self.modules():
@@ -54,5 +54,6 @@ class _Block(nn.Module):
         return out
 
 
-def _stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
+def stage(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
+    """Two blocks, the first of which makes the map smaller by `stride`."""
     return nn.Sequential(_Block(inputs, outputs, stride=stride), _Block(outputs, outputs, stride=1))

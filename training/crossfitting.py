@@ -13,8 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from models.decision import distances_to_classes, novelty_of
+from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
 from models.runtimes.torch_runtime import TorchRuntime
+from training.dataset import Dataset
+from training.evaluate import run
 from training.tops import Activated, TopRecipe, fit_top
 
 FOLDS: Final = 3
@@ -44,16 +47,20 @@ def crossfit(
     network: SurfaceNetwork,
     kept: Activated,
     line: Activated,
+    pixels: NDArray[np.uint8],
     groups: Sequence[str],
     *,
     classes: int,
     recipe: TopRecipe,
     seed: int,
+    own: Callable[[NDArray[np.bool_], int], LineNetwork | None],
     on_epoch: Callable[[int, int], None] = _tell_nobody,
 ) -> OutOfFold:
     """Fit as many networks as there are folds, each to the others.
 
     Args:
+        pixels: of `line`, as a camera gives them.
+        own: the line's own network, fitted to the chosen images with a seed; None without one.
         groups: a hash for each image of the line; those that share one fall into one fold.
     """
     labels = line.labels.numpy()
@@ -75,11 +82,12 @@ def crossfit(
             seed=seed + 1 + number,
             on_epoch=partial(_tell_of_fold, on_epoch, number),
         )
+        made.line = own(~out, seed + 1 + number)
         runtime = TorchRuntime(made, device="cpu")
         known = torch.cat([kept.views[0], fitted.views[0]]).float().numpy()
         reference = runtime.infer_above(known).features.astype(np.float16).astype(np.float32)
         reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
-        outputs = runtime.infer_above(line.of(out).views[0].float().numpy())
+        outputs = run(runtime, Dataset(pixels=pixels[out], labels=labels[out]))
         logits[out] = outputs.logits
         novelty[out] = novelty_of(outputs.features, reference)
         distances[out] = distances_to_classes(

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -28,7 +29,16 @@ from models.registry import read_evidence
 from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry
 from models.runtimes.exported import Exported
-from models.runtimes.openvino_graph import FIRST_CONVOLUTION, LINEAR, NORMALISE, POOL, build_graph
+from models.runtimes.openvino_graph import (
+    FIRST_CONVOLUTION,
+    JOIN,
+    LINE,
+    LINEAR,
+    NORMALISE,
+    POOL,
+    build_graph,
+    remember_unseen,
+)
 from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_ir
 from models.runtimes.protocol import Runtime
 from models.runtimes.torch_runtime import load as load_torch
@@ -173,22 +183,28 @@ def _quantised(folder: Path, metadata: Metadata, pictures: NDArray[np.uint8]) ->
     silence_telemetry()
     with _quiet():
         import nncf  # noqa: PLC0415 -- takes seconds, and only an export needs it
+    weights = load_weights(folder, metadata)
     graph = build_graph(
-        load_weights(folder, metadata),
-        input_size=metadata.input_size,
-        normalisation=metadata.normalisation,
+        weights, input_size=metadata.input_size, normalisation=metadata.normalisation
     )
     count = min(CALIBRATION_IMAGES, len(pictures))
     chosen = np.linspace(0, len(pictures) - 1, count).astype(int)
     with _quiet():
-        return nncf.quantize(
+        made = nncf.quantize(
             graph,
             nncf.Dataset([pictures[i : i + 1] for i in chosen]),
             subset_size=count,
             ignored_scope=nncf.IgnoredScope(
-                names=[FIRST_CONVOLUTION, POOL, LINEAR], patterns=[f"^{NORMALISE}.*"]
+                names=[FIRST_CONVOLUTION, POOL, LINEAR],
+                patterns=[
+                    f"^{NORMALISE}.*",
+                    rf"^{re.escape(LINE)}({POOL}|{LINEAR}$|logits$|{JOIN}).*",
+                ],
+                validate=False,
             ),
         )
+    remember_unseen(made, weights)
+    return made
 
 
 @contextlib.contextmanager

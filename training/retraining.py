@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from models.checkpoint import Metadata, save
 from models.decision import Evidence, collect_evidence, fit_temperature, softmax
 from models.figures import RunFigures
+from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, load_network, stored_weights
 from models.reference import Reference, Use, read_reference
 from models.runtimes.protocol import Halved
@@ -24,6 +25,7 @@ from training.dataset import Dataset
 from training.evaluate import evaluate, run
 from training.export import export_with, sheet_pictures
 from training.labelled import Labelled, load_labelled
+from training.line_fitting import LINE, LineRecipe, fit_line, question_of
 from training.manifest import load_manifest
 from training.measuring import measure, suspects_of
 from training.references import reference_of
@@ -42,7 +44,7 @@ _CHECKED: Final = 300
 """Images of the line that both forms of the candidate judge."""
 
 
-def retrain(asked: Run, *, recipe: TopRecipe = TOP) -> RunFigures:
+def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LINE) -> RunFigures:
     """Do what a run folder asks for; nothing outside it is written.
 
     Raises:
@@ -71,6 +73,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP) -> RunFigures:
         on_batch=_telling(asked, "looking"),
     )
     classes, seed = len(line.classes), asked.seed
+    own = _own_of(asked, network, line, reference, line_recipe)
     made = fit_top(
         network,
         kept,
@@ -80,19 +83,25 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP) -> RunFigures:
         seed=seed,
         on_epoch=_telling(asked, "fitting"),
     )
+    made.line = own(np.ones(len(images), dtype=np.bool_), seed)
     groups = [group for group, out in zip(line.groups, line.held_out, strict=True) if not out]
     folds = crossfit(
         network,
         kept,
         images,
+        line.pixels[fitted],
         groups,
         classes=classes,
         recipe=recipe,
         seed=seed,
+        own=own,
         on_epoch=_telling(asked, "cross-validating"),
     )
     parts = _Parts(line=line, reference=reference, folds=folds)
-    _save(asked, made, parent, parts, recipe)
+    settings = {"name": "top", **asdict(recipe)}
+    if made.line is not None:
+        settings["line"] = asdict(line_recipe)
+    _save(asked, made, parent, parts, settings)
     report_progress(asked.folder, "measuring", 0, 1)
     figures = _figures(asked, parts, began)
     write_whole(asked.folder / EVALUATION, figures.to_json())
@@ -163,6 +172,39 @@ def _telling(asked: Run, stage: str) -> Callable[[int, int], None]:
     return tell
 
 
+def _own_of(
+    asked: Run,
+    network: SurfaceNetwork,
+    line: Labelled,
+    reference: Reference,
+    recipe: LineRecipe,
+) -> Callable[[NDArray[np.bool_], int], LineNetwork | None]:
+    """What fits the line's own network to some of the fitted images, where they call for one."""
+    pixels, labels = line.pixels[~line.held_out], line.labels[~line.held_out]
+    question = question_of(
+        labels,
+        classes=len(line.classes),
+        kept=np.unique(reference.labels_of(Use.FIT)),
+        normal=np.array([name in asked.policy.normal_classes for name in line.classes]),
+        recipe=recipe,
+    )
+
+    def fit(chosen: NDArray[np.bool_], seed: int) -> LineNetwork | None:
+        if question is None:
+            return None
+        return fit_line(
+            network,
+            pixels[chosen],
+            labels[chosen],
+            question,
+            recipe=recipe,
+            seed=seed,
+            on_step=_telling(asked, "fitting the line's own"),
+        )
+
+    return fit
+
+
 def _reference(asked: Run, network: SurfaceNetwork, parent: Metadata) -> Reference:
     if asked.base_set is not None:
         return reference_of(network, parent, load_manifest(asked.base_set))
@@ -195,7 +237,7 @@ def _write_manifest(asked: Run, line: Labelled) -> None:
 
 
 def _save(
-    asked: Run, made: SurfaceNetwork, parent: Metadata, parts: _Parts, recipe: TopRecipe
+    asked: Run, made: SurfaceNetwork, parent: Metadata, parts: _Parts, recipe: dict[str, Any]
 ) -> None:
     """Write the candidate, with INT8 where that agrees with it."""
     runtime = TorchRuntime(made, device="cpu")
@@ -230,8 +272,8 @@ def _save(
     )
 
 
-def _settings(asked: Run, parent: Metadata, recipe: TopRecipe) -> dict[str, Any]:
-    settings: dict[str, Any] = json.loads(json.dumps({"name": "top", **asdict(recipe)}))
+def _settings(asked: Run, parent: Metadata, recipe: dict[str, Any]) -> dict[str, Any]:
+    settings: dict[str, Any] = json.loads(json.dumps(recipe))
     started = {"version": parent.version, "manifest_sha256": parent.manifest_sha256}
     return {**settings, "seed": asked.seed, "run": asked.id, "started_from": started}
 

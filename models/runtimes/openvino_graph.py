@@ -24,10 +24,17 @@ FIRST_CONVOLUTION: Final = "conv1"
 POOL: Final = "pool"
 LINEAR: Final = "fc"
 HEAD: Final = "fc.weight"
+LINE: Final = "line."
+"""Before the names of a line's own network, as in the weights."""
+LINE_LOGITS: Final = f"{LINE}logits"
+JOIN: Final = "join"
+UNSEEN: Final = "line_unseen"
+"""Under which a graph tells what a line's own network is taken to say of an image it cannot see."""
 
 _BATCH_NORM_EPSILON: Final = 1e-5
 """That of torch.nn.BatchNorm2d."""
 _MIN_CONTRAST: Final = 8.0
+_FLOOR: Final = -80.0
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
 """Those of models.network, which needs torch; a test holds one network against the other."""
@@ -52,20 +59,28 @@ def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisati
     x = _normalise(images, normalisation)
     x = ops.relu(_convolution(x, weights, FIRST_CONVOLUTION, "bn1", stride=2))
     x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
-    for stage in range(1, 5):
-        for block in range(2):
-            halves = stage > 1 and block == 0
-            x = _block(x, weights, f"layer{stage}.{block}", stride=2 if halves else 1)
+    first_stage = _stage(x, weights, "layer1")
+    x = _stage(_stage(_stage(first_stage, weights, "layer2"), weights, "layer3"), weights, "layer4")
     x.get_node().set_friendly_name(MAPS)
     features = ops.reduce_mean(x, np.array([2, 3], np.int64), keep_dims=False, name=POOL)
     head = ops.constant(weights["fc.weight"].astype(np.float32), name=HEAD)
     bias = ops.constant(weights["fc.bias"].astype(np.float32).reshape(1, -1))
     logits = ops.add(ops.matmul(features, head, False, True, name=LINEAR), bias)
+    if f"{LINE}place" in weights:
+        logits = _joined(logits, _line_logits(first_stage, weights), weights)
     results = []
     for name, node in ((LOGITS, logits), (FEATURES, features)):
         node.output(0).set_names({name})
         results.append(ops.result(node))
-    return ov.Model(results, [images], "resnet18")
+    model = ov.Model(results, [images], "resnet18")
+    remember_unseen(model, weights)
+    return model
+
+
+def remember_unseen(graph: Any, weights: Weights) -> None:
+    """Write into a graph what `top_of` needs and no node holds; for one made from another."""
+    if (unseen := weights.get(f"{LINE}unseen")) is not None:
+        graph.set_rt_info(",".join(map(str, unseen.tolist())), UNSEEN)
 
 
 def with_maps(graph: Any) -> Any:
@@ -90,6 +105,9 @@ def top_of(graph: Any) -> Any:
         node = node.input_value(0).get_node()
     maps = ov.opset13.parameter(node.get_output_partial_shape(0), np.float32, name="maps")
     node.output(0).replace(maps.output(0))
+    for line in [node for node in copy.get_ops() if node.get_friendly_name() == LINE_LOGITS]:
+        values = [float(each) for each in str(graph.get_rt_info(UNSEEN).astype(str)).split(",")]
+        line.output(0).replace(ov.opset13.constant(np.array([values], np.float32)).output(0))
     return ov.Model(copy.get_results(), [maps], "top")
 
 
@@ -127,6 +145,61 @@ def _normalise_each(x: Any) -> Any:
     deviation = ops.sqrt(variance, name=f"{NORMALISE}.deviation")
     contrast = ops.maximum(deviation, np.float32(_MIN_CONTRAST), name=f"{NORMALISE}.contrast")
     return ops.divide(centred, contrast, name=NORMALISE)
+
+
+def _stage(x: Any, weights: Weights, name: str) -> Any:
+    """`models.resnet18.stage`; all but the first make the map half as large."""
+    stride = 1 if name == "layer1" else 2
+    return _block(_block(x, weights, f"{name}.0", stride=stride), weights, f"{name}.1", stride=1)
+
+
+def _line_logits(first_stage: Any, weights: Weights) -> Any:
+    """`models.line_network.LineNetwork.forward`."""
+    ops = openvino().opset13
+    axes = ops.constant(np.array([2, 3], np.int64))
+    third = _stage(_stage(first_stage, weights, f"{LINE}layer2"), weights, f"{LINE}layer3")
+    pooled = [
+        pool(x, axes, keep_dims=False, name=f"{LINE}{POOL}.{number}.{pool.__name__}")
+        for number, x in ((3, third), (4, _stage(third, weights, f"{LINE}layer4")))
+        for pool in (ops.reduce_mean, ops.reduce_max)
+    ]
+    together = ops.concat(pooled, axis=1, name=f"{LINE}{POOL}")
+    head = ops.constant(weights[f"{LINE}linear.weight"].astype(np.float32))
+    bias = ops.constant(weights[f"{LINE}linear.bias"].astype(np.float32).reshape(1, -1))
+    product = ops.matmul(together, head, False, True, name=f"{LINE}{LINEAR}")
+    return ops.add(product, bias, name=LINE_LOGITS)
+
+
+def _joined(logits: Any, own: Any, weights: Weights) -> Any:
+    """`models.line_network.LineNetwork.join`; each node by name, so that none is put into INT8."""
+    ops = openvino().opset13
+    name = f"{LINE}{JOIN}"
+    alone = weights[f"{LINE}alone"].astype(np.float32).reshape(1, -1)
+    place = weights[f"{LINE}place"].astype(np.int64)
+    absent = place == len(weights[f"{LINE}linear.bias"])
+    first = ops.log_softmax(logits, 1, name=f"{name}.first")
+    mine = ops.log_softmax(own, 1, name=f"{name}.mine")
+    given = ops.multiply(ops.exp(first, name=f"{name}.exp"), alone, name=f"{name}.given")
+    total = ops.reduce_sum(given, np.array([1], np.int64), keep_dims=True, name=f"{name}.total")
+    more = ops.add(total, np.float32(1e-30), name=f"{name}.more")
+    share = ops.log(more, name=f"{name}.share")
+    # A class that is not among its own takes the first column, and then nothing of it.
+    columns = np.where(absent, 0, place).astype(np.int64)
+    floor = np.where(absent, _FLOOR, 0).astype(np.float32).reshape(1, -1)
+    placed = ops.add(
+        ops.gather(mine, columns, np.int64(1), name=f"{name}.columns"), floor, name=f"{name}.placed"
+    )
+    shared = ops.add(share, placed, name=f"{name}.shared")
+    kept = ops.add(first, alone * np.float32(_FLOOR), name=f"{name}.kept")
+    highest = ops.maximum(kept, shared, name=f"{name}.highest")
+    below = [
+        ops.exp(
+            ops.subtract(each, highest, name=f"{name}.below.{number}"), name=f"{name}.exp.{number}"
+        )
+        for number, each in enumerate((kept, shared))
+    ]
+    both = ops.log(ops.add(*below, name=f"{name}.sum"), name=f"{name}.both")
+    return ops.add(highest, both, name=name)
 
 
 def _block(x: Any, weights: Weights, name: str, *, stride: int) -> Any:

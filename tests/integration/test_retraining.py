@@ -19,12 +19,14 @@ from models.network import load_network
 from models.reference import Use, read_reference
 from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
+from training.line_fitting import LineRecipe
 from training.manifest import Part
 from training.retraining import retrain
 from training.run_folder import RunError, read_run
 from training.tops import TopRecipe
 
 RECIPE = TopRecipe(views=1, epochs=1)
+LINE_RECIPE = LineRecipe(fewest_clean=15, fewest_defects=6, steps=2, clean=2, defects=2)
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 
 
@@ -90,7 +92,7 @@ def done(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures]:
         current_model=line / "model",
         base_set=line / "base.json",
     )
-    return folder, retrain(read_run(folder), recipe=RECIPE)
+    return folder, retrain(read_run(folder), recipe=RECIPE, line_recipe=LINE_RECIPE)
 
 
 def test_a_run_makes_a_candidate_that_knows_the_line_s_classes_and_the_old_ones(
@@ -147,6 +149,25 @@ def test_all_below_the_last_block_stays_as_it_was(
     assert all(key.startswith(("backbone.layer4.1.", "backbone.fc.")) for key in changed)
 
 
+def test_a_line_with_enough_labels_gets_a_network_of_its_own_that_serves_in_every_form(
+    done: tuple[Path, RunFigures],
+) -> None:
+    folder, _ = done
+    candidate = folder / "candidate"
+    network, metadata = load_network(candidate)
+    assert network.line is not None
+    assert metadata.recipe["line"]["steps"] == LINE_RECIPE.steps
+    kept = read_reference(candidate, metadata)
+    assert kept is not None
+    stain = metadata.classes.index("stain")
+    for runtime in ("torch", "openvino"):
+        serving: Any = load_model(candidate, policy=POLICY, runtime=runtime).runtime
+        # As it cannot see what only activations are kept of, no line's defect is found there.
+        above = serving.infer_above(kept.maps(Use.GATE))
+        assert np.exp(above.logits).sum(axis=1) == pytest.approx(1, abs=1e-3)
+        assert np.exp(above.logits[:, stain]).max() < 1e-6
+
+
 def test_the_next_run_works_from_what_the_candidate_keeps(
     line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
 ) -> None:
@@ -159,6 +180,7 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert figures.current.version == done[1].candidate.version
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
+    assert load_network(again / "candidate")[0].line is None  # for want of labels, by default
 
 
 def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(

@@ -1,0 +1,158 @@
+"""A line's own network beside the first one, in torch and in OpenVINO."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from models.checkpoint import Metadata, save
+from models.line_network import PREFIX, LineNetwork
+from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
+from models.runtimes import openvino_runtime, torch_runtime
+from training.line_fitting import LineRecipe, Question, fit_line, question_of
+from training.ranking import auroc
+from training.synthetic import SURFACES, draw_surface
+
+CLASSES = ("patches", "scratches", "no_defect", "stain", "forgotten")
+OWN = np.array([1, 2, 3])
+"""Scratches were seen on this line as well, a forgotten class is no longer labelled."""
+ALONE = np.array([2, 3, 4])
+CLEAN = np.array([2])
+SIDE = 64
+
+
+def drawn(names: tuple[str, ...], seeds: range) -> NDArray[np.uint8]:
+    return np.stack(
+        [draw_surface(name, seed=seed, height=SIDE, width=SIDE) for name in names for seed in seeds]
+    )
+
+
+@pytest.fixture(scope="module")
+def pictures() -> NDArray[np.uint8]:
+    return drawn(SURFACES, range(2))
+
+
+@pytest.fixture(scope="module")
+def network(pictures: NDArray[np.uint8]) -> SurfaceNetwork:
+    """Random, with batch norms that suit the pictures."""
+    torch.manual_seed(0)
+    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    made = SurfaceNetwork(len(CLASSES), line=line)
+    made.train()
+    for module in made.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+    with torch.no_grad():
+        made(torch.from_numpy(pictures))
+    half_precision(made)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def folder(network: SurfaceNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    metadata = Metadata(
+        version="two",
+        classes=CLASSES,
+        input_size=SIDE,
+        created_at="2026-01-01T00:00:00Z",
+        manifest_sha256="0" * 64,
+    )
+    made = tmp_path_factory.mktemp("two") / "model"
+    save(made, stored_weights(network), metadata, {"none": np.zeros(1)})
+    return made
+
+
+def test_it_shares_out_what_the_first_network_gives_to_the_line_and_nothing_else() -> None:
+    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    first = torch.tensor([[0.5, 0.1, 0.05, 0.3, 0.05]])
+    own = torch.tensor([[0.2, 0.7, 0.1]])
+    together = line.join(first.log(), own.log()).exp()
+    expected = torch.tensor([[0.5, 0.1 + 0.4 * 0.2, 0.4 * 0.7, 0.4 * 0.1, 0.0]])
+    assert torch.allclose(together, expected, atol=1e-6)
+
+
+def test_an_image_that_it_cannot_see_is_taken_for_as_clean_as_the_first_network_allows() -> None:
+    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    first = torch.tensor([[0.5, 0.1, 0.05, 0.3, 0.05]])
+    together = line.join(first.log()).exp()
+    expected = torch.tensor([[0.5, 0.1, 0.4, 0.0, 0.0]])
+    assert torch.allclose(together, expected, atol=1e-6)
+
+
+def test_near_certainty_is_told_from_certainty() -> None:
+    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    first = torch.tensor([[-40.0, -40.0, 0.0, -9.0, -9.0]]).repeat(2, 1)
+    together = line.join(first, torch.tensor([[-50.0, 0.0, -20.0], [-50.0, 0.0, -30.0]]))
+    odds = together[:, 2] - together[:, [0, 1, 3, 4]].logsumexp(dim=1)
+    assert odds.tolist() == pytest.approx([20.0, 30.0], abs=0.01)
+
+
+def test_it_comes_back_from_a_model_folder(network: SurfaceNetwork, folder: Path) -> None:
+    again, _ = load_network(folder)
+    assert again.line is not None
+    ours, theirs = again.state_dict(), network.state_dict()
+    assert any(key.startswith(PREFIX) for key in ours)
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+
+
+def test_openvino_computes_what_torch_does(folder: Path, pictures: NDArray[np.uint8]) -> None:
+    torch_here = torch_runtime.load(folder, device="cpu")
+    openvino = openvino_runtime.load_fp32(folder)
+    theirs, ours = torch_here.infer(pictures), openvino.infer(pictures)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-3)
+    np.testing.assert_allclose(ours.features, theirs.features, atol=1e-3)
+    np.testing.assert_allclose(np.exp(ours.logits).sum(axis=1), 1, atol=1e-4)
+
+
+def test_both_say_the_same_of_images_of_which_only_activations_are_kept(
+    network: SurfaceNetwork, folder: Path, pictures: NDArray[np.uint8]
+) -> None:
+    with torch.inference_mode():
+        middle = network.middle(torch.from_numpy(pictures)).numpy()
+    theirs = torch_runtime.load(folder, device="cpu").infer_above(middle)
+    ours = openvino_runtime.load_fp32(folder).infer_above(middle)
+    np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-3)
+    seen = torch_runtime.load(folder, device="cpu").infer(pictures)
+    assert (theirs.logits[:, 2] >= seen.logits[:, 2] - 1e-3).all()
+
+
+def test_it_learns_what_is_clean_and_leaves_the_first_network_as_it_was(
+    network: SurfaceNetwork,
+) -> None:
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    pixels = drawn(("no_defect", "patches"), range(24))
+    labels = np.repeat(np.array([2, 3]), 24)
+    question = Question(classes=5, own=np.array([2, 3]), alone=ALONE, clean=CLEAN)
+    recipe = LineRecipe(steps=15, clean=4, defects=4, learning_rate=1e-3)
+    line = fit_line(network, pixels, labels, question, recipe=recipe, seed=1)
+    fresh = drawn(("no_defect", "patches"), range(100, 112))
+    with torch.inference_mode():
+        logits = line(network.first_stage(torch.from_numpy(fresh)))
+    dirtier = (logits[:, 1] - logits[:, 0]).numpy()
+    assert auroc(dirtier[:12], dirtier[12:]) > 0.9
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+NORMAL = np.array([False, False, True, False])
+RECIPE = LineRecipe(fewest_clean=4, fewest_defects=3)
+
+
+def asked(counts: tuple[int, ...], kept: tuple[int, ...] = (0, 1)) -> Question | None:
+    labels = np.repeat(np.arange(len(counts)), counts)
+    return question_of(labels, classes=4, kept=np.array(kept), normal=NORMAL, recipe=RECIPE)
+
+
+def test_a_line_gets_a_network_when_it_has_clean_images_and_defects_to_learn_from() -> None:
+    question = asked((0, 1, 4, 2))
+    assert question is not None
+    assert question.own.tolist() == [1, 2, 3]
+    assert question.alone.tolist() == [2, 3]
+    assert question.clean.tolist() == [2]
+    assert asked((0, 1, 3, 2)) is None
+    assert asked((0, 1, 4, 1)) is None
+
+
+def test_a_clean_surface_among_the_first_images_needs_no_second_network() -> None:
+    assert asked((0, 1, 4, 2), kept=(0, 1, 2)) is None
