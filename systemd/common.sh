@@ -51,7 +51,7 @@ find_uv() {
     local version wheel
     [ -z "${UV:-}" ] || return 0
     version=$(sed -n 's/^UV_VERSION := //p' "$SOURCE/Makefile")
-    wheel=$(find "$WHEELS" -maxdepth 1 -name "uv-$version-*.whl" 2>/dev/null | head -n 1)
+    wheel=$(find "$WHEELS" -maxdepth 1 -name "uv-$version-*.whl" 2>/dev/null | head -n 1 || true)
     if [ -n "$wheel" ]; then
         "$PYTHON" -m zipfile -e "$wheel" "$1/uv"
         UV=$1/uv/uv-$version.data/scripts/uv

@@ -62,7 +62,17 @@ def test_command_of_the_readme_works(command: str, line: Station) -> None:
 
 def test_every_source_file_has_its_line() -> None:
     listed = subprocess.run(
-        ["git", "ls-files", "--", "config", "models", "training", "daemon", "migrations"],
+        [
+            "git",
+            "ls-files",
+            "--",
+            "config",
+            "models",
+            "training",
+            "daemon",
+            "migrations",
+            "systemd",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
