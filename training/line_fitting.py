@@ -48,8 +48,8 @@ class LineRecipe:
         averaged: share of the newest weights in the average that is kept, at each step.
     """
 
-    fewest_clean: int = 40
-    fewest_defects: int = 20
+    fewest_clean: int = 100
+    fewest_defects: int = 40
     steps: int = 300
     clean: int = 9
     defects: int = 7
