@@ -1,17 +1,25 @@
-"""The views that reports rest on: DESIGN.md promises their columns and what they count."""
+"""The views that reports rest on, on each database: their promised columns, and what they count."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
-from records import finding, nanoseconds, open_store, record, rows
-from sqlalchemy import event, insert
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from postgres import Postgres, PostgresStore, running_postgres
+from records import NOW, finding, nanoseconds, open_store, record, settle
+from sqlalchemy import event, insert, inspect
 
+from daemon.store import images, labels
 from daemon.store.database import Database
+from daemon.store.labels import LabelChangedError
 from daemon.store.rates import rates
-from daemon.store.schema import label, model
+from daemon.store.schema import label, metadata, model
+
+Store = Database | PostgresStore
 
 PROMISED = {
     "inspections": (
@@ -29,15 +37,35 @@ PROMISED = {
 EXTRA = {"inspections": ["notes"]}
 
 
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
+def sqlite_store(tmp_path: Path) -> Iterator[Database]:
     database = open_store(tmp_path)
     yield database
     database.close()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store(request: pytest.FixtureRequest) -> Iterator[Store]:
+    if request.param == "sqlite":
+        yield request.getfixturevalue("sqlite_store")
+        return
+    with request.getfixturevalue("postgres").store() as database:
+        yield database
+
+
+def rows(store: Store, sql: str) -> list[tuple[Any, ...]]:
+    with store.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+
 @pytest.fixture
-def small_case(store: Database) -> Database:
+def small_case(store: Store) -> Store:
     """Two cameras, two days, three hours."""
     images = [
         ("top-1", "2026-03-01T10:00:00", "pass", "no_defect"),
@@ -52,7 +80,7 @@ def small_case(store: Database) -> Database:
         ("bottom-1", "2026-03-02T10:30:00", "unsure", "scratches"),
     ]
     record(
-        store,
+        store,  # type: ignore[arg-type] -- used as the other is
         *(
             finding(
                 number,
@@ -68,13 +96,13 @@ def small_case(store: Database) -> Database:
 
 
 @pytest.mark.parametrize("view", PROMISED)
-def test_a_view_has_the_promised_columns_in_their_order(store: Database, view: str) -> None:
-    columns = [row[1] for row in rows(store, f"PRAGMA table_info({view})")]
+def test_a_view_has_the_promised_columns_in_their_order(store: Store, view: str) -> None:
+    columns = [column["name"] for column in inspect(store.engine).get_columns(view)]
     assert columns == PROMISED[view].split() + EXTRA.get(view, [])
 
 
 def test_hourly_rates_leave_unreadable_images_out_of_what_was_inspected(
-    small_case: Database,
+    small_case: Store,
 ) -> None:
     assert rows(small_case, "SELECT * FROM defect_rate_hourly ORDER BY camera, hour") == [
         ("bottom-1", "2026-03-01T10:00:00Z", 0, 0, 0, 1, None),
@@ -86,7 +114,7 @@ def test_hourly_rates_leave_unreadable_images_out_of_what_was_inspected(
     ]
 
 
-def test_daily_rates_end_at_midnight_utc(small_case: Database) -> None:
+def test_daily_rates_end_at_midnight_utc(small_case: Store) -> None:
     assert rows(small_case, "SELECT * FROM defect_rate_daily ORDER BY camera, day") == [
         ("bottom-1", "2026-03-01", 0, 0, 0, 1, None),
         ("bottom-1", "2026-03-02", 1, 0, 1, 0, 0.0),
@@ -95,7 +123,7 @@ def test_daily_rates_end_at_midnight_utc(small_case: Database) -> None:
     ]
 
 
-def test_the_pareto_counts_what_is_called_a_defect_and_nothing_else(small_case: Database) -> None:
+def test_the_pareto_counts_what_is_called_a_defect_and_nothing_else(small_case: Store) -> None:
     query = "SELECT * FROM defect_pareto ORDER BY camera, day, images DESC, predicted_class"
     assert rows(small_case, query) == [
         ("top-1", "2026-03-01", "scratches", 2),
@@ -105,7 +133,7 @@ def test_the_pareto_counts_what_is_called_a_defect_and_nothing_else(small_case: 
 
 
 def test_the_days_of_a_camera_tell_how_its_images_looked_and_what_they_were_called(
-    small_case: Database,
+    small_case: Store,
 ) -> None:
     assert rows(small_case, "SELECT * FROM camera_days ORDER BY camera, day") == [
         ("bottom-1", "2026-03-02", "m1", 1, 10.0, 0.25, 0.5, 0.0),
@@ -120,7 +148,7 @@ def test_the_days_of_a_camera_tell_how_its_images_looked_and_what_they_were_call
     ]
 
 
-def test_labels_tell_whether_the_person_and_the_network_agreed(small_case: Database) -> None:
+def test_labels_tell_whether_the_person_and_the_network_agreed(small_case: Store) -> None:
     def labelled(image_id: int, name: str, undone_at: str | None = None) -> dict[str, object]:
         return {
             "image_id": image_id,
@@ -148,7 +176,7 @@ def test_labels_tell_whether_the_person_and_the_network_agreed(small_case: Datab
     ]
 
 
-def test_model_versions_are_listed_with_their_figures(store: Database) -> None:
+def test_model_versions_are_listed_with_their_figures(store: Store) -> None:
     row = {
         "version": "m1",
         "status": "rejected",
@@ -161,6 +189,33 @@ def test_model_versions_are_listed_with_their_figures(store: Database) -> None:
     with store.writing() as connection:
         connection.execute(insert(model), [row])
     assert rows(store, "SELECT * FROM model_versions") == [tuple(row.values())]
+
+
+def test_images_are_recorded_moved_labelled_and_counted_alike(store: Store) -> None:
+    database = cast("Database", store)
+    intents = record(database, finding(1), finding(2, "unsure"), finding(3, "pass"), finding(4))
+    assert record(database, finding(2, "unsure")) == [], "a delivery is recorded once"
+    settle(database, *intents[:3])
+    images.withdraw(database, intents[3:])
+    assert images.pending(database) == []
+    assert images.count_by_verdict(database) == {"defect": 1, "unsure": 1, "pass": 1}
+    target = Path("/review/labelled/patches/1.jpg")
+    moved = labels.put_label(database, 1, "patches", "anna", seen=0, target=target, now=NOW)
+    labels.arrived(database, moved, target)
+    with pytest.raises(LabelChangedError):
+        labels.put_label(database, 1, "crazing", "ben", seen=0, target=target, now=NOW)
+    assert [image_id for _, image_id in labels.queue(database, labels.Filter())] == [2]
+    assert rows(store, "SELECT label, labels FROM labels_daily") == [("patches", 1)]
+    labels.undo_label(database, 1, seen=moved.label_id, now=NOW)
+    assert rows(store, "SELECT label, labels FROM labels_daily") == []
+    (rate,) = rates(database, by="day")
+    assert (rate.inspected, rate.defects, rate.unsure, rate.defect_rate) == (3, 1, 1, 1 / 3)
+
+
+def test_the_schema_on_postgresql_is_the_declared_one(postgres: Postgres) -> None:
+    with postgres.store() as database, database.reading() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
 
 
 def plan(store: Database, statement: str, *values: object) -> str:
@@ -178,8 +233,10 @@ def plan(store: Database, statement: str, *values: object) -> str:
         "SELECT * FROM camera_days WHERE day >= '2026-03-01'",
     ],
 )
-def test_reports_read_the_kept_counts_and_not_the_images(store: Database, query: str) -> None:
-    steps = plan(store, query)
+def test_reports_read_the_kept_counts_and_not_the_images(
+    sqlite_store: Database, query: str
+) -> None:
+    steps = plan(sqlite_store, query)
     assert "tally" in steps or "camera_day" in steps
     assert "SCAN image" not in steps
     assert "SEARCH image" not in steps
@@ -187,16 +244,22 @@ def test_reports_read_the_kept_counts_and_not_the_images(store: Database, query:
 
 @pytest.mark.parametrize("by", ["hour", "day", "camera"])
 def test_the_command_for_rates_reads_the_kept_counts_from_the_hour_asked_for(
-    store: Database, by: str
+    sqlite_store: Database, by: str
 ) -> None:
     statements: list[tuple[str, tuple[object, ...]]] = []
     event.listen(
-        store.engine,
+        sqlite_store.engine,
         "before_cursor_execute",
         lambda _, __, statement, values, *___: statements.append((statement, values)),
     )
-    rates(store, by=by, since="2026-03-01T00:00:00Z", until="2026-03-02T00:00:00Z", camera="top-1")
+    rates(
+        sqlite_store,
+        by=by,
+        since="2026-03-01T00:00:00Z",
+        until="2026-03-02T00:00:00Z",
+        camera="top-1",
+    )
     ((statement, values),) = [each for each in statements if "SELECT" in each[0]]
-    steps = plan(store, statement, *values)
+    steps = plan(sqlite_store, statement, *values)
     assert "image" not in steps
     assert "SEARCH tally" in steps, "an hour's counts are found, not every hour's read"
