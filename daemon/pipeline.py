@@ -17,6 +17,7 @@ from daemon.health import Health
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
 from daemon.judging import ModelFailedError, judge
 from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.metering import Meter
 from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
 from daemon.reading import Limits, MovedOnError, Reading, read
@@ -73,6 +74,7 @@ class Pipeline:
         self._late: deque[Reading] = deque()
         self._overdue: set[str] = set()
         self._troubled_until: dict[str, float] = {}
+        self.meter = Meter()
         self.verdicts: Counter[str] = Counter()
         """Images recorded since the start, by verdict."""
         self.latency_seconds: deque[float] = deque(maxlen=1000)
@@ -230,7 +232,11 @@ class Pipeline:
         now = time.time()
         for finding in recorded.findings:
             self.verdicts[finding.verdict.value] += 1
-            self.latency_seconds.append(now - finding.delivery.mtime_ns / 1e9)
+            latency = now - finding.delivery.mtime_ns / 1e9
+            self.latency_seconds.append(latency)
+            self.meter.recorded(
+                finding.delivery.camera, finding.verdict.value, at=now, latency_seconds=latency
+            )
         pixels = {reading.delivery: reading.pixels for reading in readings}
         self.sights.see(recorded.findings, pixels, now=time.monotonic())
         return recorded.intents

@@ -172,6 +172,7 @@ class Service:
                 labeller=self._labeller,
                 status=self.status,
                 commands=commands,
+                meter=self._pipeline.meter,
             )
         )
 
@@ -295,6 +296,8 @@ class Service:
                     "folder": to_text(minder.folder),
                     "watching": minder.watching,
                     "waiting": waiting[minder.name],
+                    "rescans": minder.rescans,
+                    "overflows": minder.overflows,
                 }
                 for minder in self._minders
             ],

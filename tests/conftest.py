@@ -1,3 +1,4 @@
+import socket
 from pathlib import Path
 
 import pytest
@@ -26,3 +27,10 @@ def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
 @pytest.fixture
 def station(tmp_path: Path, model: Path) -> Station:
     return Station(root=tmp_path, model=model)
+
+
+@pytest.fixture
+def unused_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])

@@ -62,6 +62,10 @@ class CameraMinder:
         self._busy_since: float | None = None
         self._backlog = 0
         self._count_at = 0.0
+        self.rescans = 0
+        """Times since the start that the folder was listed."""
+        self.overflows = 0
+        """Times since the start that inotify lost events of it."""
 
     @property
     def name(self) -> str:
@@ -120,6 +124,7 @@ class CameraMinder:
         unreadable: list[OSError] = []
         try:
             self._mind_watch()
+            self.rescans += 1
             found = 0
             files = scan(self._folder, self._rule, on_error=unreadable.append)
             while not self._stopping.is_set():
@@ -195,7 +200,7 @@ class CameraMinder:
             return
         trouble = f"watch {self._camera.name}"
         try:
-            self._watch = FolderWatch(self._folder, self._hint)
+            self._watch = FolderWatch(self._folder, self._hint, self._overflowed)
         except WatchError as error:
             self._polled = True
             self._health.trouble(trouble, f"{error}; until then the folder is polled")
@@ -223,6 +228,9 @@ class CameraMinder:
             filename, closed = filename.removesuffix(marker), True
         if self._rule.is_image(filename):
             self._room.offer(self._camera.name, filename, closed=closed, now=time.monotonic())
+
+    def _overflowed(self) -> None:
+        self.overflows += 1
 
     def _disarm(self) -> None:
         if self._watch:

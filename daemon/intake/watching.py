@@ -15,7 +15,9 @@ from watchdog.events import (
     FileSystemEvent,
     FileSystemEventHandler,
 )
-from watchdog.observers.inotify import InotifyObserver
+from watchdog.observers.api import DEFAULT_OBSERVER_TIMEOUT, BaseObserver
+from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
+from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
 from daemon.names import to_text
 
@@ -45,13 +47,15 @@ class WatchError(Exception):
 class FolderWatch:
     """A recursive watch on the folder that lies at a path now, whatever comes there later."""
 
-    def __init__(self, folder: Path, hint: Hint) -> None:
+    def __init__(
+        self, folder: Path, hint: Hint, overflowed: Callable[[], None] = lambda: None
+    ) -> None:
         """Raises WatchError when inotify cannot watch the folder, OSError when it is not there."""
         status = folder.stat()
         self.identity = (status.st_dev, status.st_ino)
         handler = _Handler(folder, hint)
         try:
-            self._observer = _Observer(generate_full_events=True)
+            self._observer = _Observer(overflowed)
         except OSError as error:
             raise _explained(folder, error) from error
         try:
@@ -82,7 +86,31 @@ def _explained(folder: Path, error: OSError) -> WatchError:
     return WatchError(f"inotify cannot watch {to_text(folder)}: {error}; {remedy}")
 
 
+class _Reader(InotifyFD):
+    """Reads from the kernel, and tells of events that it lost: watchdog only logs that."""
+
+    def __init__(self, overflowed: Callable[[], None]) -> None:
+        super().__init__()
+        self._overflowed = overflowed
+
+    def handle_event(self, event: InotifyEvent) -> None:
+        if event.is_queue_overflow:
+            self._overflowed()
+        super().handle_event(event)
+
+
 class _Observer(InotifyObserver):
+    def __init__(self, overflowed: Callable[[], None]) -> None:
+        # As InotifyObserver does it, with a reader of our own.
+        self._inotify_fd = _Reader(overflowed)
+        self._inotify_fd.start()
+        BaseObserver.__init__(
+            self,
+            InotifyFullEmitter,
+            timeout=DEFAULT_OBSERVER_TIMEOUT,
+            inotify_fd=self._inotify_fd,
+        )
+
     def reader_is_alive(self) -> bool:
         """Whether the thread runs that reads from the kernel. When it dies, watchdog says nothing."""
         return self._inotify_fd.is_alive()

@@ -1,10 +1,11 @@
 """Reports of what the machine found: `rates`, `pareto` and `chart`. They read the kept counts alone."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
+from functools import cache
 from itertools import groupby
+from operator import attrgetter
 from typing import Final
 
 from daemon.clock import timestamp
@@ -19,6 +20,7 @@ from daemon.reports.report import (
     Question,
     Report,
     Section,
+    Value,
     about,
     columns,
     section,
@@ -36,6 +38,7 @@ _RATES: Final = columns(
     ("unreadable", "unreadable", Kind.COUNT),
     ("defect_rate", "defect rate", Kind.SHARE),
 )
+_FIGURES: Final[Callable[[Rate], tuple[Value, ...]]] = attrgetter(*(each.key for each in _RATES))
 _PARETO: Final = columns(
     ("camera", "camera"),
     ("period", "period"),
@@ -81,7 +84,7 @@ def rates(database: Database, question: Question) -> list[Rate]:
 def rates_report(database: Database, question: Question) -> Report:
     """Raises StoreError."""
     found = rates(database, question)
-    table = section("Defect rates", _RATES, (tuple(asdict(each).values()) for each in found))
+    table = section("Defect rates", _RATES, map(_FIGURES, found))
     return Report(
         title="Defect rates, by the machine's verdict",
         about=about(question),
@@ -103,10 +106,9 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
         hourly=grouped,
     )
     groups: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    period_of = cache(lambda hour: question.calendar.period(question.by, hour))
     for each in counted:
-        key = (
-            (question.calendar.period(question.by, each.hour), each.camera) if grouped else ("", "")
-        )
+        key = (period_of(each.hour), each.camera) if grouped else ("", "")
         groups[key][each.predicted_class] += each.images
     rows = [
         (camera, period, *line)
@@ -233,13 +235,11 @@ def _for_people(table: Section, question: Question) -> Section:
     if "period" not in keys:
         return table
     at = keys.index("period")
+    shown = cache(lambda period: _shown(period, question.calendar, question.by))
     return section(
         table.title,
         table.columns,
-        (
-            (*row[:at], _shown(str(row[at]), question.calendar, question.by), *row[at + 1 :])
-            for row in table.rows
-        ),
+        ((*row[:at], shown(str(row[at])), *row[at + 1 :]) for row in table.rows),
     )
 
 

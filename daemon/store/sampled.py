@@ -1,18 +1,17 @@
 """What people found among the passed images that were drawn to be looked at: the defects missed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Connection, Select, func, select
 
 from daemon.store.database import Database
 from daemon.store.review_files import unfit_images
-from daemon.store.schema import IN_FORCE, WAITING, image, label, tally
+from daemon.store.schema import IN_FORCE, SAMPLED, WAITING, image, label, tally
 from models.binomial import interval
-from models.taxonomy import Reason, Verdict
-
-_SAMPLED: Final = image.c.reason == Reason.SAMPLE.value
+from models.taxonomy import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,26 +58,28 @@ def missed_defects(
     bounds = [] if since is None else [image.c.captured_at >= since]
     bounds += [] if until is None else [image.c.captured_at < until]
     bounds += [] if camera is None else [image.c.camera == camera]
-    labelled = (
+    given = (
         select(image.c.id, label.c.label)
-        .join(image, image.c.id == label.c.image_id)
-        .where(IN_FORCE, _SAMPLED, *bounds)
+        .select_from(image)
+        .join(label, label.c.image_id == image.c.id)
+        .where(IN_FORCE, SAMPLED, *bounds)
     )
-    waiting = select(func.count()).select_from(image).where(WAITING, _SAMPLED, *bounds)
+    waiting = select(func.count()).select_from(image).where(WAITING, SAMPLED, *bounds)
     unfit = unfit_images(database)
     with database.reading() as connection:
-        rows = connection.execute(labelled).all()
-        names = [row.label for row in rows if row.id not in unfit]
+        rows = connection.execute(given)
+        labels = Counter(name for image_id, name in rows if image_id not in unfit)
         still_waiting = int(connection.scalar(waiting) or 0)
         passed = _passed(connection, since, until, camera)
-    missed = sum(name not in normal_classes for name in names)
-    low, high = interval(missed, len(names))
+    labelled = labels.total()
+    missed = sum(images for name, images in labels.items() if name not in normal_classes)
+    low, high = interval(missed, labelled)
     return MissedDefects(
         passed=passed,
-        sampled=len(names) + still_waiting,
-        labelled=len(names),
+        sampled=labelled + still_waiting,
+        labelled=labelled,
         missed=missed,
-        rate=missed / len(names) if names else None,
+        rate=missed / labelled if labelled else None,
         low=low,
         high=high,
     )

@@ -53,13 +53,18 @@ def address_of(request: Request) -> str:
     return request.client.host if request.client else ""
 
 
+def is_for_programs(request: Request) -> bool:
+    """Whether programs ask for it, with their password in each request."""
+    return request.url.path.startswith("/api/") or request.url.path == "/metrics"
+
+
 def find_visitor(request: Request) -> Visitor | None:
     """Raises TooManyAttemptsError, StoreError."""
     doorkeeper, address = doorkeeper_of(request), address_of(request)
     token = request.cookies.get(cookie_name(desk_of(request)))
     visitor = doorkeeper.visitor(token, address)
     authorization = request.headers.get("authorization")
-    if visitor is None and authorization and request.url.path.startswith("/api/"):
+    if visitor is None and authorization and is_for_programs(request):
         visitor = doorkeeper.program(authorization, address)
     return visitor
 

@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.control import RefusedError
 from daemon.store.database import StoreError
-from daemon.web import api, labelling, modelling, pages, sessions, uploading
-from daemon.web.access import MayNotError, NotLoggedInError
+from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
+from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.guarding import Guard
@@ -47,7 +47,7 @@ def create_app(desk: Desk) -> Guard:
     app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
     app.state.pictures = Pictures(desk)
     app.state.renderer = Renderer(desk)
-    for module in (api, uploading, labelling, modelling, sessions, pages):
+    for module in (api, uploading, labelling, modelling, sessions, pages, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _tell(status))
@@ -63,7 +63,7 @@ def _answer(
     request: Request, status: int, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
     """JSON for programs, a page for people."""
-    if request.url.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+    if is_for_programs(request) or request.method not in ("GET", "HEAD"):
         return JSONResponse({"detail": detail}, status, headers)
     renderer: Renderer = request.app.state.renderer
     return renderer.refusal(status, detail, headers)
@@ -80,7 +80,7 @@ def _tell(status: HTTPStatus) -> Handler:
 
 
 async def _not_logged_in(request: Request, _: Exception) -> Response:
-    if request.url.path.startswith("/api/") or request.method not in ("GET", "HEAD"):
+    if is_for_programs(request) or request.method not in ("GET", "HEAD"):
         return JSONResponse({"detail": "log in first"}, HTTPStatus.UNAUTHORIZED)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 

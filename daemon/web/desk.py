@@ -1,7 +1,7 @@
 """What the page and its API work with: composed once, by the service."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from config.settings import Settings
 from daemon.control import Handlers
 from daemon.health import Health
+from daemon.metering import Meter
 from daemon.reports.periods import Calendar
 from daemon.review.labelling import Labeller
 from daemon.store.database import Database
@@ -22,6 +23,7 @@ class Desk:
     Attributes:
         model: the model that serves at the moment.
         status: what `millwatch status` tells.
+        meter: what was counted since the start.
         commands: what commands reach by the control socket, by name: the page does it the same way.
     """
 
@@ -33,6 +35,7 @@ class Desk:
     labeller: Labeller
     status: Callable[[], dict[str, Any]]
     commands: Handlers
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def zone(self) -> ZoneInfo:

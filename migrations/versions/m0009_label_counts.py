@@ -41,3 +41,11 @@ def upgrade() -> None:
         """
     )
     op.execute(LABELS_DAILY)
+    sampled = sa.text("reason = 'sample'")
+    op.create_index(
+        "image_sampled",
+        "image",
+        ["captured_at", "camera", "instructive"],
+        sqlite_where=sampled,
+        postgresql_where=sampled,
+    )

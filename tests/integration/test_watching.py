@@ -143,6 +143,8 @@ def test_an_overflow_of_the_event_queue_loses_no_image(station: Station) -> None
         process.send_signal(signal.SIGCONT)
         station.wait_for_images(22)
         wait_until(lambda: station.status()["cameras"][0]["watching"] == "inotify")
+        assert station.status()["cameras"][0]["overflows"] >= 1
+        assert station.status()["cameras"][1]["overflows"] == 0
     assert "overflow" in (station.root / "daemon.log").read_text().lower()
     for path in noise:
         path.unlink()

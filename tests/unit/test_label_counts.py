@@ -7,12 +7,16 @@ import pytest
 from hypothesis import given as given_any
 from hypothesis import strategies as st
 from records import NOW, finding, open_store, record, rows, settle
+from sqlalchemy import event
 
 from daemon.reports.people import cohens_kappa
 from daemon.store.database import Database
 from daemon.store.label_counts import Decided, Span, decided, given
 from daemon.store.labels import label_of, put_label, undo_label
+from daemon.store.sampled import missed_defects
+from daemon.store.schema import SAMPLED
 from daemon.store.soundness import examine
+from models.taxonomy import Reason
 
 KEPT = """
     SELECT substr(hour, 1, 13), camera, labelled_by, verdict, predicted_class, label, labels
@@ -97,6 +101,25 @@ def test_the_view_of_daily_labels_reads_no_image(store: Database) -> None:
     ]
     steps = [row[3] for row in rows(store, "EXPLAIN QUERY PLAN SELECT * FROM labels_daily")]
     assert not any("image" in step for step in steps)
+
+
+def test_what_passed_wrongly_is_read_from_the_sample_alone(store: Database) -> None:
+    assert str(SAMPLED) == f"reason = '{Reason.SAMPLE.value}'"
+    statements: list[tuple[str, tuple[object, ...]]] = []
+    event.listen(
+        store.engine,
+        "before_cursor_execute",
+        lambda _, __, statement, values, *___: statements.append((statement, values)),
+    )
+    missed_defects(store, normal_classes=("no_defect",), since="2026-03-01T00:00:00Z")
+    asked = [each for each in statements if "image" in each[0]]
+    plans = [
+        [row[3] for row in rows(store, f"EXPLAIN QUERY PLAN {statement}", *values)]
+        for statement, values in asked
+        if "FROM image" in statement
+    ]
+    assert len(plans) == 2
+    assert all(any("image_sampled" in step for step in plan) for plan in plans), plans
 
 
 def counted(machine: str, person: str, labels: int) -> Decided:

@@ -1,0 +1,38 @@
+"""What is counted for a monitoring system as it happens, since the start of this process."""
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class Meter:
+    """Counters that only rise. An image that its camera went on writing is judged and counted again."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._images = Counter(
+            "millwatch_images",
+            "Images recorded since the start, by camera and verdict.",
+            ["camera", "verdict"],
+            registry=self.registry,
+        )
+        self._latency = Histogram(
+            "millwatch_latency_seconds",
+            "From the last write of a file to the commit of its record.",
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._latest = Gauge(
+            "millwatch_last_image_timestamp_seconds",
+            "When an image of this camera was last recorded.",
+            ["camera"],
+            registry=self.registry,
+        )
+
+    def recorded(self, camera: str, verdict: str, *, at: float, latency_seconds: float) -> None:
+        """Count an image; `at` is a Unix time."""
+        self._images.labels(camera, verdict).inc()
+        self._latency.observe(max(0.0, latency_seconds))
+        self._latest.labels(camera).set(at)
