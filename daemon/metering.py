@@ -12,6 +12,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self.latest: dict[str, float] = {}
+        """When an image of each camera was last recorded, as a Unix time."""
         self._images = Counter(
             "millwatch_images",
             "Images recorded since the start, by camera and verdict.",
@@ -36,3 +38,4 @@ class Meter:
         self._images.labels(camera, verdict).inc()
         self._latency.observe(max(0.0, latency_seconds))
         self._latest.labels(camera).set(at)
+        self.latest[camera] = at

@@ -296,6 +296,7 @@ class Service:
                     "folder": to_text(minder.folder),
                     "watching": minder.watching,
                     "waiting": waiting[minder.name],
+                    "last_image": self._last_image(minder.name),
                     "rescans": minder.rescans,
                     "overflows": minder.overflows,
                 }
@@ -315,6 +316,11 @@ class Service:
     def _waiting(self) -> dict[str, int]:
         backlog = self._room.backlog()
         return {each.name: max(backlog[each.name], each.backlog) for each in self._minders}
+
+    def _last_image(self, camera: str) -> str | None:
+        """When one was recorded since the start."""
+        at = self._pipeline.meter.latest.get(camera)
+        return None if at is None else timestamp(datetime.fromtimestamp(at, UTC))
 
     def _pending_moves(self) -> int | None:
         try:

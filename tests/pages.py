@@ -72,7 +72,17 @@ class Page:
             "model_version": self.model.version,
             "runtime": self.model.runtime.name,
             "commissioning": True,
-            "cameras": [{"name": "top-1", "folder": "/x", "watching": "inotify", "waiting": 0}],
+            "cameras": [
+                {
+                    "name": "top-1",
+                    "folder": "/x",
+                    "watching": "inotify",
+                    "waiting": 0,
+                    "last_image": None,
+                    "rescans": 1,
+                    "overflows": 0,
+                }
+            ],
             "recorded": {},
             "pending_moves": 0,
             "latency_ms": {"images": 0, "median": None, "p99": None},

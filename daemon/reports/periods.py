@@ -11,6 +11,8 @@ from enum import StrEnum
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from daemon.clock import timestamp
+
 _DAY: Final = timedelta(days=1)
 
 
@@ -50,6 +52,11 @@ class Calendar:
         moment = datetime.fromisoformat(hour)
         return self._shift(moment) if by is By.SHIFT else str(self._day(moment))
 
+    def span_of_day(self, day: date) -> tuple[str, str]:
+        """When a day of the plant begins and ends, as the database holds times."""
+        after = day + _DAY if day < date.max else day
+        return timestamp(self._moment(day, time(0))), timestamp(self._moment(after, time(0)))
+
     def local(self, hour: str) -> str:
         """An hour by the plant's clock; with its offset where a clock that was put back shows it twice."""
         there = self._there(datetime.fromisoformat(hour))
@@ -88,8 +95,8 @@ class Calendar:
         """When the plant's clock shows this: of two such moments the first."""
         try:
             return datetime.combine(day, begins, tzinfo=self.zone).astimezone(UTC)
-        except OverflowError:  # likewise
-            return datetime.max.replace(tzinfo=UTC)
+        except OverflowError:  # likewise, and in the year 1
+            return datetime.combine(day, begins, tzinfo=UTC)
 
     def _there(self, moment: datetime) -> datetime:
         try:

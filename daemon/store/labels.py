@@ -301,12 +301,13 @@ class Filter:
 
     Attributes:
         class_name: the predicted class, or `unknown`.
-        day: of the capture, UTC, `YYYY-MM-DD`.
+        since, until: captured from then on, and before then, `YYYY-MM-DDTHH:MM:SSZ`.
     """
 
     camera: str | None = None
     class_name: str | None = None
-    day: str | None = None
+    since: str | None = None
+    until: str | None = None
     reason: str | None = None
 
 
@@ -353,10 +354,10 @@ def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
         query = query.where(image.c.reason == Reason.UNKNOWN.value)
     elif wanted.class_name is not None:
         query = query.where(image.c.predicted_class == wanted.class_name)
-    if wanted.day is not None:
-        query = query.where(
-            image.c.captured_at >= wanted.day, image.c.captured_at < f"{wanted.day}U"
-        )
+    if wanted.since is not None:
+        query = query.where(image.c.captured_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(image.c.captured_at < wanted.until)
     if wanted.reason is not None:
         query = query.where(image.c.reason == wanted.reason)
     return query

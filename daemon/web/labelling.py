@@ -1,6 +1,7 @@
 """What waits for a label, and the labels that people give it."""
 
 import re
+from datetime import date
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
@@ -54,8 +55,12 @@ def queue(
     after: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 24,
 ) -> Queue:
-    """Images that wait for a label, most instructive first. `class` may be `unknown`."""
-    wanted = Filter(camera=camera, class_name=class_name, day=day, reason=reason)
+    """Images that wait for a label, most instructive first.
+
+    `class` may be `unknown`; `day` is one of the plant's, in its time zone.
+    """
+    since, until = (None, None) if day is None else desk.calendar.span_of_day(_date(day))
+    wanted = Filter(camera=camera, class_name=class_name, since=since, until=until, reason=reason)
     found = labels.queue(desk.database, wanted, after=_cursor(after), limit=limit)
     return Queue(
         waiting=labels.count_waiting(desk.database, wanted, most=_MOST_COUNTED),
@@ -130,6 +135,14 @@ def _in_review(desk: Desk, image_id: int) -> InReview:
         missing=viewed.path is None or not viewed.path.is_file(),
         captured_local=local_time(viewed.captured_at, desk.zone),
     )
+
+
+def _date(day: str) -> date:
+    """Raises HTTPException: no month has such a day."""
+    try:
+        return date.fromisoformat(day)
+    except ValueError as error:
+        raise HTTPException(422, f"{day} is no day") from error
 
 
 def _cursor(after: str | None) -> tuple[float, int] | None:

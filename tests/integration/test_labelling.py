@@ -1,6 +1,7 @@
 """Labels: recorded, the file brought to its class, taken back, and never over somebody else's."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from daemon.names import from_text
 from daemon.review.labelling import ChangedSinceError
 from daemon.store import labels
 from daemon.store.labels import Filter
+from daemon.web.app import create_app
 from models.taxonomy import Verdict
 
 
@@ -143,6 +145,22 @@ def test_a_strangers_file_of_the_same_name_is_kept(page: Page) -> None:
     assert path_of(page, image_id).read_bytes() == surface_file(seed=1)
 
 
+def test_a_day_of_the_queue_is_one_of_the_plants(tmp_path: Path, model: Path) -> None:
+    with open_page(tmp_path, model, open_on_loopback=True) as page:
+        settings = page.settings.model_copy(update={"time_zone": "Pacific/Auckland"})
+        page.app = create_app(replace(page.desk, settings=settings))
+        browser = page.browser()
+        evening, next_day = page.add_image(1), page.add_image(3601)  # 10:00 and 11:00 UTC
+
+        def waiting_on(day: str) -> list[int]:
+            found = browser.get(f"/api/queue?day={day}").json()
+            return [image["id"] for image in found["images"]]
+
+        assert waiting_on("2026-03-02") == [evening]
+        assert waiting_on("2026-03-03") == [next_day]
+        assert browser.get("/api/queue?day=2026-02-31").status_code == 422
+
+
 def test_the_most_instructive_comes_first_and_filters_hold(page: Page) -> None:
     sure = page.add_image(1, confidence=0.99, verdict=Verdict.DEFECT, reason="confident")
     unsure = page.add_image(2, confidence=0.4)
@@ -153,8 +171,8 @@ def test_the_most_instructive_comes_first_and_filters_hold(page: Page) -> None:
     assert waiting(page, class_name="unknown") == [unknown]
     assert waiting(page, class_name="scratches") == [unsure, side, sure]
     assert waiting(page, reason="confident") == [sure]
-    assert waiting(page, day="2026-03-02") == [unknown, unsure, side, sure]
-    assert waiting(page, day="2026-03-03") == []
+    assert waiting(page, since="2026-03-02T10:00:03Z") == [unknown, side]
+    assert waiting(page, until="2026-03-02T10:00:03Z") == [unsure, sure]
     assert labels.count_waiting(page.database, Filter(camera="side"), most=9) == 1
     assert labels.count_waiting(page.database, Filter(), most=3) == 3
     had = labels.queue(page.database, Filter(), limit=2)

@@ -88,6 +88,15 @@ def test_an_hour_is_told_by_the_plants_clock_and_apart_from_its_twin() -> None:
     assert first != again
 
 
+def test_a_day_lasts_from_midnight_to_midnight_on_the_plants_clock() -> None:
+    berlin = calendar("Europe/Berlin")
+    assert berlin.span_of_day(date(2026, 3, 29)) == ("2026-03-28T23:00:00Z", "2026-03-29T22:00:00Z")
+    for zone in ("Pacific/Kiritimati", "Pacific/Niue"):
+        for day in (date.min, date.max):
+            since, until = calendar(zone).span_of_day(day)
+            assert since <= until
+
+
 def test_a_camera_whose_clock_is_wild_ends_nothing() -> None:
     for zone in ("Pacific/Kiritimati", "Pacific/Niue"):
         for hour in ("1970-01-01T00:00:00Z", "9999-12-31T23:00:00Z"):
