@@ -1,6 +1,7 @@
 """Cameras whose images change, on a line that runs."""
 
 import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -48,6 +49,9 @@ def test_a_camera_that_gets_darker_is_told_with_figures_until_it_is_accepted(
         station.wait_for_images(14)
     with station.running():  # it is looked for after a start, and then once a minute
         troubles = wait_until(station.troubles)
+        running = {thread.name for thread in threading.enumerate()}
+        assert "retraining" in running
+        assert "alarms" not in running, "without an alarm nothing is there that calls anybody"
         assert troubles.keys() == {"brightness of top-1"}
         told = troubles["brightness of top-1"]
         assert "darker than it was: brightness 70 of 255" in told
