@@ -10,7 +10,7 @@ from pathlib import Path
 from config.settings import Settings
 from daemon.integrity.names import files_below
 from daemon.store.places import Place
-from models.taxonomy import Verdict
+from models.taxonomy import Reason, Verdict
 
 
 class Kind(StrEnum):
@@ -86,8 +86,20 @@ class Roots:
     def of(self, path: Path) -> Path | None:
         return next((root for root in self._all if path.is_relative_to(root)), None)
 
-    def belongs(self, was: Place) -> Path:
-        """Where an image of this verdict belongs."""
+    def hindrance(self, was: Place, file: Path) -> str | None:
+        """Why the record must not follow a file with the image's content to where it lies.
+
+        A place may mean something: under `labelled/` it is a person's decision.
+        """
+        if file.is_relative_to(self.labelled) and file.parent.name != was.label:
+            return "To lie there is a label: the daemon that runs takes it as one."
+        if not file.is_relative_to(self._belongs(was)):
+            return "It belongs elsewhere. Look at it, and move it there by hand."
+        return None
+
+    def _belongs(self, was: Place) -> Path:
+        if was.label is not None or was.reason == Reason.SAMPLE.value:
+            return self.review
         if was.verdict == Verdict.PASS.value:
             return self.archive
         return self.quarantine if was.verdict == Verdict.UNREADABLE.value else self.review

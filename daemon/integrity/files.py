@@ -96,24 +96,15 @@ class FileAudit:
 
     def _moved(self, file: Path, was: Place) -> Difference:
         self._notebook.find(was.image_id, was.size, was.sha256)
-        remedy, mend = self._may_follow(file, was)
+        hindrance = self._roots.hindrance(was, file)
         return Difference(
             kind=Kind.MOVED,
             path=file,
             image_id=was.image_id,
             what=f"image {was.image_id} lies at {to_text(file)}, unchanged",
-            remedy=remedy,
-            mend=mend,
+            remedy=hindrance or "Its record may follow it: `millwatch audit --mend`.",
+            mend=None if hindrance else Mend(was=was, path=file),
         )
-
-    def _may_follow(self, file: Path, was: Place) -> tuple[str, Mend | None]:
-        """A place may mean something: under `labelled/` it is a person's decision."""
-        folder = self._roots.labelled
-        if file.is_relative_to(folder) and file.parent.name != was.label:
-            return "To lie there is a label, which is not for the audit to give.", None
-        if not file.is_relative_to(self._roots.belongs(was)):
-            return "It belongs elsewhere. Look at it, and move it there by hand.", None
-        return "Its record may follow it: `millwatch audit --mend`.", Mend(was=was, path=file)
 
     def _ambiguous(self, file: Path, owners: Iterable[Place]) -> Difference:
         numbers = ", ".join(str(owner.image_id) for owner in owners)

@@ -52,8 +52,9 @@ class Mender:
         seen = None if arguments["was"] is None else Path(from_text(arguments["was"]))
         if was is None or (was.path, was.progress) != (seen, Progress(arguments["progress"])):
             raise RefusedError(f"the record of image {arguments['image']} has changed meanwhile")
-        if not path.is_relative_to(Roots(self._settings).belongs(was)):
-            raise RefusedError(f"an image of verdict {was.verdict} does not belong at {path}")
+        hindrance = Roots(self._settings).hindrance(was, path)
+        if hindrance:
+            raise RefusedError(f"{to_text(path)}: {hindrance}")
         if content_of(path) != was.sha256:
             raise RefusedError(f"{to_text(path)} is not image {was.image_id} any more")
         if not places.follow(self._database, was, path, by=arguments["by"], now=self._clock()):

@@ -18,7 +18,8 @@ from daemon.values import Progress
 
 _COLUMNS: Final = (
     *(image.c.id, image.c.camera, image.c.size, image.c.sha256, image.c.verdict),
-    *(image.c.progress, image.c.path, image.c.target, label.c.label, label.c.moving_to),
+    *(image.c.reason, image.c.progress, image.c.path, image.c.target),
+    *(label.c.label, label.c.moving_to),
 )
 _PLACES: Final = select(*_COLUMNS).select_from(
     image.outerjoin(label, and_(label.c.image_id == image.c.id, IN_FORCE))
@@ -39,6 +40,7 @@ class Place:
     size: int
     sha256: str
     verdict: str
+    reason: str
     progress: Progress
     path: Path | None
     target: Path | None
@@ -105,6 +107,7 @@ def _place(row: RowMapping) -> Place:
         size=row["size"],
         sha256=row["sha256"],
         verdict=row["verdict"],
+        reason=row["reason"],
         progress=Progress(row["progress"]),
         path=path(row["path"]),
         target=path(row["target"]),

@@ -39,6 +39,17 @@ _LABELS_APART: Final = """
     )
 """
 
+_DAYS_SHORT: Final = """
+    WITH counted AS (
+        SELECT substr(captured_at, 1, 10) AS day, camera, model_version,
+               coalesce(predicted_class, '') AS predicted_class, count(*) AS images
+        FROM image WHERE brightness IS NOT NULL AND model_version IS NOT NULL GROUP BY 1, 2, 3, 4
+    )
+    SELECT count(*)
+    FROM counted LEFT JOIN camera_day USING (day, camera, model_version, predicted_class)
+    WHERE counted.images > coalesce(camera_day.images, 0)
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Soundness:
@@ -98,10 +109,7 @@ def _examine(
     (images,) = connection.execute("SELECT count(*) FROM image").fetchone()
     surplus, lack = connection.execute(_SURPLUS).fetchone()
     differences, remarks = _schema(connection, revision)
-    if ("table", "label_tally") in objects_in(connection):  # not before schema 0009
-        (apart,) = connection.execute(_LABELS_APART).fetchone()
-        if apart:
-            differences.append(f"{apart} kept counts of labels are not those of the labels")
+    differences += _newer_aggregates(connection)
     connection.execute("ROLLBACK")
     if lack:
         differences.append(f"the aggregates that reports read lack {lack} recorded images")
@@ -118,6 +126,20 @@ def _examine(
         differences=tuple(differences),
         remarks=tuple(remarks),
     )
+
+
+def _newer_aggregates(connection: sqlite3.Connection) -> list[str]:
+    """What an older backup has not got."""
+    there, told = objects_in(connection), []
+    if ("table", "camera_day") in there:
+        (short,) = connection.execute(_DAYS_SHORT).fetchone()
+        if short:
+            told.append(f"{short} days of cameras count fewer images than are recorded of them")
+    if ("table", "label_tally") in there:
+        (apart,) = connection.execute(_LABELS_APART).fetchone()
+        if apart:
+            told.append(f"{apart} kept counts of labels are not those of the labels")
+    return told
 
 
 def _damage(connection: sqlite3.Connection) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from composed import by_hand
 from filesystems import obeying_permissions
 from records import finding
 
+from daemon.control import RefusedError
+from daemon.integrity.mending import Mender
 from daemon.routing import Folders, route
 from daemon.service import now_utc
 from daemon.store import expiry, images
@@ -227,6 +229,32 @@ def test_what_lies_under_labelled_is_a_persons_decision_and_not_mended(
     assert [each["kind"] for each in differences] == ["missing", "moved"]
     assert "is a label" in differences[1]["remedy"]
     assert whole["mended"] == 0
+    with by_hand(line.settings()) as hands:
+        mender = Mender(line.settings(), database=hands.database, clock=now_utc)
+        arguments = {"image": differences[1]["image"], "was": str(image), "progress": "moved"}
+        with pytest.raises(RefusedError, match="is a label"):
+            mender.mend({**arguments, "path": str(labelled), "by": "root"})
+
+
+def test_an_image_that_passed_and_was_drawn_or_labelled_belongs_in_review(
+    millwatch: Millwatch, line: Station
+) -> None:
+    drawn, labelled = paths(line, "archive")
+    with closing(sqlite3.connect(line.database)) as connection, connection:
+        connection.execute("UPDATE image SET reason = 'sample' WHERE path = ?", [str(drawn)])
+        connection.execute(
+            "INSERT INTO label (image_id, label, labelled_by, labelled_at) "
+            "SELECT id, 'scratches', 'anna', '2026-03-01T12:00:00Z' FROM image WHERE path = ?",
+            [str(labelled)],
+        )
+    for path, place in ((drawn, "to_check/scratches"), (labelled, "labelled/scratches")):
+        (line.review / place).mkdir(parents=True, exist_ok=True)
+        path.rename(line.review / place / f"found {path.name}")
+    (line.state_dir / "archive" / "not empty.txt").touch()
+    _, whole = told(millwatch("audit", "--mend", "--json", "--config", line.config))
+    assert (whole["differences"]["moved"], whole["mended"]) == (2, 2)
+    (line.state_dir / "archive" / "not empty.txt").unlink()
+    assert_every_image_accounted_for(line)
 
 
 def test_of_two_missing_images_with_one_content_the_name_tells_which_it_is(

@@ -157,6 +157,15 @@ def test_aggregates_that_lack_images_are_told(store: Database) -> None:
     )
 
 
+def test_days_of_cameras_that_lack_images_are_told(store: Database) -> None:
+    record(store, finding(1))
+    assert examine(store.path).is_sound
+    execute(store.path, "DELETE FROM camera_day")
+    assert examine(store.path).differences == (
+        "1 days of cameras count fewer images than are recorded of them",
+    )
+
+
 def test_aggregates_may_count_images_whose_records_were_deleted_for_their_age(
     store: Database,
 ) -> None:
