@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from builders import Station
 from records import NOW, finding, open_store
@@ -29,7 +30,12 @@ def data_of(number: int) -> bytes:
 
 
 def station_of(
-    root: Path, verdicts: Mapping[int, str] = UNSURE, *, state: Path | None = None, **policy: str
+    root: Path,
+    verdicts: Mapping[int, str] = UNSURE,
+    *,
+    reasons: Mapping[int, str] = MappingProxyType({}),
+    state: Path | None = None,
+    **policy: str,
 ) -> Station:
     """Images 1 to n of these verdicts, each where the service would have brought it."""
     station = Station(
@@ -46,7 +52,9 @@ def station_of(
     for number, verdict in verdicts.items():
         data = data_of(number)
         path = station.folder("top-1") / f"{number}.jpg"
-        found = finding(number, verdict, size=len(data))
+        predicted = {"predicted_class": "no_defect"} if verdict == "pass" else {}
+        found = finding(number, verdict, size=len(data), **predicted)
+        found = replace(found, reason=reasons.get(number, found.reason))
         delivery = replace(found.delivery, path=path)
         found = replace(found, sha256=hashlib.sha256(data).hexdigest(), delivery=delivery)
         intents = images.record(store, [found], plan, NOW).intents

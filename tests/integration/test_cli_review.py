@@ -1,0 +1,143 @@
+"""`review list`, `label`, `undo` and `conflicts`, with a daemon and without."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Station
+from commands import Millwatch
+from reviewed import data_of, labels, move, paths, station_of
+
+from daemon.control import ControlServer
+from models.binomial import interval
+
+SAMPLE = {1: "unsure", 2: "unsure", 3: "pass", 4: "pass"}
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return station_of(tmp_path)
+
+
+def told(millwatch: Millwatch, station: Station, *arguments: str) -> Any:
+    done = millwatch("review", *arguments, "--json", "--config", station.config)
+    assert done.status == 0, done.err
+    return json.loads(done.out)
+
+
+def test_what_was_moved_without_a_daemon_is_a_label_and_the_rest_is_listed(
+    millwatch: Millwatch, station: Station
+) -> None:
+    at = paths(station)
+    move(at[1], station.review / "labelled" / "patches" / at[1].name)
+    at[2].unlink()
+    listed = told(millwatch, station, "list")
+    assert labels(station) == {1: "patches"}
+    assert listed["waiting"] == 3
+    assert {each["image"]: each["missing"] for each in listed["images"]} == {
+        2: True,
+        3: False,
+        4: False,
+    }
+    fields = {"camera", "captured_at", "verdict", "reason", "predicted_class", "confidence"}
+    assert fields <= listed["images"][0].keys()
+    assert len(told(millwatch, station, "list", "--limit", "1")["images"]) == 1
+    assert told(millwatch, station, "list", "--reason", "sample")["images"] == []
+    assert told(millwatch, station, "list", "--camera", "none")["waiting"] == 0
+    table = millwatch("review", "list", "--config", station.config)
+    assert table.status == 0
+    assert "3 images wait for a label" in table.out
+    assert "Missed defects: not known yet" in table.out
+
+
+def test_an_image_is_labelled_labelled_anew_and_unlabelled(
+    millwatch: Millwatch, station: Station
+) -> None:
+    before = paths(station)[2]
+    labelled = told(millwatch, station, "label", "2", "patches")
+    at = station.review / "labelled" / "patches" / before.name
+    assert labelled == {"image": 2, "label": "patches", "path": str(at)}
+    assert at.read_bytes() == data_of(2)
+    assert millwatch("review", "label", "2", "crazing", "--config", station.config).status == 0
+    assert labels(station) == {2: "crazing"}
+    done = millwatch("review", "undo", "2", "--config", station.config)
+    assert (done.status, done.out) == (0, f"image 2 has no label any more: {before}\n")
+    assert labels(station) == {}
+    assert paths(station)[2] == before
+    deeds = station.query("SELECT deed, address FROM audit ORDER BY id")
+    assert deeds == [("label", "command"), ("label", "command"), ("undo", "command")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["undo", "1"], "image 1 has no label to take back"),
+        (["label", "99", "patches"], "there is no image 99"),
+        (["label", "1", "unknown"], "'unknown' cannot be a class"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    millwatch: Millwatch, station: Station, arguments: list[str], why: str
+) -> None:
+    done = millwatch("review", *arguments, "--config", station.config)
+    assert done.status == 1
+    assert why in done.err
+    assert "nothing was changed" in done.err
+    assert labels(station) == {}
+
+
+def test_conflicts_are_told_with_the_reason(millwatch: Millwatch, station: Station) -> None:
+    assert told(millwatch, station, "conflicts") == []
+    in_words = millwatch("review", "conflicts", "--config", station.config)
+    assert "in order" in in_words.out
+    stranger = station.review / "labelled" / "patches" / "[red]holiday\n\udcff.jpg"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"a stranger's")
+    (found,) = told(millwatch, station, "conflicts")
+    assert (found["problem"], found["image"]) == ("stranger", None)
+    assert found["path"].endswith("[red]holiday\n\\xff.jpg")
+    assert "drop folder" in found["reason"]
+    table = millwatch("review", "conflicts", "--config", station.config)
+    assert "[red]holiday\\n" in table.out
+    assert stranger.exists()
+
+
+def test_missed_defects_are_told_with_their_interval(millwatch: Millwatch, tmp_path: Path) -> None:
+    station = station_of(tmp_path, SAMPLE, reasons={3: "sample", 4: "sample"})
+    assert paths(station)[3].is_relative_to(station.review / "to_check" / "no_defect")
+    assert [each["image"] for each in told(millwatch, station, "list")["images"]][:2] == [4, 3]
+    told(millwatch, station, "label", "3", "no_defect")
+    told(millwatch, station, "label", "4", "scratches")
+    missed = told(millwatch, station, "list")["missed_defects"]
+    low, high = interval(1, 2)
+    assert missed == {
+        "passed": 2,
+        "sampled": 2,
+        "labelled": 2,
+        "missed": 1,
+        "rate": 0.5,
+        "low": low,
+        "high": high,
+    }
+    table = millwatch("review", "list", "--config", station.config)
+    assert "Missed defects: 1 of 2 passed images" in table.out
+
+
+def test_a_running_daemon_is_asked_and_its_database_is_left_to_it(
+    millwatch: Millwatch, station: Station
+) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def label(arguments: Any) -> dict[str, Any]:
+        asked.append(dict(arguments))
+        return {"image": 1, "label": "patches", "path": "/somewhere"}
+
+    server = ControlServer(station.state_dir, {"review label": label})
+    server.start()
+    try:
+        assert told(millwatch, station, "label", "1", "patches")["path"] == "/somewhere"
+    finally:
+        server.stop()
+    assert [(each["image"], each["label"]) for each in asked] == [(1, "patches")]
+    assert labels(station) == {}
