@@ -215,6 +215,7 @@ def relocate(source: Path, target: Path, sha256: str) -> None:
             _copy_across(source, target, sha256)
         fsync_folder(target.parent)
     if _is_whole(source, sha256) and not _is_one_name(source, target):
+        make_durable(target)  # somebody's copy may still be in memory only
         source.unlink()
         fsync_folder(source.parent)
 
@@ -252,6 +253,16 @@ def _is_whole(path: Path, sha256: str) -> bool:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return False
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+
+
+def make_durable(path: Path) -> None:
+    """A file that somebody else put there, and its name."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    try:
+        _fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    fsync_folder(path.parent)
 
 
 def fsync_folder(folder: Path) -> None:

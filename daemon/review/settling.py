@@ -13,6 +13,7 @@ from typing import Final
 
 import structlog
 
+from daemon.moving import make_durable
 from daemon.names import from_text, to_text
 from daemon.review.deciding import Deed, Places, Ruling, decide
 from daemon.review.identifying import ids_in, signature_of
@@ -99,6 +100,8 @@ class Settler:
         at = ruling.at
         if ruling.deed is Deed.NOTHING or at is None:
             return image.path
+        # Else, after a power failure, it may lie where it was moved from: that would be an undo.
+        make_durable(at)
         if ruling.deed is Deed.FOLLOW:
             labels.follow(self._database, image.id, at)
             return at

@@ -168,3 +168,23 @@ def test_a_kill_amid_what_the_page_moves_is_not_taken_for_somebody_elses_move(
     outcome(final)
     given = {by for (by,) in final.query("SELECT labelled_by FROM label WHERE image_id IN (1)")}
     assert given == {"anna"}
+
+
+@pytest.mark.fault(38)
+@pytest.mark.parametrize("make", ["one filesystem"], indirect=True)
+def test_a_copy_is_on_the_disk_before_its_twin_goes_and_a_move_before_it_is_recorded(
+    make: Callable[[], Station], looks: Looks
+) -> None:
+    station = make()
+    at = paths(station)
+    people_move_files(station, at)
+    steps = looks.look(station)
+    labelled = station.review / "labelled"
+    copy = labelled / "crazing" / "renamed.jpg"
+    gone = steps.index(f"unlink {at[2]}")
+    assert steps.index(f"fsync {copy}") < gone
+    assert steps.index(f"fsync {copy.parent}") < gone
+    moved = labelled / "patches" / at[1].name
+    durable = steps.index(f"fsync {moved}")
+    assert steps[durable + 1] == f"fsync {moved.parent}"
+    assert steps[durable + 2] == "commit"

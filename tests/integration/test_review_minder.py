@@ -213,3 +213,23 @@ def test_two_files_that_exchange_their_names_are_both_followed(station: Station)
     assert at[1].read_bytes() == data_of(2)
     assert at[2].read_bytes() == data_of(1)
     assert labels(station) == {}
+
+
+def test_an_image_that_was_taken_before_its_move_was_recorded_is_known_again(
+    station: Station,
+) -> None:
+    """An operator who is quicker than the service: its record says that the file is gone."""
+    at = paths(station)
+    with looking(station) as one:
+        with one.database.writing() as connection:
+            gone = "UPDATE image SET progress = 'gone', path = NULL WHERE id IN (1, 2)"
+            connection.exec_driver_sql(gone)
+        taken = move(at[1], station.review / "labelled" / "patches" / at[1].name)
+        kept = move(at[2], station.review / "to_check" / "mine" / at[2].name)
+        one.look()
+        assert problems(one) == {}
+    assert labels(station) == {1: "patches"}
+    assert station.query("SELECT progress, path FROM image WHERE id IN (1, 2) ORDER BY id") == [
+        ("moved", str(taken)),
+        ("moved", str(kept)),
+    ]
