@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -195,8 +194,7 @@ class Service:
             threading.Thread(target=self._review.run, args=mind, name="review", daemon=True)
         )
         if self._alarms.configured:
-            sending = partial(self._alarms.run, self._stopping)
-            threads.append(threading.Thread(target=sending, name="alarms", daemon=True))
+            threads.append(self._alarms.thread)
         try:
             for thread in threads:
                 thread.start()
@@ -223,8 +221,9 @@ class Service:
         deadline = time.monotonic() + _STOP_SECONDS
         self._pipeline.close(seconds=_STOP_SECONDS)
         self._retention.close(seconds=1.0)
+        self._alarms.close(seconds=1.0)
         for thread in threads:
-            if thread.is_alive():
+            if thread.is_alive() and thread is not self._alarms.thread:
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))
         log.info("stopped", recorded=self._pipeline.verdicts.total())
 

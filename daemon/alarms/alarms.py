@@ -59,6 +59,9 @@ class Alarms:
         self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
         self._told: dict[str, Told] = {}
         self._remembered = False
+        self._closing = threading.Event()
+        self.thread = threading.Thread(target=self._run, name="alarms", daemon=True)
+        """Started by the service, where there is an alarm."""
         self._settled_at: float | None = None
         self._look_at = 0.0
         self._pauses: dict[int, tuple[float, float]] = {}
@@ -81,9 +84,14 @@ class Alarms:
 
         return {"alarms test": test}
 
-    def run(self, stopping: threading.Event) -> None:
-        """Step until told to stop."""
-        while not stopping.wait(_STEP_SECONDS):
+    def close(self, *, seconds: float) -> None:
+        """End the thread, or leave it: what it is sending is sent again after the next start."""
+        self._closing.set()
+        if self.thread.is_alive():
+            self.thread.join(timeout=seconds)
+
+    def _run(self) -> None:
+        while not self._closing.wait(_STEP_SECONDS):
             try:
                 self.step(steady=time.monotonic())
                 self._health.mended(_FAILED)

@@ -329,6 +329,13 @@ def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
         assert (office["to"], office["waiting"]) == ([f"{web.url}/…"], 0)
         assert list(office["holds"].values()) == web.posts[0]["began"]
         assert list(other["holds"]) == ["bottom-1"]
+        web.hold.clear()
+        told = len(web.posts)
+        station.folder("bottom-1").rmdir()
+        wait_until(lambda: len(web.posts) > told, what="another message is being sent")
+    waiting = "SELECT count(*) FROM alarm_message WHERE state = 'waiting'"
+    assert station.query(waiting) == [(1,)], "it is sent after the next start"
+    web.hold.set()
     alone = millwatch("alarms", "test", "--config", station.config)
     assert alone.status == 1
     assert f"office to {web.url}/…: delivered" in alone.out
