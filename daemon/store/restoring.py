@@ -101,7 +101,7 @@ def _set_aside(path: Path, now: datetime) -> Path | None:
     if not os.path.lexists(path):
         return None
     # What is still in the log goes into the file, where it can: one file is easier to keep.
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as connection:
+    with suppress(sqlite3.Error), closing(sqlite3.connect(path, timeout=0.5)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     aside = _free_name(path, now)
     for ending in ("", *_LOGS):

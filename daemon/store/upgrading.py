@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -175,6 +176,7 @@ def _upgrade(
     log.info("database schema", revision=head, before=before, sqlite=sqlite3.sqlite_version)
 
 
+@cache
 def objects_of(revision: str) -> dict[tuple[str, str], str]:
     """What the migrations up to a revision make: by kind and name, in SQL with single blanks."""
     with TemporaryDirectory() as folder, _migrated(Path(folder), revision) as connection:
