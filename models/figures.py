@@ -51,7 +51,7 @@ class ModelFigures:
         evidence_defects: how many defects the pass threshold rests on.
         promised_missed_rate: the missed-defect rate that they exclude at 95 %, 0..1.
         pass_threshold: calibrated confidence, 0..1; None when nothing may pass.
-        milliseconds_per_image: of the network in its form, in batches.
+        milliseconds_per_image: of the processor, for the network in its form, in batches.
         finite: whether every output was a number.
         parity: why its form does not agree with the trained network; empty when it does.
     """

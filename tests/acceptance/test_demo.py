@@ -11,7 +11,7 @@ from models.registry import PRETRAINED
 
 @pytest.mark.timeout(300)
 def test_demo_accounts_for_every_image_and_shows_what_it_measured(tmp_path: Path) -> None:
-    done = run_cli("demo", "--seconds", "2", TMPDIR=str(tmp_path))
+    done = run_cli("demo", "--seconds", "2", "--no-teach", TMPDIR=str(tmp_path))
     assert done.returncode == 0, done.stdout + done.stderr
     account = re.search(r"(\d+) images dropped, (\d+) records, (\d+) files unchanged", done.stdout)
     assert account
