@@ -7,9 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from builders import Station, surface_file, wait_until
+from commands import Millwatch
+from playwright.sync_api import Browser
 
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 
@@ -68,6 +72,7 @@ def test_the_line_page_draws_its_charts_and_renews_them(
     watched.photograph("line")
     assert page.locator("svg.chart circle").count() >= 1
     assert page.locator("svg.chart polyline.limit").count() == 2
+    page.get_by_role("columnheader", name="Last image").wait_for()
     assert page.locator("table.pareto tbody tr").count() >= 1
     before = int(page.locator(".tile .value").first.inner_text())
     assert before > 0
@@ -76,6 +81,36 @@ def test_the_line_page_draws_its_charts_and_renews_them(
     page.get_by_label("Camera").select_option("top-1")
     page.wait_for_url("**/line?camera=top-1")
     assert int(page.locator(".tile .value").first.inner_text()) < before
+
+
+def test_reports_are_pages_that_are_accessible_and_fetch_nothing(
+    chromium: Browser,
+    line: Station,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    page = chromium.new_page()
+    monkeypatch.delenv("MILLWATCH_SCREENSHOTS", raising=False)  # it is no key
+    millwatch = Millwatch(capsys)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    for report, more in (
+        ("rates", "hour"),
+        ("chart", "hour"),
+        ("pareto", "camera"),
+        ("review", "day"),
+    ):
+        out = tmp_path / f"{report}.html"
+        command = ("report", report, "--config", line.config, "--by", more, "--format", "html")
+        assert millwatch(*command, "--out", out).status == 0
+        page.goto(out.as_uri())
+        page.get_by_role("heading", level=1).wait_for()
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+    assert {urlsplit(address).scheme for address in asked} == {"file"}
+    assert len(asked) == 4
+    page.close()
 
 
 def test_a_heatmap_comes_and_goes_by_a_key(visit: Callable[..., Any]) -> None:

@@ -123,6 +123,48 @@ def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:
     assert shown(anna) == before
 
 
+def pictures_had(watched: Any) -> list[str]:
+    """The addresses of the large pictures that the browser has, in the order of asking."""
+    had = watched.page.evaluate(
+        "() => performance.getEntriesByType('resource').map(entry => new URL(entry.name).pathname)"
+    )
+    return [address for address in had if address.endswith("/picture")]
+
+
+def test_the_next_pictures_are_there_before_they_are_wanted(visit: Visit) -> None:
+    anna = visit("anna")
+    here = shown(anna)
+    pictures = wait_until(lambda: len(had := pictures_had(anna)) == 3 and had)
+    assert pictures[0] == f"/api/inspections/{here}/picture"
+    asked: list[str] = []
+    anna.page.on("request", lambda request: asked.append(request.url))
+    anna.page.keyboard.press("ArrowRight")
+    wait_until(lambda: shown(anna) != here)
+    coming = f"/api/inspections/{shown(anna)}/picture"
+    assert coming in pictures
+    assert not [each for each in asked if each.endswith(coming)], "it was had before"
+
+
+def test_filters_leave_what_was_asked_for(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    ((camera, name, reason, day),) = line.query(
+        "SELECT camera, predicted_class, reason, substr(captured_at, 1, 10) FROM inspections"
+        " WHERE id = ?",
+        shown(anna),
+    )
+    called = "unknown" if reason == "unknown" else name
+    for label, value in (("Class", called), ("Reason", reason), ("Camera", camera)):
+        anna.page.get_by_label(label, exact=True).select_option(value)
+        anna.page.wait_for_url(f"**={value}**")
+        shown(anna)
+    anna.page.get_by_label("Day").fill(day)
+    anna.page.wait_for_url(f"**day={day}**")
+    shown(anna)
+    assert anna.page.locator("#fact-camera").inner_text() == camera
+    anna.page.get_by_label("Day").fill("2001-01-01")
+    anna.page.get_by_text("Nothing to check here").wait_for()
+
+
 def test_skip_back_heatmap_and_filters(visit: Visit) -> None:
     anna = visit("anna")
     first = shown(anna)
