@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from config.logging import configure_logging
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.integrity.names import last_id_in_names
@@ -122,6 +123,7 @@ def restore(
 def upgrade(config: ConfigOption = None) -> None:
     """Bring the database to this version's schema, as a start would; an older one is copied first."""
     settings = settings_of(config)
+    configure_logging()  # which tells where the copy is
     path = settings.database_file
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import Station, assert_every_image_accounted_for, surface_file
+from alembic.command import upgrade
+from alembic.config import Config
+from builders import Station, assert_every_image_accounted_for, run_cli, surface_file
 from commands import Done, Millwatch
 from composed import by_hand
 from filesystems import obeying_permissions
@@ -22,7 +24,8 @@ from daemon.integrity.mending import Mender
 from daemon.routing import Folders, route
 from daemon.service import now_utc
 from daemon.store import expiry, images
-from daemon.store.upgrading import prepare_database
+from daemon.store.database import Database
+from daemon.store.upgrading import MIGRATIONS, prepare_database
 
 PENDING = "SELECT 1 FROM image WHERE progress = 'pending' LIMIT 1"
 VERDICTS = ("defect", "pass", "unsure", "pass", "defect", "unreadable", "unsure")
@@ -335,7 +338,27 @@ def test_a_backup_is_told_checked_and_counted(millwatch: Millwatch, line: Statio
     assert "sound; schema" in checked.out
     told = json.loads(millwatch("db", "check", "--json", *config).out)
     assert (told["sound"], told["images"]) == (True, 7)
-    assert "already has schema" in millwatch("db", "upgrade", *config).out
+
+
+def test_an_older_database_is_upgraded_by_command_and_copied_first(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    database = Database(station.database)
+    with database.writing() as connection:
+        config.attributes["connection"] = connection
+        upgrade(config, "0003")
+    database.close()
+    refused = millwatch("audit", "--config", station.config)
+    assert "has the older schema 0003" in refused.err
+    done = run_cli("db", "upgrade", "--config", station.config)
+    assert done.returncode == 0, done.stderr
+    assert "was brought to schema" in done.stdout
+    (copy,) = (station.state_dir / "backups").iterdir()
+    assert str(copy) in done.stderr
+    assert millwatch("db", "check", copy, "--config", station.config).status == 0
 
 
 def test_a_database_whose_aggregates_are_off_is_not_sound(
