@@ -1,6 +1,7 @@
 """Times as the database holds them: UTC, to the second."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final
 
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
@@ -19,5 +20,10 @@ def moment(text: str) -> datetime:
 
 def timestamp_of_ns(nanoseconds: int) -> str:
     """The same for a file's time, which may be anything; held to the years 1970 to 9999."""
-    seconds = min(max(nanoseconds // 1_000_000_000, 0), int(_LATEST))
+    return _timestamp_of(min(max(nanoseconds // 1_000_000_000, 0), int(_LATEST)))
+
+
+@lru_cache(maxsize=256)
+def _timestamp_of(seconds: int) -> str:
+    # Of one image it is asked several times, and of many images within one second.
     return timestamp(datetime.fromtimestamp(seconds, UTC))

@@ -69,7 +69,8 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
     """
     partial = _partial(target, delivery, sha256)
     try:
-        _recover_aside(delivery)
+        if held is None:  # what has just been read lies under its own name
+            _recover_aside(delivery)
         if is_there(delivery, sha256, target):
             partial.unlink(missing_ok=True)  # the second name that a kill left
         else:
@@ -150,20 +151,19 @@ def release(delivery: Delivery, marker_suffix: str = "") -> Release:
     Raises:
         OSError: it cannot be removed now; trying again may help.
     """
-    _recover_aside(delivery)
     aside = _aside(delivery)
-    try:
-        if not os.path.lexists(aside):
-            status = delivery.path.lstat()
+    if not _recover_aside(delivery):
+        try:
+            status = os.lstat(delivery.path)
             if not same_file(status, delivery):
                 return _not_removed(status, delivery)
             if marker_suffix:
                 # Before the image: a marker that stays would call the next file of this name whole.
                 Path(f"{delivery.path}{marker_suffix}").unlink(missing_ok=True)
             delivery.path.rename(aside)
-    except (FileNotFoundError, NotADirectoryError):
-        return Release.ABSENT
-    status = aside.lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return Release.ABSENT
+    status = os.lstat(aside)
     if same_file(status, delivery):
         aside.unlink()
         return Release.REMOVED
@@ -367,15 +367,25 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
 
 def _aside(delivery: Delivery) -> Path:
     """A name in the drop folder that is no image's, and that the same delivery always gets."""
-    return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}.leaving")
+    return delivery.path.parent / f".{delivery.inode}-{delivery.mtime_ns}.leaving"
 
 
-def _recover_aside(delivery: Delivery) -> None:
-    """After a kill, give a file that was moved aside but is not the judged one its name back."""
+def _recover_aside(delivery: Delivery) -> bool:
+    """After a kill, give a file that was moved aside but is not the judged one its name back.
+
+    Returns:
+        Whether the judged one lies aside.
+    """
     aside = _aside(delivery)
+    try:
+        status = os.lstat(aside)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    if same_file(status, delivery):
+        return True
     with suppress(FileNotFoundError, NotADirectoryError):
-        if not same_file(aside.lstat(), delivery):
-            _put_back(aside, delivery.path)
+        _put_back(aside, delivery.path)
+    return False
 
 
 def _put_back(aside: Path, path: Path) -> None:
@@ -416,7 +426,7 @@ def _link_or_copy(
 
 
 def _partial(target: Path, delivery: Delivery, sha256: str) -> Path:
-    return target.with_name(f".{sha256[:16]}-{delivery.inode}.part")
+    return target.parent / f".{sha256[:16]}-{delivery.inode}.part"
 
 
 def _copy(source: int, partial: Path, sha256: str, *, size: int, mtime_ns: int) -> None:

@@ -71,9 +71,7 @@ class Folders:
         moment = captured.replace("-", "").replace(":", "")
         return (
             self.review
-            / "to_check"
-            / folder
-            / captured[:10]
+            / f"to_check/{folder}/{captured[:10]}"
             / (
                 f"{finding.delivery.camera}__{moment}__{image_id}__{name}-{confidence:02d}"
                 f"{_suffix(finding.delivery.filename)}"
@@ -115,7 +113,8 @@ def route(
         held: descriptors of files as they were judged, by image id; empty after a restart.
     """
     routed = Routed()
-    brought = [intent for intent in intents if _bring(intent, held, routed, now)]
+    made: set[Path] = set()
+    brought = [intent for intent in intents if _bring(intent, held, routed, now, made)]
     safe = _fsync_folders(brought, _target_folder, routed)
     ends = {
         intent.image_id: end
@@ -123,7 +122,7 @@ def route(
         if (end := _release(intent, held, routed, marker_suffix)) is not None
     }
     released = [intent for intent in safe if intent.image_id in ends]
-    for intent in _fsync_folders(released, _source_folder, routed):
+    for intent in _fsync_folders(released, _source_folder, routed, may_be_gone=True):
         held_file = held.get(intent.image_id)
         try:
             written = moving.take_back_if_written(intent.delivery, intent.plan.target, held_file)
@@ -151,13 +150,17 @@ def _done(intent: Intent) -> Settled:
     return Settled(intent=intent, progress=progress, path=intent.plan.target)
 
 
-def _bring(intent: Intent, held: Mapping[int, int], routed: Routed, now: datetime) -> bool:
+def _bring(
+    intent: Intent, held: Mapping[int, int], routed: Routed, now: datetime, made: set[Path]
+) -> bool:
     """Whether the target is in place, so that the source may go."""
     target = intent.plan.target
     if target is None:
         return True
     try:
-        moving.make_folder(target.parent)
+        if (folder := target.parent) not in made:
+            moving.make_folder(folder)
+            made.add(folder)
         if intent.verdict is Verdict.UNREADABLE:
             # First whose place it is: the reason goes over what lies under the reason's name.
             moving.is_there(intent.delivery, intent.sha256, target)
@@ -284,21 +287,28 @@ def _target_folder(intent: Intent) -> Path | None:
     return None if intent.plan.target is None else intent.plan.target.parent
 
 
-def _source_folder(intent: Intent) -> Path | None:
-    folder = intent.delivery.path.parent
-    return folder if folder.is_dir() else None  # else it was removed, with what was in it
+def _source_folder(intent: Intent) -> Path:
+    return intent.delivery.path.parent
 
 
 def _fsync_folders(
-    intents: Sequence[Intent], folder_of: Callable[[Intent], Path | None], routed: Routed
+    intents: Sequence[Intent],
+    folder_of: Callable[[Intent], Path | None],
+    routed: Routed,
+    *,
+    may_be_gone: bool = False,
 ) -> list[Intent]:
-    """Make the names in each intent's folder durable; the intents of those folders that are."""
+    """Make the names in each intent's folder durable; the intents of those folders that are.
+
+    Args:
+        may_be_gone: a folder that was removed, with what was in it, needs nothing.
+    """
     troubles: dict[Path, OSError | None] = {}
     safe: list[Intent] = []
     for intent in intents:
         folder = folder_of(intent)
         if folder is not None and folder not in troubles:
-            troubles[folder] = _try_fsync(folder)
+            troubles[folder] = _try_fsync(folder, may_be_gone=may_be_gone)
         error = None if folder is None else troubles[folder]
         if error is None:
             safe.append(intent)
@@ -307,9 +317,11 @@ def _fsync_folders(
     return safe
 
 
-def _try_fsync(folder: Path) -> OSError | None:
+def _try_fsync(folder: Path, *, may_be_gone: bool) -> OSError | None:
     try:
         moving.fsync_folder(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return None if may_be_gone else error
     except OSError as error:
         return error
     return None

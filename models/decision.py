@@ -240,7 +240,7 @@ class Decider:
         self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
         self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
-        self._reference = evidence.reference
+        self._reference = _Reference(evidence.reference)
         self._reference_labels = evidence.reference_labels
         self.normal_threshold = self._derive_normal_threshold(evidence)
         held_out = _HeldOut.of(evidence, self)
@@ -258,8 +258,11 @@ class Decider:
 
     def decide(self, logits: Floats, features: Floats) -> list[Decision]:
         """One decision for each row of `logits` `(N, classes)` and `features` `(N, 512)`."""
-        novelty = novelty_of(features, self._reference)
-        return self.decide_measured(logits, novelty, self._distances(features))
+        distance = self._reference.distance(features)
+        distances = None
+        if self._reference_labels is not None:
+            distances = _to_classes(distance, self._reference_labels, classes=len(self.classes))
+        return self.decide_measured(logits, _novelty(distance), distances)
 
     def decide_measured(
         self, logits: Floats, novelty: Floats, distances: Floats | None
@@ -315,13 +318,6 @@ class Decider:
         if self.normal.all():
             return np.full(len(logits), np.inf)
         return _log_of_sum(scaled[:, self.normal]) - _log_of_sum(scaled[:, ~self.normal])
-
-    def _distances(self, features: Floats) -> Floats | None:
-        if self._reference_labels is None:
-            return None
-        return distances_to_classes(
-            features, self._reference, self._reference_labels, classes=len(self.classes)
-        )
 
     def _derive_normal_threshold(self, evidence: Evidence) -> float | None:
         """As the novelty threshold, by the held-out normal images and their own class."""
@@ -497,8 +493,7 @@ def novelty_of(features: Floats, reference: Floats) -> Floats:
     features keep their length. Brought to unit length, they told NEU-DET from clean magnetic tiles
     with an AUROC of 0.944; with their own, 0.984 (docs/experiments.md).
     """
-    novelty: Floats = _nearest(_distance(features, reference)).astype(np.float32)
-    return novelty
+    return _novelty(_Reference(reference).distance(features))
 
 
 def distances_to_classes(
@@ -508,21 +503,38 @@ def distances_to_classes(
 
     `_FAR` for a class that has none.
     """
-    distance = _distance(features, reference)
-    found = np.full((len(features), classes), _FAR, np.float32)
+    return _to_classes(_Reference(reference).distance(features), labels, classes=classes)
+
+
+class _Reference:
+    """Reference images `(R, 512)`, with what is computed of them alone: once, not for each batch."""
+
+    def __init__(self, features: Floats) -> None:
+        # In float64: float32 would lose a small distance between two long features.
+        self._features = features.astype(np.float64)
+        self._squares = (self._features**2).sum(axis=1)
+        self._scale = max(float(np.linalg.norm(self._features, axis=1).mean()), 1e-12)
+
+    def distance(self, features: Floats) -> NDArray[np.float64]:
+        """Of each image to each reference image, in the mean length of the latter, `(N, R)`."""
+        seen = features.astype(np.float64)
+        squares = (seen**2).sum(axis=1)[:, None] + self._squares - 2 * seen @ self._features.T
+        distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / self._scale
+        return distance
+
+
+def _novelty(distance: NDArray[np.float64]) -> Floats:
+    novelty: Floats = _nearest(distance).astype(np.float32)
+    return novelty
+
+
+def _to_classes(
+    distance: NDArray[np.float64], labels: NDArray[np.int64], *, classes: int
+) -> Floats:
+    found = np.full((len(distance), classes), _FAR, np.float32)
     for index in np.unique(labels):
         found[:, index] = _nearest(distance[:, labels == index])
     return found
-
-
-def _distance(features: Floats, reference: Floats) -> NDArray[np.float64]:
-    """Of each image to each reference image, in the mean length of the latter, `(N, R)`."""
-    # In float64: float32 would lose a small distance between two long features.
-    seen, known = features.astype(np.float64), reference.astype(np.float64)
-    squares = (seen**2).sum(axis=1)[:, None] + (known**2).sum(axis=1) - 2 * seen @ known.T
-    scale = max(float(np.linalg.norm(known, axis=1).mean()), 1e-12)
-    distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / scale
-    return distance
 
 
 def _nearest(distance: NDArray[np.float64]) -> NDArray[np.float64]:

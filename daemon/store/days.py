@@ -3,9 +3,10 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Insert, Table, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
@@ -69,14 +70,16 @@ def add_up(
     """Insert kept aggregates, or add these columns to those that are there by the primary key."""
     if not rows:
         return
-    dialect_insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = dialect_insert(table)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(table.primary_key),
-            set_={name: table.c[name] + statement.excluded[name] for name in columns},
-        ),
-        rows,
+    connection.execute(_adding(connection.dialect.name, table, tuple(columns)), rows)
+
+
+@cache
+def _adding(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    # Built once: to build and to look up a statement takes longer than SQLite takes to run it.
+    statement = (postgresql_insert if dialect == "postgresql" else sqlite_insert)(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: table.c[name] + statement.excluded[name] for name in columns},
     )
 
 

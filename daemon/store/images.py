@@ -7,7 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Connection, Row, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    Connection,
+    Row,
+    TextClause,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    text,
+    update,
+)
 
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
@@ -25,6 +36,44 @@ _IDENTITY: Final = ("camera", "filename", "inode", "size", "mtime_ns")
 _FIND: Final = select(image.c.id, image.c.progress, image.c.sha256, image.c.path).where(
     STILL_THERE, *(image.c[name] == bindparam(name) for name in _IDENTITY)
 )
+_AT_ONCE: Final = 100
+_FEW: Final = 20
+
+
+def _find_many() -> TextClause:
+    """The same of so many deliveries: a loop over them, each looked up in the index."""
+    names = ", ".join(_IDENTITY)
+    rows = (", ".join(f":{name}{number}" for name in _IDENTITY) for number in range(_AT_ONCE))
+    wanted = ", ".join(f"({number}, {row})" for number, row in enumerate(rows))
+    same = " AND ".join(f"image.{name} = wanted.{name}" for name in _IDENTITY)
+    return text(
+        f"WITH wanted(number, {names}) AS (VALUES {wanted}) "  # noqa: S608 -- no value is in it
+        f"SELECT wanted.number, image.progress FROM wanted CROSS JOIN image WHERE {same} "
+        f"AND image.{STILL_THERE.text}"
+    )
+
+
+_FIND_MANY: Final = _find_many()
+
+# Built once: to build and to look up a statement takes longer than SQLite takes to run it.
+_INSERT: Final = insert(image)
+_SETTLE: Final = (
+    update(image)
+    .where(image.c.id == bindparam("b_id"))
+    .values(progress=bindparam("b_progress"), path=bindparam("b_path"))
+)
+_NEW_IDS: Final = {
+    # What AUTOINCREMENT would give; whoever records holds the write lock.
+    "sqlite": text(
+        "WITH RECURSIVE ids(id) AS (SELECT 1 + max("
+        "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'image'), 0), "
+        "coalesce((SELECT max(id) FROM image), 0)) "
+        "UNION ALL SELECT id + 1 FROM ids LIMIT :count) SELECT id FROM ids"
+    ),
+    "postgresql": text(
+        "SELECT nextval(pg_get_serial_sequence('image', 'id')) FROM generate_series(1, :count)"
+    ),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +104,31 @@ class Settled:
 
 def known(database: Database, deliveries: Sequence[Delivery]) -> set[Delivery]:
     """Those that have a record and whose file may still lie where it was delivered."""
-    found: set[Delivery] = set()
     with database.reading() as connection:
-        for delivery in deliveries:
-            row = connection.execute(_FIND, _identity(delivery)).first()
-            if row is not None and row.progress not in _MAY_COME_BACK:
-                found.add(delivery)
+        found = _progress_of(connection, deliveries)
+    return {delivery for delivery, progress in found if progress not in _MAY_COME_BACK}
+
+
+def _progress_of(
+    connection: Connection, deliveries: Sequence[Delivery]
+) -> list[tuple[Delivery, str]]:
+    """Of those that have a record and whose file may still lie where it was delivered."""
+    found: list[tuple[Delivery, str]] = []
+    if len(deliveries) < _FEW:
+        rows = ((each, connection.execute(_FIND, _identity(each)).first()) for each in deliveries)
+        return [(each, row.progress) for each, row in rows if row is not None]
+    for first in range(0, len(deliveries), _AT_ONCE):
+        some = deliveries[first : first + _AT_ONCE]
+        # Always as many: of each number of them a statement would be kept.
+        filled = [*some, *[some[0]] * (_AT_ONCE - len(some))]
+        values = {
+            f"{name}{number}": value
+            for number, delivery in enumerate(filled)
+            for name, value in _identity(delivery).items()
+        }
+        found += [
+            (filled[row.number], row.progress) for row in connection.execute(_FIND_MANY, values)
+        ]
     return found
 
 
@@ -84,25 +152,17 @@ def record(
         if not fresh:
             return Recorded(findings=[], intents=returned)
         # Intents are settled in the order of their ids, which is the order of delivery.
-        ids = connection.scalars(
-            insert(image).returning(image.c.id, sort_by_parameter_order=True),
-            [_row(finding, now) for finding in fresh],
-        ).all()
+        ids = _new_ids(connection, len(fresh))
         promised = _Promised(connection)
         intents = [
             _intent(image_id, finding, promised.remember(plan(image_id, finding, promised)))
             for image_id, finding in zip(ids, fresh, strict=True)
         ]
-        connection.execute(
-            update(image)
-            .where(image.c.id == bindparam("b_id"))
-            .values(
-                action=bindparam("b_action"),
-                progress=bindparam("b_progress"),
-                target=bindparam("b_target"),
-            ),
-            [_planned(intent) for intent in intents],
-        )
+        rows = [
+            {**_row(finding, now), **_planned(intent)}
+            for finding, intent in zip(fresh, intents, strict=True)
+        ]
+        connection.execute(_INSERT, rows)
         _count(connection, fresh, 1)
     moving = [intent for intent in intents if intent.plan.action is not Action.LEAVE]
     return Recorded(findings=fresh, intents=returned + moving)
@@ -157,12 +217,7 @@ def settle(database: Database, settled: Iterable[Settled]) -> None:
     if not rows:
         return
     with database.writing() as connection:
-        connection.execute(
-            update(image)
-            .where(image.c.id == bindparam("b_id"))
-            .values(progress=bindparam("b_progress"), path=bindparam("b_path")),
-            rows,
-        )
+        connection.execute(_SETTLE, rows)
 
 
 def withdraw(database: Database, intents: Sequence[Intent]) -> None:
@@ -179,6 +234,12 @@ def withdraw(database: Database, intents: Sequence[Intent]) -> None:
         findings = [_finding_of(row) for row in rows]
         connection.execute(delete(image).where(image.c.id.in_(ids)))
         _count(connection, findings, -1)
+
+
+def _new_ids(connection: Connection, count: int) -> list[int]:
+    """Ids that no image has or had, ascending: a plan needs its image's before it is recorded."""
+    found = connection.scalars(_NEW_IDS[connection.dialect.name], {"count": count})
+    return sorted(found)
 
 
 class _Promised:
@@ -203,8 +264,13 @@ def _sort_out(
     """The findings that have no record yet, and the intents of those whose file came back."""
     fresh: dict[tuple[object, ...], Finding] = {}
     returned: list[Intent] = []
+    found = _progress_of(connection, [finding.delivery for finding in findings])
+    recorded = {delivery for delivery, _ in found}
     for finding in findings:
         identity = _identity(finding.delivery)
+        if finding.delivery not in recorded:
+            fresh.setdefault(tuple(identity.values()), finding)
+            continue
         row = connection.execute(_FIND, identity).first()
         if row is None:
             fresh.setdefault(tuple(identity.values()), finding)
@@ -273,8 +339,6 @@ def _row(finding: Finding, now: datetime) -> dict[str, Any]:
         "sharpness": finding.appearance and finding.appearance.sharpness,
         "model_version": finding.model_version,
         "notes": _notes(finding),
-        "action": Action.LEAVE.value,
-        "progress": Progress.LEFT.value,
         "path": to_text(delivery.path),
         "instructive": instructive(finding.verdict, finding.reason, finding.confidence),
     }
@@ -301,10 +365,10 @@ def _planned(intent: Intent) -> Mapping[str, Any]:
     leave = intent.plan.action is Action.LEAVE
     target = intent.plan.target
     return {
-        "b_id": intent.image_id,
-        "b_action": intent.plan.action.value,
-        "b_progress": (Progress.LEFT if leave else Progress.PENDING).value,
-        "b_target": None if target is None else to_text(target),
+        "id": intent.image_id,
+        "action": intent.plan.action.value,
+        "progress": (Progress.LEFT if leave else Progress.PENDING).value,
+        "target": None if target is None else to_text(target),
     }
 
 
