@@ -122,7 +122,7 @@ class Review(Table):
 
 class Batching(Table):
     max_images: int = Field(
-        default=32, ge=1, le=1024, description="The most images judged together, to bound memory."
+        default=128, ge=1, le=1024, description="The most images judged together, to bound memory."
     )
 
 

@@ -12,6 +12,7 @@ class Health:
 
     def __init__(self) -> None:
         self._troubles: dict[str, str] = {}
+        self._until: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def trouble(self, name: str, what: str) -> None:
@@ -21,6 +22,21 @@ class Health:
             self._troubles[name] = what
         if new:
             log.warning("degraded", trouble=name, what=what)
+
+    def passing_trouble(self, name: str, what: str, *, now: float, seconds: float) -> None:
+        """Tell of a trouble of single images, which is over when it was not met for so long."""
+        with self._lock:
+            self._until[name] = now + seconds
+        self.trouble(name, what)
+
+    def forget(self, *, now: float) -> None:
+        """Call those troubles mended whose time is over."""
+        with self._lock:
+            over = [name for name, until in self._until.items() if now > until]
+            for name in over:
+                del self._until[name]
+        for name in over:
+            self.mended(name)
 
     def mended(self, name: str) -> None:
         with self._lock:

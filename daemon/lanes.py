@@ -1,10 +1,10 @@
-"""One thread for each camera's files: a share that hangs holds up no other camera."""
+"""Threads that work: a lane for each camera's files, so that a share that hangs holds up no other."""
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
 ANSWER_SECONDS: Final = 5.0
@@ -20,7 +20,7 @@ class Lanes:
     """
 
     def __init__(self) -> None:
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[str, Lane] = {}
         self._overdue: dict[str, Future[Any]] = {}
 
     def run(
@@ -68,22 +68,43 @@ class Lanes:
 
     def close(self, *, seconds: float) -> None:
         """End the threads that can end; one that hangs ends with the process."""
-        deadline = time.monotonic() + seconds
-        for lane in self._lanes.values():
-            lane.end()
-        for lane in self._lanes.values():
-            lane.thread.join(timeout=max(0.0, deadline - time.monotonic()))
+        end_all(list(self._lanes.values()), seconds=seconds)
 
-    def _lane(self, camera: str) -> "_Lane":
+    def _lane(self, camera: str) -> "Lane":
         if camera not in self._lanes:
-            self._lanes[camera] = _Lane(camera)
+            self._lanes[camera] = Lane(f"files of {camera}")
         return self._lanes[camera]
 
 
-class _Lane:
-    def __init__(self, camera: str) -> None:
+class Helpers:
+    """Threads that take work off others' hands when they have none; no work ever waits for them."""
+
+    def __init__(self, count: int) -> None:
+        self._free: SimpleQueue[Lane] = SimpleQueue()
+        self._lanes = [Lane(f"helper {number}") for number in range(1, count + 1)]
+        for lane in self._lanes:
+            self._free.put(lane)
+
+    def take(self, job: Callable[[], Result]) -> "Future[Result] | None":
+        """Have a helper do it; None when none is free. From any thread."""
+        try:
+            lane = self._free.get_nowait()
+        except Empty:
+            return None
+        future = lane.submit(job)
+        future.add_done_callback(lambda _: self._free.put(lane))
+        return future
+
+    def close(self, *, seconds: float) -> None:
+        end_all(self._lanes, seconds=seconds)
+
+
+class Lane:
+    """A thread that does one job after the other. What it still does ends with the process."""
+
+    def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
-        self.thread = threading.Thread(target=self._work, name=f"files of {camera}", daemon=True)
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
         self.thread.start()
 
     def submit(self, job: Callable[[], Result]) -> "Future[Result]":
@@ -92,6 +113,7 @@ class _Lane:
         return future
 
     def end(self) -> None:
+        """Once it has done what it was given."""
         self._jobs.put(None)
 
     def _work(self) -> None:
@@ -101,3 +123,14 @@ class _Lane:
                 future.set_result(job())
             except BaseException as error:  # noqa: BLE001 -- raised again where it is waited for
                 future.set_exception(error)
+            # Else the last job, and what came of it, would live until the next one comes.
+            del future, job, next_job
+
+
+def end_all(lanes: Sequence[Lane], *, seconds: float) -> None:
+    """End the threads that can end in that time."""
+    deadline = time.monotonic() + seconds
+    for lane in lanes:
+        lane.end()
+    for lane in lanes:
+        lane.thread.join(timeout=max(0.0, deadline - time.monotonic()))

@@ -1,8 +1,10 @@
 """An image's journey. `Pipeline.step` is its table of contents."""
 
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -10,17 +12,17 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.crashes import CrashGuard
 from daemon.drift.measuring import measure
 from daemon.drift.sights import Sights
 from daemon.health import Health
-from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
+from daemon.intake.waiting import WaitingRoom
 from daemon.judging import ModelFailedError, judge
-from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.metering import Meter
 from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
-from daemon.reading import Limits, MovedOnError, Reading, read
+from daemon.reader import Reader
+from daemon.reading import Reading
 from daemon.routing import Folders
 from daemon.sampling import is_sampled
 from daemon.store import images
@@ -36,8 +38,27 @@ NOT_JUDGED: Final = "not_judged"
 """The reason of an image that is a picture, but that the model fails on."""
 
 
+AHEAD: Final = 2
+"""Batches that are judged at a time: the one goes on where the other has come to its end."""
+_LEAST_IMAGES: Final = 16
+"""That a batch may have, however few wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Images that were read, and what a model says of those that are pictures."""
+
+    model: Model
+    readings: Sequence[Reading]
+    outcomes: Future[list[Decision | Exception]]
+
+
 class Pipeline:
-    """Takes what is waiting through read, predict, record and route. One thread calls it."""
+    """Takes what is waiting through read, predict, record and route. One thread calls it.
+
+    While batches are judged, in threads of their own that touch nothing else, the one before them is
+    recorded and routed and the one behind them is read.
+    """
 
     def __init__(
         self,
@@ -51,11 +72,6 @@ class Pipeline:
     ) -> None:
         self._max_images = settings.batching.max_images
         self._folders = Folders.of(settings)
-        self._limits = Limits(
-            max_pixels=settings.intake.max_pixels,
-            max_bytes=settings.intake.max_bytes,
-            allow_zero_tail=settings.intake.allow_zero_tail,
-        )
         leaves = settings.policy.on_pass == "leave"  # noqa: S105 -- no password
         self._sample_passed = 0.0 if leaves else settings.review.sample_passed
         self._database = database
@@ -65,15 +81,15 @@ class Pipeline:
         self._health = health
         self._clock = clock
         self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
-        self._guard = CrashGuard(settings.state_dir, max_pixels=settings.intake.max_pixels)
         self._lanes = Lanes()
+        self._reader = Reader(settings, room=room, lanes=self._lanes, health=health)
+        self._judges = deque(Lane(f"judge {number}") for number in range(1, AHEAD + 1))
+        self._ahead: deque[_Batch] = deque()
         self._mover = Mover(
             settings, database=database, lanes=self._lanes, health=health, clock=clock
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
-        self._late: deque[Reading] = deque()
         self._overdue: set[str] = set()
-        self._troubled_until: dict[str, float] = {}
         self.meter = Meter()
         self.verdicts: Counter[str] = Counter()
         """Images recorded since the start, by verdict."""
@@ -81,21 +97,21 @@ class Pipeline:
         """From the last write of a file to the commit of its record, of the latest images."""
 
     def step(self) -> bool:
-        """Judge one batch of what has arrived.
+        """Read a batch of what has arrived and give it to be judged; finish one that is judged.
 
         Returns:
-            Whether there was any.
+            Whether there was anything to do, or is, once it is judged.
         """
-        self._forget_troubles()
+        self._health.forget(now=time.monotonic())
         self._swap()
-        overdue = self._mind_lanes()
-        candidates = self._room.due(self._max_images, now=time.monotonic(), without=overdue)
-        readings = [*self._fitting(self._came_late()), *self._read(candidates)]
-        try:
-            self._carry(readings)
-        finally:
-            self._close(readings)
-        return bool(candidates or readings)
+        begun = len(self._ahead) < AHEAD and self._begin()
+        if not self._ahead:
+            return begun
+        if len(self._ahead) == AHEAD or self._ahead[0].outcomes.done():
+            self._finish(self._ahead.popleft())
+        elif not begun:
+            self.wait(ANSWER_SECONDS)
+        return True
 
     def serve_with(self, model: Model) -> None:
         """Judge with another model from the next batch on. From any thread; returns at once."""
@@ -108,38 +124,71 @@ class Pipeline:
             self._model = model
             log.info("model swapped", model=model.version, runtime=model.runtime.name)
 
-    def _carry(self, readings: Sequence[Reading]) -> None:
-        """Take what was read through predict, record and route, or set it aside for a while."""
-        if not readings:
-            return
+    def _begin(self) -> bool:
+        """Read what is due. Returns whether anything was."""
+        overdue = self._mind_lanes()
+        # A quarter of what waits: a burst is read, judged and moved at once, a long backlog in
+        # batches that cost little for each image.
+        waiting = sum(self._room.backlog().values())
+        limit = min(self._max_images, max(_LEAST_IMAGES, waiting // 4))
+        candidates = self._room.due(limit, now=time.monotonic(), without=overdue)
+        readings = self._reader.read(candidates, size=self._model.input_size)
+        if readings:
+            self._ahead.append(self._judge(self._model, readings))
+        return bool(candidates or readings)
+
+    def _judge(self, model: Model, readings: Sequence[Reading]) -> _Batch:
+        pictures = [reading.pixels for reading in readings if reading.pixels is not None]
+        outcomes = self._judges[0].submit(partial(judge, model, pictures))
+        self._judges.rotate()
+        outcomes.add_done_callback(lambda _: self._room.wake())
+        return _Batch(model=model, readings=readings, outcomes=outcomes)
+
+    def _finish(self, batch: _Batch) -> None:
+        """Take a batch through record and route, or set it aside for a while; let its files go."""
         try:
-            findings = self._predict(readings)
-            intents = self._record(findings, readings)
-            self._route(intents, readings)
+            self._carry(batch)
+        finally:
+            self._reader.let_go(batch.readings)
+
+    def _carry(self, batch: _Batch) -> None:
+        try:
+            findings = self._findings(batch)
+            intents = self._record(findings, batch.readings)
+            self._route(intents, batch.readings)
         except StoreError as error:
             if error.damaged:  # the next start refuses it, and names the backup
                 raise
             if error.again_helps:
-                self._set_aside(readings, "database", str(error))
+                self._set_aside(batch.readings, "database", str(error))
             else:  # one of them may be to blame
-                self._carry_each(readings, error)
+                self._carry_each(batch, error)
         except ModelFailedError as error:
-            self._set_aside(readings, "judging", f"the model fails on every image: {error}")
+            if batch.model is self._model:
+                what = f"the model fails on every image: {error}"
+                self._set_aside(batch.readings, "judging", what)
+            else:  # which does not serve any more: the one that does knows nothing of them
+                self._hand_back([reading.delivery for reading in batch.readings], 0.0)
         except Exception as error:
             # Unforeseen. It must not end the watch on a line, nor harm the rest of the batch.
-            log.exception("failed", path=to_text(readings[0].delivery.path), images=len(readings))
-            self._carry_each(readings, error)
+            path = to_text(batch.readings[0].delivery.path)
+            log.exception("failed", path=path, images=len(batch.readings))
+            self._carry_each(batch, error)
 
-    def _carry_each(self, readings: Sequence[Reading], error: Exception) -> None:
+    def _carry_each(self, batch: _Batch, error: Exception) -> None:
         """Find the one that a batch fails on. What has a record by now is moved by the mover."""
         self._mover.retry_later()
-        if len(readings) > 1:
-            for reading in readings:
-                self._carry([reading])
+        if len(batch.readings) > 1:
+            for reading in batch.readings:
+                self._carry(self._judge(batch.model, [reading]))
             return
-        delivery = readings[0].delivery
-        what = f"{to_text(delivery.path)} failed: {error!r}; see the log"
-        self._passing_trouble("image", what)
+        delivery = batch.readings[0].delivery
+        self._health.passing_trouble(
+            "image",
+            f"{to_text(delivery.path)} failed: {error!r}; see the log",
+            now=time.monotonic(),
+            seconds=self._forget_seconds,
+        )
         self._hand_back([delivery], RETRY_SECONDS)
 
     def retry_if_due(self) -> bool:
@@ -155,7 +204,7 @@ class Pipeline:
         return more
 
     def wait(self, seconds: float) -> None:
-        """Return when there may be something to judge, or the time is over."""
+        """Return when there may be something to judge or to finish, or the time is over."""
         self._room.wait(seconds, now=time.monotonic(), without=self._lanes.overdue())
 
     @property
@@ -164,63 +213,24 @@ class Pipeline:
         return self._model
 
     def close(self, *, seconds: float) -> None:
-        """Let go of every file."""
-        self._close(self._came_late())
+        """Let go of every file. What is being judged has no record, and is judged anew."""
+        deadline = time.monotonic() + seconds
+        for batch in self._ahead:
+            self._reader.let_go(batch.readings)
+        self._ahead.clear()
+        self._reader.end()
         self._lanes.close(seconds=seconds)
-        self._guard.close()
+        left = max(0.0, deadline - time.monotonic())
+        end_all(self._judges, seconds=left)
+        self._reader.close(seconds=max(0.0, deadline - time.monotonic()))
 
-    def _read(self, candidates: Sequence[Candidate]) -> list[Reading]:
-        """Look at what is due, and read what is complete; the rest waits on."""
-        work = {
-            camera: partial(self._read_all, group)
-            for camera, group in _by_camera(candidates).items()
-        }
-        results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
-        return [reading for readings in results.values() for reading in readings]
-
-    def _read_all(self, candidates: Iterable[Candidate]) -> list[Reading]:
-        readings: list[Reading] = []
-        for candidate in candidates:
-            arrival = self._room.look(candidate, now=time.monotonic())
-            reading = arrival and self._read_one(arrival)
-            if reading:
-                readings.append(reading)
-        return readings
-
-    def _read_one(self, arrival: Arrival) -> Reading | None:
-        delivery = arrival.delivery
-        try:
-            crashes = self._guard.crashes(delivery)
-            self._guard.note(delivery)
-            reading = read(
-                delivery, size=self._model.input_size, limits=self._limits, decodable=not crashes
-            )
-        except MovedOnError:
-            self._hand_back([delivery], 0.0)
-            return None
-        except OSError as error:
-            self._cannot_read(delivery, error.strerror or str(error))
-            return None
-        except Exception as error:
-            # No memory, say. One image must not end the watch on a line.
-            log.exception("cannot be read", path=to_text(delivery.path))
-            self._cannot_read(delivery, f"{type(error).__name__}: {error}")
-            return None
-        unreadable = reading.unreadable
-        if unreadable and unreadable.may_be_unfinished and not arrival.last_chance:
-            reading.close()
-            self._room.undecodable(delivery, now=time.monotonic())
-            return None
-        return reading
-
-    def _predict(self, readings: Sequence[Reading]) -> list[Finding]:
-        pictures = [reading.pixels for reading in readings if reading.pixels is not None]
-        outcomes = iter(judge(self._model, pictures))
+    def _findings(self, batch: _Batch) -> list[Finding]:
+        outcomes = iter(batch.outcomes.result())
         findings: list[Finding] = []
-        for reading in readings:
+        for reading in batch.readings:
             outcome = None if reading.pixels is None else next(outcomes)
             if isinstance(outcome, Decision):
-                findings.append(self._judged(reading, outcome))
+                findings.append(self._judged(reading, outcome, batch.model.version))
             else:
                 findings.append(_unreadable(reading, outcome))
         self._health.mended("judging")
@@ -270,30 +280,6 @@ class Pipeline:
         self._room.rest(RETRY_SECONDS, now=time.monotonic())
         self._mover.retry_later()
 
-    def _take_late(self, readings: list[Reading]) -> None:
-        self._late.extend(readings)
-        self._room.wake()
-
-    def _came_late(self) -> list[Reading]:
-        return [self._late.popleft() for _ in range(len(self._late))]
-
-    def _fitting(self, readings: Iterable[Reading]) -> list[Reading]:
-        """Without those that were read for a model of another size: they are read again."""
-        size, kept = self._model.input_size, []
-        for reading in readings:
-            if reading.pixels is None or reading.pixels.shape[0] == size:
-                kept.append(reading)
-            else:
-                self._close([reading])
-                self._hand_back([reading.delivery], 0.0)
-        return kept
-
-    def _close(self, readings: Iterable[Reading]) -> None:
-        for reading in readings:
-            # In its lane: a share that hangs may hang here too. Behind whatever the lane still does
-            # with this descriptor, whose number another file would get.
-            self._lanes.afterwards(reading.delivery.camera, reading.close)
-
     def _mind_lanes(self) -> set[str]:
         """The cameras to go on without for now."""
         overdue = self._lanes.overdue()
@@ -309,26 +295,7 @@ class Pipeline:
         self._overdue = overdue
         return overdue
 
-    def _cannot_read(self, delivery: Delivery, cause: str) -> None:
-        self._passing_trouble(
-            f"reading {delivery.camera}",
-            f"{to_text(delivery.path)} cannot be read: {cause}; mend its permissions, it is tried "
-            "again by itself",
-        )
-        self._hand_back([delivery], RETRY_SECONDS)
-
-    def _passing_trouble(self, name: str, what: str) -> None:
-        """Tell of a trouble of single images, which is over when it was not met for a while."""
-        self._troubled_until[name] = time.monotonic() + self._forget_seconds
-        self._health.trouble(name, what)
-
-    def _forget_troubles(self) -> None:
-        for name, until in list(self._troubled_until.items()):
-            if time.monotonic() > until:
-                del self._troubled_until[name]
-                self._health.mended(name)
-
-    def _judged(self, reading: Reading, decision: Decision) -> Finding:
+    def _judged(self, reading: Reading, decision: Decision, version: str) -> Finding:
         passed = decision.verdict is Verdict.PASS
         drawn = passed and is_sampled(reading.delivery, reading.sha256, self._sample_passed)
         return Finding(
@@ -339,7 +306,7 @@ class Pipeline:
             predicted_class=decision.predicted_class,
             confidence=decision.confidence,
             novelty=decision.novelty,
-            model_version=self._model.version,
+            model_version=version,
             appearance=None if reading.pixels is None else measure(reading.pixels),
             notes=reading.notes,
         )
@@ -360,10 +327,3 @@ def _unreadable(reading: Reading, error: Exception | None) -> Finding:
         reason=reason,
         notes=notes,
     )
-
-
-def _by_camera(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
-    groups: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        groups[candidate.camera].append(candidate)
-    return groups

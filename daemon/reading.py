@@ -2,8 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -52,6 +50,22 @@ class Reading:
         os.close(self.held)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """A delivered file whose bytes are here: what is left to do touches no disk and no share.
+
+    Attributes:
+        held: an open descriptor of it, which goes over to the reading.
+        data: the bytes; None for what is not decoded, whose hash and trouble are known already.
+    """
+
+    delivery: Delivery
+    held: int
+    data: bytes | None
+    sha256: str = ""
+    unreadable: UnreadableError | None = None
+
+
 def read(delivery: Delivery, *, size: int, limits: Limits, decodable: bool = True) -> Reading:
     """Read a delivery in one pass: its hash and its pixels come from the same bytes.
 
@@ -62,51 +76,82 @@ def read(delivery: Delivery, *, size: int, limits: Limits, decodable: bool = Tru
         MovedOnError: the file is gone, or was written to before or while it was read.
         OSError: it cannot be read now; trying again may help.
     """
-    with _opened(delivery) as held:
-        pixels: NDArray[np.uint8] | None = None
-        notes: tuple[str, ...] = ()
-        unreadable: UnreadableError | None
-        too_large = delivery.size > limits.max_bytes
-        if too_large or not decodable:
-            digest = _hash(held, delivery.size)
-            unreadable = _too_many_bytes(delivery, limits) if too_large else _CRASHES
+    return understand(fetch(delivery, limits=limits, decodable=decodable), size=size, limits=limits)
+
+
+def fetch(delivery: Delivery, *, limits: Limits, decodable: bool = True) -> Fetched:
+    """The first half of `read`: whatever touches the disk."""
+    held = _open(delivery)
+    try:
+        _refuse_another(held, delivery)
+        fetched = _fetch(delivery, held, limits, decodable=decodable)
+        _refuse_another(held, delivery)
+    except BaseException:
+        os.close(held)
+        raise
+    return fetched
+
+
+def understand(fetched: Fetched, *, size: int, limits: Limits) -> Reading:
+    """The second half of `read`: whatever computes."""
+    sha256, unreadable = fetched.sha256, fetched.unreadable
+    pixels: NDArray[np.uint8] | None = None
+    notes: tuple[str, ...] = ()
+    try:
+        if fetched.data is not None:
+            sha256 = hashlib.sha256(fetched.data).hexdigest()
+            pixels, notes, unreadable = _decode(fetched.data, size, limits)
+        elif unreadable is not None:
             notes = (unreadable.detail,)
-        else:
-            data = _whole(held, delivery.size)
-            digest = hashlib.sha256(data).hexdigest()
-            pixels, notes, unreadable = _decode(data, size, limits)
-        if not same_file(os.fstat(held), delivery):
-            raise MovedOnError(str(delivery.path))
-        return Reading(
-            delivery=delivery,
-            held=os.dup(held),
-            sha256=digest,
-            pixels=pixels,
-            notes=notes,
-            unreadable=unreadable,
-        )
+    except BaseException:  # no memory, say
+        os.close(fetched.held)
+        raise
+    return Reading(
+        delivery=fetched.delivery,
+        held=fetched.held,
+        sha256=sha256,
+        pixels=pixels,
+        notes=notes,
+        unreadable=unreadable,
+    )
 
 
-@contextmanager
-def _opened(delivery: Delivery) -> Iterator[int]:
+def _fetch(delivery: Delivery, held: int, limits: Limits, *, decodable: bool) -> Fetched:
+    too_large = delivery.size > limits.max_bytes
+    if not too_large and decodable:
+        return Fetched(delivery=delivery, held=held, data=_whole(held, delivery.size))
+    return Fetched(
+        delivery=delivery,
+        held=held,
+        data=None,
+        sha256=_hash(held, delivery.size),
+        unreadable=_too_many_bytes(delivery, limits) if too_large else _CRASHES,
+    )
+
+
+def _open(delivery: Delivery) -> int:
     # Never through a link, and never waiting for the other end of a pipe.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        held = os.open(delivery.path, flags)
+        return os.open(delivery.path, flags)
     except FileNotFoundError as error:
         raise MovedOnError(str(delivery.path)) from error
-    try:
-        if not same_file(os.fstat(held), delivery):
-            raise MovedOnError(str(delivery.path))
-        yield held
-    finally:
-        os.close(held)
+
+
+def _refuse_another(held: int, delivery: Delivery) -> None:
+    if not same_file(os.fstat(held), delivery):
+        raise MovedOnError(str(delivery.path))
 
 
 def _whole(held: int, size: int) -> bytes:
     """The bytes of a file of that size; no more of one that grows meanwhile, to bound memory."""
-    with os.fdopen(os.dup(held), "rb") as file:
-        return file.read(size + 1)
+    data = os.read(held, size + 1)
+    if len(data) >= size:
+        return data
+    parts = [data]  # a share may give less at a time
+    while (left := size - sum(map(len, parts))) > 0 and (data := os.read(held, left)):
+        parts.append(data)
+    return b"".join(parts)
 
 
 def _hash(held: int, size: int) -> str:

@@ -112,7 +112,11 @@ def _fit_last_layer(
 
 
 def wait_until(
-    condition: Callable[[], Any], *, seconds: float = WAIT_SECONDS, what: str = ""
+    condition: Callable[[], Any],
+    *,
+    seconds: float = WAIT_SECONDS,
+    what: str = "",
+    every: float = 0.01,
 ) -> Any:
     """The condition's first true value. Fails loudly when it never comes."""
     deadline = time.monotonic() + seconds
@@ -120,7 +124,7 @@ def wait_until(
     while time.monotonic() < deadline:
         if value := condition():
             return value
-        pause.wait(0.01)
+        pause.wait(every)
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")
 
 

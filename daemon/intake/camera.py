@@ -163,6 +163,9 @@ class CameraMinder:
             )
             for filename, status in chunk
         ]
+        # What is in the room already need not be looked up; in a backlog that is most of it.
+        waiting = self._room.waiting(self._camera.name)
+        deliveries = [each for each in deliveries if each.filename not in waiting]
         recorded = self._known(deliveries)
         for delivery in deliveries:
             self._busy_since = time.monotonic()

@@ -85,6 +85,7 @@ class WaitingRoom:
         self._order = list(folders)
         self._turns = count()
         self._resting_until = 0.0
+        self._woken = False
         self._changed = threading.Condition()
 
     def offer(self, camera: str, filename: str, *, closed: bool, now: float) -> bool:
@@ -115,6 +116,12 @@ class WaitingRoom:
                     self._schedule(room, filename, entry, now)
             self._changed.notify_all()
         return True
+
+    def waiting(self, camera: str) -> set[str]:
+        """The names that are in the room."""
+        with self._changed:
+            room = self._cameras.get(camera)
+            return set(room.entries) if room else set()
 
     def due(self, limit: int, *, now: float, without: Collection[str] = ()) -> list[Candidate]:
         """Up to `limit` files to look at, one camera after the other, but for some cameras."""
@@ -182,8 +189,11 @@ class WaitingRoom:
             self._resting_until = max(self._resting_until, now + seconds)
 
     def wait(self, seconds: float, *, now: float, without: Collection[str] = ()) -> None:
-        """Return when a file may be due, something was named, or the time is over."""
+        """Return when a file may be due, something was named, it is woken, or the time is over."""
         with self._changed:
+            if self._woken:
+                self._woken = False
+                return
             dues = [
                 room.queue[0][0]
                 for name, room in self._cameras.items()
@@ -192,9 +202,12 @@ class WaitingRoom:
             until = max(min(dues, default=now + seconds), self._resting_until) - now
             if until > 0:
                 self._changed.wait(min(until, seconds))
+            self._woken = False
 
     def wake(self) -> None:
+        """End the wait, or the next one where nobody waits now."""
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def backlog(self) -> dict[str, int]:

@@ -59,7 +59,7 @@ def test_a_picture_that_was_only_there_when_something_else_crashed_is_judged(
         process.send_signal(signal.SIGSEGV)
         assert process.wait(timeout=60) == -signal.SIGSEGV
     assert (station.state_dir / "crash.txt").stat().st_size > 0
-    note = (station.state_dir / "decoding" / "top-1").read_text()
+    note = (station.state_dir / "decoding" / "files of top-1").read_text()
     assert "first.jpg" in note
     with station.running():
         station.drop("top-1", "second.jpg", surface_file(seed=2))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from builders import wait_until
 
-from daemon.lanes import Lanes
+from daemon.lanes import Helpers, Lanes
 
 
 @pytest.fixture
@@ -63,3 +63,19 @@ def test_closed_lanes_leave_no_thread() -> None:
     lanes.run({str(n): lambda: None for n in range(5)}, seconds=10, late=lambda _: None)
     lanes.close(seconds=10)
     assert threading.active_count() == before
+
+
+def test_helpers_take_work_only_while_they_have_none() -> None:
+    helpers = Helpers(2)
+    go_on = threading.Event()
+
+    def wait() -> bool:
+        return go_on.wait(60)
+
+    taken = [helpers.take(wait) for _ in range(3)]
+    assert [each is not None for each in taken] == [True, True, False]
+    go_on.set()
+    assert all(each.result() for each in taken if each)
+    again = wait_until(lambda: helpers.take(lambda: "done"), what="a helper is free again")
+    assert again.result() == "done"
+    helpers.close(seconds=10)

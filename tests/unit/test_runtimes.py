@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -111,6 +112,18 @@ def test_outputs_are_not_overwritten_by_the_next_batch(
     runtime.infer(pictures[3:6])
     np.testing.assert_array_equal(outputs.logits, before[0])
     np.testing.assert_array_equal(outputs.features, before[1])
+
+
+def test_two_batches_judged_at_once_each_get_their_own_answers(
+    runtime: Runtime, pictures: NDArray[np.uint8]
+) -> None:
+    batches = [pictures[first : first + 20] for first in (0, 4, 9, 13)]
+    expected = [runtime.infer(batch).logits for batch in batches]
+    with ThreadPoolExecutor(len(batches)) as threads:
+        for _ in range(3):
+            together = threads.map(runtime.infer, batches)
+            for outputs, alone in zip(together, expected, strict=True):
+                np.testing.assert_allclose(outputs.logits, alone, atol=1e-3)
 
 
 def test_openvino_in_float32_computes_what_torch_does(

@@ -172,3 +172,12 @@ def test_a_named_file_ends_the_wait(room: WaitingRoom, waiter: threading.Thread)
     room.offer("bottom", "a.jpg", closed=False, now=0.0)
     waiter.join(timeout=10)
     assert not waiter.is_alive()
+
+
+@pytest.mark.timeout(20)
+def test_being_woken_while_nobody_waits_ends_the_next_wait_and_no_other(room: WaitingRoom) -> None:
+    room.wake()
+    room.wait(60.0, now=0.0)
+    threading.Timer(0.05, room.wake).start()
+    room.wait(60.0, now=0.0)  # would end at once if the first wake still counted
+    assert not room._woken

@@ -1,0 +1,151 @@
+"""While a batch is judged, the next one is read and the last one is recorded and moved."""
+
+import io
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+from builders import ALL_CLASSES, Station, assert_every_image_accounted_for
+from composed import ByHand, by_hand
+from numpy.typing import NDArray
+from PIL import Image
+
+from daemon.serving import load_serving_model
+from models.preprocessing import decode
+from models.runtimes.protocol import Outputs, Runtime
+from training.synthetic import draw_surface
+
+BATCH = 4
+
+
+@dataclass
+class Gated:
+    """A runtime that takes its time: until the gate is opened."""
+
+    sound: Runtime
+    gate: threading.Event = field(default_factory=threading.Event)
+    begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    @property
+    def name(self) -> str:
+        return self.sound.name
+
+    @property
+    def head(self) -> NDArray[np.float32]:
+        return self.sound.head
+
+    def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
+        self.begun.release()
+        assert self.gate.wait(60)
+        return self.sound.infer(images, with_maps=with_maps)
+
+
+@contextmanager
+def two_batches_begun(line: ByHand, gated: Gated) -> Iterator[None]:
+    """While the pipeline works in a thread; at the end it may go on, and is seen through."""
+    line.scan()
+    with ThreadPoolExecutor(1) as thread:
+        working = thread.submit(line.work)
+        try:
+            for _ in range(2):
+                assert gated.begun.acquire(timeout=60)
+            yield
+        finally:
+            gated.gate.set()
+        working.result(60)
+
+
+@pytest.fixture
+def narrow(station: Station) -> Station:
+    """A station that judges few images at a time."""
+    station.tables = {"batching": {"max_images": BATCH}, "intake": {"quiet_seconds": 0.0}}
+    station.write_config()
+    return station
+
+
+def test_the_second_batch_is_read_and_judged_while_the_first_one_is(narrow: Station) -> None:
+    model = load_serving_model(narrow.settings())
+    gated = Gated(sound=model.runtime)
+    narrow.drop_surfaces(3 * BATCH)
+    with by_hand(narrow.settings(), model=replace(model, runtime=gated)) as line:
+        with two_batches_begun(line, gated):
+            assert narrow.count() == 0
+        assert narrow.count() == 3 * BATCH
+    assert_every_image_accounted_for(narrow)
+
+
+def test_each_record_names_the_model_that_judged_the_image(narrow: Station) -> None:
+    model = load_serving_model(narrow.settings())
+    first = Gated(sound=model.runtime)
+    second = replace(model, metadata=replace(model.metadata, version="second"))
+    narrow.drop_surfaces(3 * BATCH)
+    with by_hand(narrow.settings(), model=replace(model, runtime=first)) as line:
+        with two_batches_begun(line, first):
+            line.pipeline.serve_with(second)
+        assert line.pipeline.model is second
+    versions = narrow.query("SELECT model_version FROM inspections ORDER BY id")
+    expected = [model.version] * (2 * BATCH) + ["second"] * BATCH
+    assert [version for (version,) in versions] == expected
+
+
+def test_an_old_model_that_fails_does_not_speak_for_the_one_that_serves_now(
+    narrow: Station,
+) -> None:
+    model = load_serving_model(narrow.settings())
+    broken = Gated(sound=model.runtime)
+    narrow.drop_surfaces(2 * BATCH)
+    with by_hand(narrow.settings(), model=replace(model, runtime=broken)) as line:
+        with two_batches_begun(line, broken):
+            line.pipeline.serve_with(model)
+            line.pipeline._swap()
+            broken.sound = None  # type: ignore[assignment] # any call of it fails from now on
+        assert narrow.count() == 2 * BATCH
+        assert "judging" not in line.health.troubles()
+    assert_every_image_accounted_for(narrow)
+
+
+def test_what_was_being_judged_at_a_stop_has_no_record_and_is_judged_at_the_next_start(
+    narrow: Station,
+) -> None:
+    model = load_serving_model(narrow.settings())
+    narrow.drop_surfaces(BATCH)
+    with by_hand(narrow.settings(), model=model) as line:
+        line.scan()
+        assert line.pipeline.step()
+    assert narrow.count() == 0
+    with by_hand(narrow.settings(), model=model) as line:
+        line.work_until(lambda: narrow.count() == BATCH)
+    assert_every_image_accounted_for(narrow)
+
+
+def test_large_pictures_are_decoded_by_several_hands_and_none_is_taken_for_another(
+    station: Station,
+) -> None:
+    pictures = {}
+    for number in range(12):
+        form = ("BMP", "PNG")[number % 2]
+        name = f"{number:02d}.{form.lower()}"
+        pictures[name] = large_file(ALL_CLASSES[number % 7], seed=number, form=form)
+        station.drop("top-1", name, pictures[name])
+    station.drop("top-1", "half.bmp", pictures["00.bmp"][:100_000])
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: station.count() == 13)
+        model = line.pipeline.model
+    assert station.reasons() == {"half.bmp": "truncated"}
+    assert_every_image_accounted_for(station)
+    readable = "SELECT filename, novelty FROM inspections WHERE verdict <> 'unreadable'"
+    for name, novelty in station.query(readable):
+        pixels = decode(pictures[name], size=model.input_size).pixels
+        (alone,) = model.judge(pixels[None])
+        assert novelty == pytest.approx(alone.novelty, rel=1e-3), name
+
+
+def large_file(surface: str, *, seed: int, form: str) -> bytes:
+    file = io.BytesIO()
+    pixels = draw_surface(surface, seed=seed, height=400, width=500)  # type: ignore[arg-type]
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
