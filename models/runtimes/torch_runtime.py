@@ -1,24 +1,39 @@
 """PyTorch, on CUDA or the processor."""
 
+import threading
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from models.network import SurfaceNetwork, load_network
+from models.runtimes.cuda_graphs import Graphs
 from models.runtimes.protocol import Outputs, RuntimeUnavailableError
 
 Device = Literal["auto", "cpu", "cuda"]
+Floats = NDArray[np.float32]
+
+
+_TOGETHER: Final = 32
+"""On the processor: a larger batch is no faster there, and takes a gigabyte more."""
 
 
 class TorchRuntime:
-    """Float32, channels-last. A batch that does not fit the GPU's memory is halved until it does."""
+    """Channels-last. On a GPU half precision where that agrees with float32, else float32.
+
+    Safe to call from several threads, one at a time. A batch that does not fit the GPU's memory is
+    halved until it does.
+    """
 
     def __init__(self, network: SurfaceNetwork, *, device: Device = "auto") -> None:
         self._device = _choose(device)
         self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
+        self._lock = threading.Lock()
+        on_gpu = self._device.type == "cuda"
+        self._graphs = Graphs(self._network, self._device) if on_gpu else None
+        self._agreeing: int | None = None
         self.head = network.backbone.fc.weight.detach().float().cpu().numpy()
 
     @property
@@ -26,6 +41,32 @@ class TorchRuntime:
         return f"torch on {self._device.type}"
 
     def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
+        with self._lock:
+            if self._graphs is not None and not with_maps:
+                try:
+                    if self._may_use(self._graphs, images.shape[1]):
+                        logits, features = self._graphs.run(images)
+                        return Outputs(logits=logits, features=features)
+                except RuntimeError:  # no memory for it, or a driver that cannot
+                    self._graphs = None
+            together = len(images) if self._device.type == "cuda" else _TOGETHER
+            parts = [images[i : i + together] for i in range(0, len(images), together)]
+            return _joined([self._halving(part, with_maps=with_maps) for part in parts])
+
+    def _may_use(self, graphs: Graphs, side: int) -> bool:
+        """Whether half precision agrees with float32 here; tried once."""
+        if self._agreeing != side:
+            if not graphs.agrees(side, self._in_float32):
+                self._graphs = None
+                return False
+            self._agreeing = side
+        return True
+
+    def _in_float32(self, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
+        out = self._infer(images, with_maps=False)
+        return out.logits, out.features
+
+    def _halving(self, images: NDArray[np.uint8], *, with_maps: bool) -> Outputs:
         try:
             return self._infer(images, with_maps=with_maps)
         except torch.cuda.OutOfMemoryError:
@@ -33,16 +74,8 @@ class TorchRuntime:
                 raise
         torch.cuda.empty_cache()
         middle = len(images) // 2
-        first = self.infer(images[:middle], with_maps=with_maps)
-        second = self.infer(images[middle:], with_maps=with_maps)
-        maps = None
-        if first.maps is not None and second.maps is not None:
-            maps = np.concatenate([first.maps, second.maps])
-        return Outputs(
-            logits=np.concatenate([first.logits, second.logits]),
-            features=np.concatenate([first.features, second.features]),
-            maps=maps,
-        )
+        halves = (images[:middle], images[middle:])
+        return _joined([self._halving(half, with_maps=with_maps) for half in halves])
 
     @torch.inference_mode()
     def _infer(self, images: NDArray[np.uint8], *, with_maps: bool) -> Outputs:
@@ -65,6 +98,17 @@ class TorchRuntime:
             logits=torch.cat([each.logits for each in out]).float().cpu().numpy(),
             features=torch.cat([each.features for each in out]).float().cpu().numpy(),
         )
+
+
+def _joined(parts: list[Outputs]) -> Outputs:
+    if len(parts) == 1:
+        return parts[0]
+    maps = [part.maps for part in parts if part.maps is not None]
+    return Outputs(
+        logits=np.concatenate([part.logits for part in parts]),
+        features=np.concatenate([part.features for part in parts]),
+        maps=np.concatenate(maps) if maps else None,
+    )
 
 
 def load(folder: Path, *, device: Device = "auto") -> TorchRuntime:

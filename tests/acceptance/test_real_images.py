@@ -31,7 +31,8 @@ pytestmark = [
 
 @pytest.fixture
 def line(tmp_path: Path) -> Station:
-    return Station(root=tmp_path, model=PRETRAINED)
+    # Tests with a model of their own take torch; what is measured here is what serves on a line.
+    return Station(root=tmp_path, model=PRETRAINED, tables={"model": {"runtime": "auto"}})
 
 
 def real_images() -> list[Path]:

@@ -1,7 +1,7 @@
 """A backlog of 100,000 images: as fast and as small at its end as at its beginning.
 
-The network is a small ResNet18 through the runtime that serves. The daemon is the real command in a
-process of its own. Ratios are printed and nothing is asserted about time.
+The model is the one that ships, on the runtime that serves. The daemon is the real command in a process
+of its own. Ratios are printed and nothing is asserted about time.
 """
 
 import os
@@ -11,7 +11,8 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from builders import ALL_CLASSES, Station, surface_file, wait_until, write_model
+from builders import ALL_CLASSES, Station, surface_file, wait_until
+from speed import machine, resident_mib, shipped_station
 
 IMAGES = int(os.environ.get("BACKLOG_IMAGES", "100000"))
 FAST, SLOW = "top-1", "bottom-1"
@@ -32,8 +33,7 @@ class Sample:
 def test_a_backlog_is_drained_as_fast_and_as_small_at_its_end_as_at_its_beginning(
     tmp_path: Path,
 ) -> None:
-    model = write_model(tmp_path / "model", input_size=32)
-    station = Station(root=tmp_path, model=model)
+    station = shipped_station(tmp_path)
     forms = ("jpeg", "png", "bmp")
     pool = [
         surface_file(ALL_CLASSES[seed % len(ALL_CLASSES)], seed=seed, form=forms[seed % 3])
@@ -44,7 +44,8 @@ def test_a_backlog_is_drained_as_fast_and_as_small_at_its_end_as_at_its_beginnin
         _drop(station, FAST, number, pool)
     start = time.perf_counter()
     with station.process() as process:
-        print(f"\nready after {time.perf_counter() - start:.1f} s with {backlog} images waiting")
+        print(f"\n{machine()}\nruntime {station.status()['runtime']}")
+        print(f"ready after {time.perf_counter() - start:.1f} s with {backlog} images waiting")
         samples = [_sample(station, process.pid, start)]
         for number in range(backlog, IMAGES):  # of the other camera, while it lasts
             _drop(station, SLOW, number, pool)
@@ -76,13 +77,11 @@ def _of_camera(station: Station, camera: str) -> int:
 
 def _sample(station: Station, pid: int, start: float) -> Sample:
     status = station.status()
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    (resident,) = (int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
     return Sample(
         seconds=time.perf_counter() - start,
         recorded=sum(status["recorded"].values()),
         waiting=sum(camera["waiting"] for camera in status["cameras"]),
-        memory_mib=resident / 1024,
+        memory_mib=resident_mib(pid),
     )
 
 
@@ -100,7 +99,7 @@ def _report(samples: list[Sample]) -> None:
     print(
         f"{IMAGES} images in {samples[-1].seconds:.0f} s"
         f"\nfirst tenth {first:.1f} images/s, last tenth {last:.1f} images/s, "
-        f"ratio {last / first:.3f}"
+        f"cost of an image, last / first: {first / last:.3f}"
         f"\nmemory {early:.0f} MiB in the first tenth, {late:.0f} MiB in the last, "
         f"ratio {late / early:.3f}"
         f"\nmemory in the course of it, MiB: {', '.join(course)}"

@@ -1,60 +1,101 @@
-"""How much of a plain prediction loop's speed is left when nothing may be lost.
+"""How near a drain comes to what the machine could do at best, and how far it is ahead of others.
 
-Both sides run in one go on the same files, the shipped model and the same machine; a ratio is printed
-and nothing is asserted about time.
+All sides run in one go on the same files, one after the other. Ratios are printed, and nothing is
+asserted about time. For Ultralytics make an environment that has it, outside of this folder, and name
+its Python: BENCH_ULTRALYTICS=/path/to/venv/bin/python.
 """
 
-import time
+import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-from builders import Station, assert_every_image_accounted_for, surface_file
+from builders import assert_every_image_accounted_for, clean_environment, stop_process
+from speed import (
+    CORES,
+    LARGE,
+    SMALL,
+    alone,
+    drain_rate,
+    jpegs,
+    machine,
+    shipped_model,
+    shipped_station,
+)
 
-from config.settings import Policy as PolicySettings
-from models.decision import Policy
-from models.preprocessing import decode
-from models.registry import PRETRAINED, load_model
+from models.registry import PRETRAINED
 
-IMAGES = 400
-BATCH = 32
+RIVALS = Path(__file__).with_name("rivals.py")
+ULTRALYTICS = os.environ.get("BENCH_ULTRALYTICS", "")
+IMAGES = {
+    SMALL: int(os.environ.get("BENCH_SMALL", "5000")),
+    LARGE: int(os.environ.get("BENCH_LARGE", "500")),
+}
+DIFFERENT = {SMALL: 100, LARGE: 7}
+SHOWN_TO_RIVALS = {SMALL: 200, LARGE: 70}
 
 
 @pytest.mark.benchmark
-@pytest.mark.timeout(600)
-def test_drain_of_a_backlog_against_a_loop_that_only_predicts(tmp_path: Path) -> None:
-    station = Station(root=tmp_path, model=PRETRAINED)
-    for number in range(IMAGES):
-        camera = station.cameras[number % 2]
-        station.drop(camera, f"{number:04d}.jpg", surface_file(seed=number))
-    loop = _loop(sorted((tmp_path / "cameras").rglob("*.jpg")))
-    with station.running():
-        start = time.perf_counter()
-        station.wait_for_images(IMAGES)
-        drain = time.perf_counter() - start
-        latency = station.status()["latency_ms"]
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+def test_drain_of_a_folder_against_the_limit_and_against_others(tmp_path: Path, size: str) -> None:
+    files = jpegs(size, DIFFERENT[size])
+    rivals_folder = tmp_path / "rivals"
+    rivals_folder.mkdir()
+    for number in range(SHOWN_TO_RIVALS[size]):
+        (rivals_folder / f"{number:05d}.jpg").write_bytes(files[number % len(files)])
+    model = shipped_model()
+    steps = alone(sorted(rivals_folder.iterdir())[: 3 * DIFFERENT[size]], model)
+    loop = _rival(sys.executable, "torch", rivals_folder, model.input_size)
+    yolo = _rival(ULTRALYTICS, "ultralytics", rivals_folder, model.input_size)
+    shutil.rmtree(rivals_folder)
+
+    station = shipped_station(tmp_path / "line")
+    for number in range(IMAGES[size]):
+        # The first camera's folder alone: one lane has to keep the whole machine busy.
+        data = files[number % len(files)]
+        station.drop("top-1", f"{number:05d}.jpg", data)
+    with station.process() as process:
+        runtime = station.status()["runtime"]
+        drain = drain_rate(station, IMAGES[size])
+        assert stop_process(process) == 0
     assert_every_image_accounted_for(station)
     print(
-        f"\nloop that only predicts: {IMAGES / loop:.1f} images/s"
-        f"\ndaemon, drop folder to review folder: {IMAGES / drain:.1f} images/s"
-        f"\nratio: {loop / drain:.2f}   ({latency['images']} latencies kept)"
+        f"\n{machine()}"
+        f"\n{size} JPEG of {len(files[0]) // 1024} KiB, {runtime}, input {model.input_size} px"
+        f"\nalone: {steps}"
+        f"\nraw inference {1000 * CORES / steps.inference:.1f} images/s, "
+        f"the journey's limit {steps.limit:.1f} images/s"
+        f"\ndrain, drop folder to database and review folder: {drain:.1f} images/s"
+        f"\ndrain / limit: {drain / steps.limit:.3f}"
+        f"\n{_against('plain PyTorch loop that only predicts', drain, loop)}"
+        f"\n{_against('Ultralytics yolo11n-cls', drain, yolo)}"
     )
 
 
-def _loop(files: list[Path]) -> float:
-    defaults = PolicySettings()
-    policy = Policy(
-        normal_classes=defaults.normal_classes,
-        max_missed_defect_rate=defaults.max_missed_defect_rate,
-        min_defect_confidence=defaults.min_defect_confidence,
+def _rival(python: str, which: str, folder: Path, side: int) -> float | None:
+    """Images a second, in a process of its own with as many threads as it likes."""
+    if not python:
+        return None
+    environment = {**clean_environment(), "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder)}
+    environment.pop("OMP_NUM_THREADS", None)
+    done = subprocess.run(
+        [python, RIVALS, which, folder, str(side), PRETRAINED],
+        env={**environment, "PYTHONPATH": str(RIVALS.parents[2])},
+        cwd=folder.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    model = load_model(PRETRAINED, policy=policy)
-    model.judge(np.zeros((BATCH, model.input_size, model.input_size), dtype=np.uint8))
-    start = time.perf_counter()
-    for first in range(0, len(files), BATCH):
-        pictures = [
-            decode(path.read_bytes(), size=model.input_size).pixels
-            for path in files[first : first + BATCH]
-        ]
-        model.judge(np.stack(pictures))
-    return time.perf_counter() - start
+    assert done.returncode == 0, done.stderr
+    return float(done.stdout.splitlines()[-1])
+
+
+def _against(name: str, drain: float, other: float | None) -> str:
+    if other is None:
+        return (
+            f"{name}: not measured; set BENCH_ULTRALYTICS to the Python of an environment with it"
+        )
+    return f"{name}: {other:.1f} images/s, drain / it: {drain / other:.2f}"

@@ -8,7 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from models.network import Activations, SurfaceNetwork
+from models.network import Activations, SurfaceNetwork, load_network
+from models.runtimes.cuda_graphs import Graphs
 from models.runtimes.protocol import RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime, load
 from training.synthetic import SURFACES, draw_surface
@@ -67,6 +68,43 @@ def test_a_batch_that_does_not_fit_is_halved_and_comes_back_whole_and_in_order(
 def test_one_picture_that_does_not_fit_by_itself_is_an_error(pictures: NDArray[np.uint8]) -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError):
         TorchRuntime(SmallMemory(0), device="cpu").infer(pictures[:4])
+
+
+@pytest.fixture(scope="module")
+def graphs(model: Path) -> Graphs:
+    network, _ = load_network(model)
+    return Graphs(network.eval(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("count", [3, 8, 33, 129, 1])
+def test_a_batch_filled_up_to_the_next_size_gives_what_the_plain_network_does(
+    graphs: Graphs, runtime: TorchRuntime, pictures: NDArray[np.uint8], count: int
+) -> None:
+    batch = np.resize(pictures, (count, 64, 64))
+    logits, features = graphs.run(batch)
+    expected = runtime.infer(batch)
+    np.testing.assert_allclose(logits, expected.logits, atol=1e-3)
+    np.testing.assert_allclose(features, expected.features, atol=1e-3)
+
+
+def test_graphs_that_compute_something_else_do_not_agree(
+    graphs: Graphs, runtime: TorchRuntime
+) -> None:
+    def plain(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        outputs = runtime.infer(images)
+        return outputs.logits, outputs.features
+
+    def other(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, features = plain(images)
+        return np.where(logits > 0, logits, np.float32(0)), features
+
+    def no_number(images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        logits, features = plain(images)
+        return logits * np.float32("nan"), features
+
+    assert graphs.agrees(64, plain)
+    assert not graphs.agrees(64, other)
+    assert not graphs.agrees(64, no_number)
 
 
 @pytest.mark.skipif(HAS_GPU, reason="this machine has a GPU")

@@ -1,0 +1,78 @@
+"""From the moment that a camera has closed a file until its row is there, on an idle and a busy line.
+
+Seen by another process, which looks every two milliseconds. Nothing is asserted about time.
+"""
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from builders import Station, assert_every_image_accounted_for, stop_process, wait_until
+from speed import SMALL, alone, jpegs, machine, shipped_model, shipped_station
+
+IDLE_IMAGES, IDLE_PER_SECOND = 200, 8
+BUSY_SECONDS = 15
+LOOK_SECONDS = 0.002
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(600)
+def test_latency_from_a_closed_file_to_its_row(tmp_path: Path) -> None:
+    files = jpegs(SMALL, 100)
+    (tmp_path / "files").mkdir()
+    for number, data in enumerate(files):
+        (tmp_path / "files" / f"{number:03d}.jpg").write_bytes(data)
+    limit = alone(sorted((tmp_path / "files").iterdir()), shipped_model()).limit
+    station = shipped_station(tmp_path / "line")
+    print(f"\n{machine()}")
+    with station.process() as process:
+        idle = _latencies_ms(station, files, IDLE_IMAGES, IDLE_PER_SECOND, "idle")
+        _tell(f"idle line, {IDLE_PER_SECOND} images/s", idle)
+        half = limit / 2
+        busy = _latencies_ms(station, files, int(half * BUSY_SECONDS), half, "busy")
+        _tell(f"half-loaded line, {half:.0f} images/s of a limit of {limit:.0f}", busy)
+        station.wait_for_images(len(idle) + len(busy))
+        assert stop_process(process) == 0
+    assert_every_image_accounted_for(station)
+
+
+def _latencies_ms(
+    station: Station, files: list[bytes], images: int, per_second: float, name: str
+) -> list[float]:
+    """Written in place, as most cameras do, by turns of the cameras."""
+    seen: dict[str, float] = {}
+    written = threading.Event()
+
+    def look() -> None:
+        (last,) = station.query("SELECT coalesce(max(id), 0) FROM image")[0]
+        while len(seen) < images:
+            rows = station.query("SELECT id, filename FROM image WHERE id > ?", last)
+            now = time.perf_counter()
+            for last, filename in rows:  # noqa: B007 -- the next look goes on from the last
+                seen[filename] = now
+            written.wait(LOOK_SECONDS)
+            written.clear()
+
+    reader = threading.Thread(target=look, daemon=True)
+    reader.start()
+    closed: dict[str, float] = {}
+    pace = threading.Event()
+    start = time.perf_counter()
+    for number in range(images):
+        pace.wait(max(0.0, start + number / per_second - time.perf_counter()))
+        filename = f"{name}-{number:05d}.jpg"
+        data = files[number % len(files)]
+        station.drop(station.cameras[number % 2], filename, data, rename=False)
+        closed[filename] = time.perf_counter()
+    wait_until(lambda: len(seen) == images, what="every row is there", every=0.1)
+    reader.join()
+    return sorted(1000 * (seen[filename] - closed[filename]) for filename in closed)
+
+
+def _tell(line: str, ordered: list[float]) -> None:
+    median, last = ordered[len(ordered) // 2], ordered[-(len(ordered) // 100) - 1]
+    print(
+        f"{line}: closed file to row, median {median:.1f} ms, 99th percentile {last:.1f} ms "
+        f"({len(ordered)} images)"
+    )
