@@ -41,12 +41,14 @@ def test_the_review_page_with_a_hundred_thousand_images(tmp_path: Path, model: P
         with page.database.writing() as connection:
             connection.exec_driver_sql(_MADE_UP.replace(":images", str(_IMAGES)))
         print(
-            f"\nserver time with {_IMAGES} images in the queue, best of 5 (measured in one process)"
+            f"\nserver time with {_IMAGES} images in the queue, best of 5, in one process: by the "
+            "clock, of the processor"
         )
         for address in _PAGES:
-            times = []
+            clock, processor = [], []
             for _ in range(5):
-                begun = time.perf_counter()
+                begun = time.perf_counter(), time.process_time()
                 assert browser.get(address).status_code == 200
-                times.append(time.perf_counter() - begun)
-            print(f"  {1000 * min(times):6.1f} ms  {address}")
+                clock.append(time.perf_counter() - begun[0])
+                processor.append(time.process_time() - begun[1])
+            print(f"  {1000 * min(clock):6.1f} ms  {1000 * min(processor):6.1f} ms  {address}")
