@@ -79,7 +79,7 @@ def decide(image: Known, files: Collection[Path], places: Places, *, elsewhere: 
     others = sorted(set(files).difference(labelled))
     names = {name for path in labelled if (name := places.class_of(path)) is not None}
     if len(names) > 1:
-        return _torn(image, labelled, names, elsewhere=elsewhere)
+        return _torn(image, labelled, others, names, elsewhere=elsewhere)
     if names:
         return _labelled(image, names.pop(), labelled, others, elsewhere=elsewhere)
     return _unlabelled(image, others, places, elsewhere=elsewhere)
@@ -104,15 +104,19 @@ def _unreadable(image: Known, files: Collection[Path], *, elsewhere: bool) -> Ru
     )
 
 
-def _torn(image: Known, labelled: list[Path], names: set[str], *, elsewhere: bool) -> Ruling:
+def _torn(
+    image: Known, labelled: list[Path], others: list[Path], names: set[str], *, elsewhere: bool
+) -> Ruling:
     told = (
         f"image {image.id} lies under {' and '.join(sorted(names))}; leave it under the label that is "
         "right"
     )
+    problems = {path: _copy(image) for path in others if path != image.path}
+    is_here = elsewhere or image.path in labelled or image.path in others
     return Ruling(
-        deed=Deed.NOTHING if elsewhere or image.path in labelled else Deed.FOLLOW,
-        at=image.path if image.path in labelled else labelled[0],
-        problems=dict.fromkeys(labelled, (Problem.CONTRADICTION, told)),
+        deed=Deed.NOTHING if is_here else Deed.FOLLOW,
+        at=image.path if is_here else labelled[0],
+        problems=problems | dict.fromkeys(labelled, (Problem.CONTRADICTION, told)),
     )
 
 

@@ -50,6 +50,17 @@ CASES = {
         PATCHES,
         {PATCHES: Problem.CONTRADICTION, CRAZING: Problem.CONTRADICTION},
     ),
+    "copied under two labels": (
+        IMAGE,
+        {FIRST, MINE, PATCHES, CRAZING},
+        Deed.NOTHING,
+        FIRST,
+        {
+            PATCHES: Problem.CONTRADICTION,
+            CRAZING: Problem.CONTRADICTION,
+            MINE: Problem.COPY,
+        },
+    ),
     "in no class": (IMAGE, {STRAY}, Deed.FOLLOW, STRAY, {STRAY: Problem.MISPLACED}),
     "labelled on the page, not yet brought": (PAGE_LABELLED, {FIRST}, Deed.BRING, FIRST, {}),
     "labelled, and its twin is still there": (
