@@ -24,6 +24,10 @@ if ! has_systemd; then
 fi
 systemctl enable --quiet millwatch.service millwatch-retrain.path millwatch-backup.timer
 systemctl start millwatch-retrain.path millwatch-backup.timer
+if systemctl --quiet is-active millwatch.service; then
+    say "installed already, and running"
+    exit 0
+fi
 if ! as_millwatch "$release/bin/millwatch" check --config "$CONFIG"; then
     say "installed, and not started: mend $CONFIG as it says, then: systemctl start millwatch"
     exit 0

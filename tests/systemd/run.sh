@@ -78,7 +78,7 @@ make_root() {
     fi
     cp "$HERE/inside.sh" "$HERE/account.py" "$WORK/root/opt/"
     cp "$UV" "$WORK/root/opt/uv"
-    mkdir -p "$WORK/root/source" "$WORK/root/var/cache/uv" "$WORK/root/var/log/journal"
+    mkdir -p "$WORK/root/source" "$WORK/root/var/cache/uv" "$WORK/root/var/log/journal" "$WORK/cache"
     git -C "$SOURCE" ls-files -z --cached --others --exclude-standard -- \
         config models training daemon migrations systemd docs ./pyproject.toml ./Makefile ./*.md ./LICENSE ./*.lock |
         tar -C "$SOURCE" --null --files-from=- -cf - | tar -C "$WORK/root/source" -xf -
@@ -87,7 +87,7 @@ make_root() {
 boot() {
     # keep-unit: without it, it asks the systemd of this machine for a scope, and there may be none.
     systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$WORK/root" --machine=millwatch-test \
-        --private-network --overlay="$CACHE::/var/cache/uv" >"$WORK/console" 2>&1 </dev/null &
+        --private-network --overlay="$CACHE:$WORK/cache:/var/cache/uv" >"$WORK/console" 2>&1 </dev/null &
     NSPAWN=$!
     until LEADER=$(pgrep -P "$NSPAWN" -x systemd) && inside test -S /run/systemd/private; do
         kill -0 "$NSPAWN" 2>/dev/null || { cat "$WORK/console"; return 1; }
