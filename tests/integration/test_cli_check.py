@@ -167,3 +167,25 @@ def test_a_configuration_file_that_is_not_there_is_a_problem_of_its_own(
         other = millwatch(*command, "--config", tmp_path / "no.toml")
         assert other.status == 78
         assert str(tmp_path / "no.toml") in other.err
+
+
+def test_what_systemd_must_know_is_written_even_where_a_folder_is_still_missing(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    station.folder("top-1").rmdir()
+    done = millwatch("check", "--config", station.config, "--write-unit", tmp_path / "units")
+    assert done.status == 78, "the folder is told all the same"
+    unit = tmp_path / "units" / "millwatch.service.d" / "50-configuration.conf"
+    assert f'RequiresMountsFor="{station.state_dir}"' in unit.read_text()
+    assert f"wrote {unit}" in done.err
+    again = millwatch("check", "--config", station.config, "--write-unit", tmp_path / "units")
+    assert "wrote" not in again.err
+
+
+def test_units_are_not_written_from_a_configuration_with_a_mistake(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    station.extra = 'colour = "blue"'
+    station.write_config()
+    millwatch("check", "--config", station.config, "--write-unit", tmp_path / "units")
+    assert not (tmp_path / "units").exists()
