@@ -179,6 +179,11 @@ class _Data:
 
 def _fit_linear_layer(network: SurfaceNetwork, data: _Data, recipe: TopRecipe) -> None:
     features, labels, share = data.features(network)
+    if not features.isfinite().all():
+        raise RunError(
+            "some activations are no numbers; the current model is as it was: roll back to a model "
+            "whose figures are sound, or look at the labelled images"
+        )
     labels, share = labels.clone(), share.clone() / share.sum()
     centre, spread = features.mean(dim=0), features.std(dim=0) + 1e-3
     x = (features - centre) / spread

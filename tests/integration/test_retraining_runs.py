@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from builders import Station, surface_file, wait_until
 from composed import ByHand, by_hand
+from drawn import drawn_manifest
+from filesystems import filesystem, full
 
 from daemon.control import RefusedError
 from daemon.retraining.promotion import Promoter
@@ -19,6 +21,7 @@ from daemon.review.labelling import Labeller
 from daemon.service import now_utc
 from daemon.store import retraining
 from daemon.store.models import remember_current
+from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
 
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
@@ -103,6 +106,30 @@ def _process_of(run: str) -> int:
         except OSError:
             continue
     raise AssertionError(f"no process of {run}")
+
+
+@pytest.mark.fault(33)
+def test_a_disk_that_fills_while_a_model_is_made_leaves_the_current_one_and_no_big_files(
+    station: Station,
+) -> None:
+    drawn_manifest(station.root / "base", KNOWN_DEFECTS, SEEDS).save(station.root / "base.json")
+    station.tables = {"retraining": {"base_set": str(station.root / "base.json")}}
+    station.write_config()
+    runs = station.state_dir / "runs"
+    with by_hand(station.settings()) as line, filesystem(runs, size="2m"):
+        label(station, line, {"no_defect": 12})
+        with retrainer_of(station, line) as retrainer:
+            name = retrainer.start()
+            stepped_to_the_end(retrainer)
+            with full(runs), pytest.raises(OSError, match="No space left"):
+                retrainer.start()
+        assert not (runs / name / "candidate").exists()
+    (first, second) = states(station)
+    assert first[0] == second[0] == "failed"
+    assert "space" in first[1]
+    assert "could not be started" in second[1]
+    rows = station.query("SELECT version, status FROM model_versions")
+    assert rows == [("tiny-6-0", "current")]
 
 
 @pytest.mark.fault(33)
