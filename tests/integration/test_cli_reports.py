@@ -255,6 +255,7 @@ def test_a_report_is_drawn_as_a_picture(
         assert len(picture.convert("RGB").getcolors(1 << 20) or []) > 10
 
 
+@pytest.mark.fault(20)
 @pytest.mark.parametrize("report", ["pareto", "review"])
 def test_a_class_that_is_named_like_a_formula_stays_a_name_in_a_spreadsheet(
     millwatch: Millwatch, line: Station, report: str

@@ -126,6 +126,7 @@ def test_a_database_that_cannot_be_read_is_told_and_the_rest_too(
         assert found["millwatch_troubles", ()] == 0
 
 
+@pytest.mark.fault(29)
 def test_events_that_the_kernel_lost_are_counted(tmp_path: Path) -> None:
     lost: list[int] = []
     watch = FolderWatch(tmp_path, lambda *_: None, lambda: lost.append(1))
