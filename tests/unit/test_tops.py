@@ -22,5 +22,7 @@ def test_activations_that_are_no_numbers_end_the_run_and_say_what_to_look_at() -
     made = fit_top(network, activated(1, label=0), line, classes=2, recipe=RECIPE, seed=1)
     assert made.top(line.views[0].float()).logits.argmax(dim=1).tolist() == [1] * 8
     line.views[0, 3, 0, 0, 0] = torch.nan
-    with pytest.raises(RunError, match="some activations are no numbers; the current model is as it was"):
+    with pytest.raises(
+        RunError, match="some activations are no numbers; the current model is as it was"
+    ):
         fit_top(network, activated(1, label=0), line, classes=2, recipe=RECIPE, seed=1)
