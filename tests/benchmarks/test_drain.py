@@ -79,7 +79,11 @@ def _rival(python: str, which: str, folder: Path, side: int) -> float | None:
     """Images a second, in a process of its own with as many threads as it likes."""
     if not python:
         return None
-    environment = {**clean_environment(), "YOLO_OFFLINE": "true", "YOLO_CONFIG_DIR": str(folder)}
+    environment = {
+        **clean_environment(),
+        "YOLO_OFFLINE": "true",
+        "YOLO_CONFIG_DIR": str(folder.parent),
+    }
     environment.pop("OMP_NUM_THREADS", None)
     done = subprocess.run(
         [python, RIVALS, which, folder, str(side), PRETRAINED],
