@@ -1,6 +1,8 @@
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -21,6 +23,8 @@ from daemon.store.schema import metadata
 from daemon.store.upgrading import (
     MIGRATIONS,
     DatabaseRefusedError,
+    _chain,
+    _head,
     find_schema_trouble,
     open_existing,
     prepare_database,
@@ -380,3 +384,32 @@ def test_reports_say_why_a_damaged_database_cannot_be_read(tmp_path: Path) -> No
     spoil_header(path)
     with pytest.raises(StoreError, match="file is not a database"), open_existing(path):
         pass
+
+
+def test_the_newest_schema_as_the_files_say_is_the_one_that_alembic_upgrades_to() -> None:
+    scripts = ScriptDirectory.from_config(_config(MIGRATIONS))
+    assert _head(MIGRATIONS) == scripts.get_current_head()
+    chain = {script.revision: script.down_revision for script in scripts.walk_revisions()}
+    assert _chain(MIGRATIONS) == chain
+
+
+def test_a_start_on_a_database_that_is_up_to_date_does_without_alembic(tmp_path: Path) -> None:
+    prepare(tmp_path).close()
+    program = (
+        "import sys, daemon.cli.main\n"
+        "from pathlib import Path\n"
+        "from datetime import UTC, datetime\n"
+        "from daemon.store.upgrading import prepare_database\n"
+        "path = Path(sys.argv[1])\n"
+        "prepare_database(path, backups=path.parent, now=datetime.now(UTC)).close()\n"
+        "print({'alembic', 'mako'} & set(sys.modules))\n"
+    )
+    path = tmp_path / "millwatch.db"
+    done = subprocess.run(
+        [sys.executable, "-c", program, path],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.stdout == "set()\n", done.stderr
