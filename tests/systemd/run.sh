@@ -62,13 +62,24 @@ step() {
     sed -n 's/^note: /          /p' "$WORK/out"
 }
 
+# A step without which this machine cannot run the others.
+where_possible() {
+    local name=$1 began=$EPOCHREALTIME
+    shift
+    if ! "$@" >"$WORK/out" 2>&1; then
+        tail -n 5 "$WORK/out"
+        skip "this machine cannot have: $name"
+    fi
+    printf '%6.1f s  %s\n' "$(since "$began")" "$name"
+}
+
 since() { echo "$EPOCHREALTIME $1" | awk '{ print $1 - $2 }'; }
 
 # Kept for the next time: `make clean` removes it.
 make_root() {
     mkdir -p "$(dirname "$DEBIAN")"
     if [ ! -e "$DEBIAN" ]; then
-        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3 "$SUITE" "$WORK/root" "$MIRROR"
+        debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,python3 "$SUITE" "$WORK/root" "$MIRROR" || return
         rm -rf "$WORK/root/var/cache/apt/archives" "$WORK/root/var/lib/apt/lists"
         tar -C "$WORK/root" --one-file-system -cf "$DEBIAN.part" .
         mv "$DEBIAN.part" "$DEBIAN"
@@ -85,15 +96,22 @@ make_root() {
 }
 
 boot() {
+    local until=$((SECONDS + 60))
     # keep-unit: without it, it asks the systemd of this machine for a scope, and there may be none.
     systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$WORK/root" --machine=millwatch-test \
         --private-network --overlay="$CACHE:$WORK/cache:/var/cache/uv" >"$WORK/console" 2>&1 </dev/null &
     NSPAWN=$!
     until LEADER=$(pgrep -P "$NSPAWN" -x systemd) && inside test -S /run/systemd/private; do
-        kill -0 "$NSPAWN" 2>/dev/null || { cat "$WORK/console"; return 1; }
+        { [ $SECONDS -lt $until ] && kill -0 "$NSPAWN" 2>/dev/null; } || { cat "$WORK/console"; return 1; }
         read -rt 0.1 <> <(:) || true
     done
     inside systemctl is-system-running --wait || inside systemctl --failed
+}
+
+# What `make .venv/.ready` fetched lies in uv's cache; there is no network in there.
+packages() {
+    inside /opt/uv venv --quiet --python python3 /tmp/probe &&
+        inside /opt/uv pip install --quiet --dry-run --python /tmp/probe/bin/python --require-hashes -r /source/requirements-line.lock
 }
 
 reboot_it() {
@@ -108,13 +126,9 @@ WORK=$(mktemp -d)
 mount -t tmpfs -o size=4G,mode=755 millwatch-test "$WORK"
 [ -n "$MIRROR" ] || skip "no Debian mirror is configured"
 BEGAN=$EPOCHREALTIME
-step "a Debian ($SUITE) with systemd and Python" make_root
-STARTED=$EPOCHREALTIME
-if ! boot >"$WORK/out" 2>&1; then
-    tail -n 5 "$WORK/out" "$WORK/console"
-    skip "this machine cannot boot a container"
-fi
-printf '%6.1f s  %s\n' "$(since "$STARTED")" "booted"
+where_possible "a Debian ($SUITE) with systemd and Python" make_root
+where_possible "booted" boot
+where_possible "the locked packages at hand, for its Python" packages
 
 step "installed, without a network; started; READY" shell install_it
 step "installed once more: nothing changes" shell install_again
