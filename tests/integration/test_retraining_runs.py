@@ -89,7 +89,8 @@ def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_wa
         label(station, line, {"no_defect": 10})
         with retrainer_of(station, line) as retrainer:
             run = retrainer.start()
-            os.kill(_process_of(run), signal.SIGKILL)
+            process = wait_until(lambda: _process_of(run), what=f"there is a process of {run}")
+            os.kill(process, signal.SIGKILL)
             stepped_to_the_end(retrainer)
     ((state, why),) = states(station)
     assert state == "failed"
@@ -98,14 +99,15 @@ def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_wa
     assert rows == [("tiny-6-0", "current")]
 
 
-def _process_of(run: str) -> int:
+def _process_of(run: str) -> int | None:
+    """None until it has become the command that was asked for."""
     for each in Path("/proc").iterdir():
         try:
             if each.name.isdigit() and run.encode() in (each / "cmdline").read_bytes():
                 return int(each.name)
         except OSError:
             continue
-    raise AssertionError(f"no process of {run}")
+    return None
 
 
 @pytest.mark.fault(33)
