@@ -91,9 +91,10 @@ class Listing:
             if before and before.trusted and before.mtime_ns == mtime_ns and not distrusts:
                 return before
             found = _Folder(mtime_ns=mtime_ns, trusted=mtime_ns + _COARSE_NS < time.time_ns())
+            known = set() if before is None else before.files | before.folders
             with os.scandir(path) as entries:
                 for entry in entries:
-                    if self._ignores(entry.name):
+                    if entry.name not in known and self._ignores(entry.name):
                         continue
                     is_folder = entry.is_dir(follow_symlinks=False)
                     (found.folders if is_folder else found.files).add(entry.name)

@@ -35,6 +35,9 @@ log = structlog.get_logger(__name__)
 
 _LOOK_SECONDS: Final = 2.0
 _SHORTEST_LOOK_SECONDS: Final = 0.1
+_TIMES_PAUSED: Final = 49.0
+"""Of the processor time that a look took: looking takes a fiftieth of a core."""
+_LONGEST_PAUSE_SECONDS: Final = 60.0
 _AGAIN_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 20.0
@@ -88,9 +91,17 @@ class ReviewMinder:
 
     def run(self, stopping: threading.Event) -> None:
         while not stopping.is_set():
+            before = time.thread_time()
             if not self.step(now=time.monotonic()):
-                self._woken.wait(self._look_seconds)
+                self._woken.wait(self._pause_after(time.thread_time() - before))
                 self._woken.clear()
+
+    def _pause_after(self, used_seconds: float) -> float:
+        """Until the next look: the longer, the more processor time the last one took.
+
+        While a backlog is judged every folder changes all the time, and holds more at each look.
+        """
+        return max(self._look_seconds, min(_TIMES_PAUSED * used_seconds, _LONGEST_PAUSE_SECONDS))
 
     def wake(self) -> None:
         """Have the folder looked at now, or the end of the service noticed."""
