@@ -243,7 +243,9 @@ class Gate(Table):
         description="How far a new model's confidences may be from what they say.",
     )
     max_times_slower: float = Field(
-        default=2.0, ge=1, description="How many times the time for an image a new model may take."
+        default=2.0,
+        ge=1,
+        description="How many times the time for an image a new model may take by itself.",
     )
 
 

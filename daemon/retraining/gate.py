@@ -4,6 +4,7 @@ A pure function. What speaks against a candidate ends in `reject`; what is only 
 well enough, in `needs_a_person`; both say why, and what is missing.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,7 +33,7 @@ class Rules:
         max_extra_missed: by how much more of the defects may pass than with the current model.
         max_reference_loss: of the six defects' reference images, rightly named by the current model.
         max_calibration_error: expected calibration error, unless the current model's is as large.
-        max_times_slower: in milliseconds an image.
+        max_times_slower: in milliseconds an image; beyond it a person is asked.
         max_doubted: of a defect's labelled images, the share that may have a likely wrong label.
         min_held_out: held-out images of this line, defects and others together.
         min_class_images: labelled images of each of this line's defects.
@@ -77,6 +78,7 @@ def decide(figures: RunFigures, rules: Rules) -> Ruling:
         return Ruling(outcome=Outcome.REJECT, reasons=tuple(against))
     doubts = [
         *_too_little(figures, rules),
+        *_slower(figures, rules),
         *_perhaps_missed(figures, rules),
         *_doubted(figures, rules),
     ]
@@ -91,13 +93,8 @@ def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
         yield "some of its outputs are no numbers"
     for why in candidate.parity:
         yield f"its {candidate.form} form does not agree with the trained network: {why}"
-    # Written so that a figure that is no number counts as broken.
-    allowed = rules.max_times_slower * current.milliseconds_per_image
-    if not candidate.milliseconds_per_image <= allowed:
-        yield (
-            f"it takes {candidate.milliseconds_per_image:.1f} ms an image, the current model "
-            f"{current.milliseconds_per_image:.1f} ms"
-        )
+    if not math.isfinite(candidate.milliseconds_per_image):
+        yield "how long it takes for an image is not known"
     error = candidate.calibration_error
     if error is not None and _images(candidate.held_out.values()) >= _ENOUGH:
         limit = max(rules.max_calibration_error, current.calibration_error or 0.0)
@@ -106,6 +103,18 @@ def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
                 f"its confidences do not mean what they say: calibration error {error:.3f}, at "
                 f"most {limit:.3f}"
             )
+
+
+def _slower(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    """Whether the line has the time for it is known to its people: many images a second or few."""
+    candidate, current = figures.candidate, figures.current
+    takes, took = candidate.milliseconds_per_image, current.milliseconds_per_image
+    if takes > rules.max_times_slower * took:
+        forms = "" if candidate.form == current.form else f" ({candidate.form}, {current.form})"
+        yield (
+            f"it takes {takes:.1f} ms of the processor an image, the current model {took:.1f} ms"
+            f"{forms}: promote it if the line has the time"
+        )
 
 
 def _forgotten(figures: RunFigures, rules: Rules) -> Iterator[str]:

@@ -91,8 +91,14 @@ class Promoter:
 
         return {"models promote": promote, "models rollback": roll_back}
 
-    def promote(self, version: str, by: str, *, reason: str | None = None) -> str:
+    def promote(
+        self, version: str, by: str, *, reason: str | None = None, if_as_fast: bool = False
+    ) -> str:
         """Let a model serve from the next batch on.
+
+        Args:
+            reason: that is kept with it; that it was asked for, when None.
+            if_as_fast: refuse one that is much slower than what serves. A person may want it.
 
         Raises:
             RefusedError: there is none, it serves already, or it failed a check; nothing was changed.
@@ -106,7 +112,7 @@ class Promoter:
                 )
             if folder.resolve() == serving_folder(self._settings).resolve():
                 raise RefusedError(f"model {version} serves already")
-            serving = None if self._line is None else self._line.model
+            serving = self._line.model if if_as_fast and self._line is not None else None
             model = self._checked(folder, than=serving)
             before = serving_folder(self._settings)
             point_to(self._settings, folder, before=before)

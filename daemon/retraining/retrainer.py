@@ -315,7 +315,9 @@ class Retrainer:
 
     def _promote(self, version: str, ruling: Ruling) -> Ruling:
         try:
-            self._promoter.promote(version, "the gate", reason=f"promoted: {ruling.reason}")
+            self._promoter.promote(
+                version, "the gate", reason=f"promoted: {ruling.reason}", if_as_fast=True
+            )
         except RefusedError as error:
             why = f"the gate let it through, and then {error}"
             models.set_status(self._database, version, "rejected", why)
