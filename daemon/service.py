@@ -1,19 +1,15 @@
 """The service: composed, started, run and stopped."""
 
 import os
-import resource
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
-from types import FrameType
 from typing import Any, Final
 
 import structlog
-from filelock import FileLock, Timeout
 
 from config.problems import ConfigurationError
 from config.settings import Camera, Settings
@@ -32,6 +28,7 @@ from daemon.integrity.mending import Mender
 from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
+from daemon.process import allow_descriptors, instance_lock, stop_on_signals
 from daemon.reloading import merged
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
@@ -55,11 +52,6 @@ log = structlog.get_logger(__name__)
 
 _IDLE_SECONDS: Final = 1.0
 _STOP_SECONDS: Final = 10.0
-_LOCK: Final = "millwatch.lock"
-
-
-class AlreadyRunningError(Exception):
-    """Another Millwatch holds this state folder."""
 
 
 class ThreadDiedError(Exception):
@@ -361,7 +353,7 @@ def serve(
     reloading = threading.Event()
     if stopping is None:
         stopping = threading.Event()
-        _stop_on_signals(stopping)
+        stop_on_signals(stopping)
         signal.signal(signal.SIGHUP, lambda *_: reloading.set())
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
@@ -383,7 +375,7 @@ def serve(
             point_to(settings, fallen.folder)
             set_status(database, fallen.version, "rejected", fallen.why)
         _make_folders(settings)
-        _allow_descriptors(settings.batching.max_images)
+        allow_descriptors(settings.batching.max_images)
         Service(
             settings,
             database=database,
@@ -409,43 +401,6 @@ def _make_folders(settings: Settings) -> None:
             make_folder(folder)
         except OSError as error:
             log.warning("folder not made", folder=to_text(folder), error=str(error))
-
-
-def _allow_descriptors(max_images: int) -> None:
-    """Every image of a batch is held open; the usual limit of 1024 is a soft one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * max_images + 1024
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-
-
-@contextmanager
-def instance_lock(state_dir: Path) -> Iterator[None]:
-    """Be the only Millwatch on a state folder. Raises AlreadyRunningError."""
-    lock = FileLock(state_dir / _LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise AlreadyRunningError(
-            f"another Millwatch is running on {state_dir}; stop it first, or give this one a "
-            "state_dir of its own"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _stop_on_signals(stopping: threading.Event) -> None:
-    """A first SIGTERM or SIGINT stops in good order; a second ends the process at once."""
-
-    def handle(number: int, _: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        stopping.set()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, handle)
 
 
 def _check(threads: list[threading.Thread]) -> None:

@@ -13,7 +13,8 @@ from rich.table import Table
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
-from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.process import AlreadyRunningError, instance_lock
+from daemon.service import now_utc
 from daemon.store.upgrading import open_existing, prepare_database
 from daemon.store.users import User, all_users
 from daemon.users import Role, Users, hash_password

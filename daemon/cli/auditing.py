@@ -16,7 +16,8 @@ from daemon.integrity.audit import audit as find_differences
 from daemon.integrity.differences import Counts, Difference, Mend
 from daemon.integrity.mending import COMMAND, Mender, arguments_of
 from daemon.names import to_text
-from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.process import AlreadyRunningError, instance_lock
+from daemon.service import now_utc
 from daemon.store.upgrading import open_existing
 
 

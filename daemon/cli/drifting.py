@@ -10,7 +10,8 @@ from daemon.cli.options import CommandError, ConfigOption, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.drift.minder import DriftMinder
 from daemon.health import Health
-from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.process import AlreadyRunningError, instance_lock
+from daemon.service import now_utc
 from daemon.store.upgrading import prepare_database
 
 _drift = typer.Typer(help="What changed about the cameras' images.", no_args_is_help=True)

@@ -26,7 +26,8 @@ from daemon.cli import (
     running,
 )
 from daemon.cli.options import CommandError
-from daemon.service import AlreadyRunningError, ThreadDiedError
+from daemon.process import AlreadyRunningError
+from daemon.service import ThreadDiedError
 from daemon.serving import ServingModelError
 from daemon.store.database import StoreError
 from daemon.store.upgrading import DatabaseRefusedError

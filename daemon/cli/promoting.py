@@ -12,8 +12,9 @@ from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
+from daemon.process import AlreadyRunningError, instance_lock
 from daemon.retraining.promotion import Promoter
-from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.service import now_utc
 from daemon.store.upgrading import prepare_database
 
 _SECONDS: Final = 300.0

@@ -25,10 +25,11 @@ from daemon.cli.options import (
 )
 from daemon.control import Handlers, NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
+from daemon.process import AlreadyRunningError, instance_lock
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
-from daemon.service import AlreadyRunningError, instance_lock, now_utc
+from daemon.service import now_utc
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 

@@ -53,7 +53,7 @@ def tiles() -> dict[str, list[Path]]:
 def strip_to_test() -> list[tuple[str, Path]]:
     """Of NEU-DET what no training of the shipped model saw, as its card says."""
     manifest, _ = prepare(Path(NEU_DET or ""), select_percent=10, test_percent=5)
-    return [(image.label, Path(image.path)) for image in manifest.of_part(Part.TEST)]
+    return [(image.label, manifest.root / image.path) for image in manifest.of_part(Part.TEST)]
 
 
 def drop(line: Station, camera: str, which: str, images: dict[str, list[Path]]) -> None:

@@ -13,7 +13,7 @@ from builders import (
     wait_until,
 )
 
-from daemon.service import AlreadyRunningError
+from daemon.process import AlreadyRunningError
 
 IMAGES = 200
 

@@ -1,0 +1,55 @@
+"""The service as a process: the only one on its state folder, ended by signals, with enough descriptors."""
+
+import resource
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from filelock import FileLock, Timeout
+
+_LOCK: Final = "millwatch.lock"
+
+
+class AlreadyRunningError(Exception):
+    """Another Millwatch holds this state folder."""
+
+
+def allow_descriptors(max_images: int) -> None:
+    """Every image of a batch is held open; the usual limit of 1024 is a soft one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * max_images + 1024
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@contextmanager
+def instance_lock(state_dir: Path) -> Iterator[None]:
+    """Be the only Millwatch on a state folder. Raises AlreadyRunningError."""
+    lock = FileLock(state_dir / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise AlreadyRunningError(
+            f"another Millwatch is running on {state_dir}; stop it first, or give this one a "
+            "state_dir of its own"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stop_on_signals(stopping: threading.Event) -> None:
+    """A first SIGTERM or SIGINT stops in good order; a second ends the process at once."""
+
+    def handle(number: int, _: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, handle)
