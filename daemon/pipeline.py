@@ -40,7 +40,7 @@ NOT_JUDGED: Final = "not_judged"
 
 AHEAD: Final = 2
 """Batches that are judged at a time: the one goes on where the other has come to its end."""
-_LEAST_IMAGES: Final = 16
+_LEAST_IMAGES: Final = 32
 """That a batch may have, however few wait."""
 
 
