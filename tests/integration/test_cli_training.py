@@ -33,13 +33,12 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     assert len(told["mistakes"]) == round(60 * (1 - told["pooled"]["accuracy"]))
     assert "fold 2/2" in done.err
 
-    model = out / "fold-0"
-    judged = millwatch("evaluate", model, manifest, "--corruptions", "--json")
-    assert judged.status == 0, judged.err
-    corruptions = json.loads(judged.out)["corruptions"]
-    assert set(corruptions) == set(told["corruptions"])
-    assert all(0 <= accuracy <= 1 for of in corruptions.values() for accuracy in of)
-    table = millwatch("evaluate", model, manifest, "--corruptions")
+    accuracies = [accuracy for of in told["corruptions"].values() for accuracy in of]
+    assert len(accuracies) == 18
+    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+
+    table = millwatch("evaluate", out / "fold-0", manifest, "--corruptions")
+    assert table.status == 0, table.err
     assert "motion blur" in table.out
     assert "mean over all of them" in table.out
 
