@@ -4,7 +4,7 @@ With a few dozen labels of a class, none can be spared to fit thresholds to: so 
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.decision import distances_to_classes, novelty_of
+from models.decision import distances_to_classes, fit_temperature, novelty_of, softmax
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
+from models.runtimes.protocol import Outputs
 from models.runtimes.torch_runtime import TorchRuntime
 from training.dataset import Dataset
 from training.evaluate import run
@@ -29,14 +30,32 @@ class OutOfFold:
 
     Attributes:
         logits: `(N, classes)`.
+        alone: the same without the line's own network, `(N, classes)`.
         novelty: `(N,)`, against what that network was fitted to.
         distances: `(N, classes)`, likewise.
     """
 
     logits: NDArray[np.float32]
+    alone: NDArray[np.float32]
     novelty: NDArray[np.float32]
     distances: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+    def own_gains(self) -> float:
+        """By how many nats an image is told better with the line's own network than without it.
+
+        Cross-entropy, each at its own best temperature, as it would serve.
+        """
+        return _loss(self.alone, self.labels) - _loss(self.logits, self.labels)
+
+    def without_own(self) -> "OutOfFold":
+        return replace(self, logits=self.alone)
+
+
+def _loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    scaled = logits / np.float32(fit_temperature(logits, labels))
+    likelihoods = softmax(scaled)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(likelihoods, np.finfo(np.float32).tiny)).mean())
 
 
 def _tell_nobody(_done: int, _of: int) -> None:
@@ -66,6 +85,7 @@ def crossfit(
     labels = line.labels.numpy()
     fold = _folds(labels, groups)
     logits = np.empty((len(labels), classes), np.float32)
+    alone = np.empty((len(labels), classes), np.float32)
     novelty = np.empty(len(labels), np.float32)
     distances = np.empty((len(labels), classes), np.float32)
     for number in range(FOLDS):
@@ -82,6 +102,7 @@ def crossfit(
             seed=seed + 1 + number,
             on_epoch=partial(_tell_of_fold, on_epoch, number),
         )
+        alone[out] = _above(made, line.of(out)).logits
         made.line = own(~out, seed + 1 + number)
         runtime = TorchRuntime(made, device="cpu")
         known = torch.cat([kept.views[0], fitted.views[0]]).float().numpy()
@@ -93,7 +114,13 @@ def crossfit(
         distances[out] = distances_to_classes(
             outputs.features, reference, reference_labels, classes=classes
         )
-    return OutOfFold(logits=logits, novelty=novelty, distances=distances, labels=labels)
+    return OutOfFold(
+        logits=logits, alone=alone, novelty=novelty, distances=distances, labels=labels
+    )
+
+
+def _above(made: SurfaceNetwork, images: Activated) -> Outputs:
+    return TorchRuntime(made, device="cpu").infer_above(images.views[0].float().numpy())
 
 
 def _tell_of_fold(on_epoch: Callable[[int, int], None], number: int, done: int, of: int) -> None:

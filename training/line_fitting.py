@@ -40,6 +40,8 @@ class LineRecipe:
     Attributes:
         fewest_clean: fitted images without which there is no such network.
         fewest_defects: likewise.
+        must_gain: by how many nats an image must be told better with it than without it, by networks
+            that were not fitted to that image; else it costs time for nothing.
         steps: the same for few labels and for many, so a run takes as long.
         clean: images of normal classes in a batch.
         defects: of the line's defects, each class by turns.
@@ -50,6 +52,7 @@ class LineRecipe:
 
     fewest_clean: int = 100
     fewest_defects: int = 40
+    must_gain: float = 0.02
     steps: int = 300
     clean: int = 9
     defects: int = 7

@@ -83,7 +83,6 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
         seed=seed,
         on_epoch=_telling(asked, "fitting"),
     )
-    made.line = own(np.ones(len(images), dtype=np.bool_), seed)
     groups = [group for group, out in zip(line.groups, line.held_out, strict=True) if not out]
     folds = crossfit(
         network,
@@ -97,6 +96,10 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
         own=own,
         on_epoch=_telling(asked, "cross-validating"),
     )
+    if folds.own_gains() > line_recipe.must_gain:
+        made.line = own(np.ones(len(images), dtype=np.bool_), seed)
+    else:
+        folds = folds.without_own()
     parts = _Parts(line=line, reference=reference, folds=folds)
     settings = {"name": "top", **asdict(recipe)}
     if made.line is not None:

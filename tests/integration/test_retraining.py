@@ -3,7 +3,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,9 @@ from training.run_folder import RunError, read_run
 from training.tops import TopRecipe
 
 RECIPE = TopRecipe(views=1, epochs=1)
-LINE_RECIPE = LineRecipe(fewest_clean=15, fewest_defects=6, steps=2, clean=2, defects=2)
+LINE_RECIPE = LineRecipe(
+    fewest_clean=15, fewest_defects=6, must_gain=-100.0, steps=2, clean=2, defects=2
+)
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 
 
@@ -176,11 +178,12 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert kept is not None
     assert len(kept.labels_of(Use.FIT)) == 6 * len(KNOWN_DEFECTS)
     again = write_run(line / "runs" / "second", rows, current_model=candidate)
-    figures = retrain(read_run(again), recipe=RECIPE)
+    unmoved = replace(LINE_RECIPE, must_gain=100.0)
+    figures = retrain(read_run(again), recipe=RECIPE, line_recipe=unmoved)
     assert figures.current.version == done[1].candidate.version
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
-    assert load_network(again / "candidate")[0].line is None  # for want of labels, by default
+    assert load_network(again / "candidate")[0].line is None, "it gained too little"
 
 
 def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
