@@ -36,8 +36,9 @@ log = structlog.get_logger(__name__)
 _LOOK_SECONDS: Final = 2.0
 _SHORTEST_LOOK_SECONDS: Final = 0.1
 _TIMES_PAUSED: Final = 49.0
-"""Of the processor time that a look took: looking takes a fiftieth of a core."""
-_LONGEST_PAUSE_SECONDS: Final = 60.0
+"""Of the processor time that a look took: looking takes a fiftieth of a core, but for large folders."""
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+"""An operator who moved a file waits no longer than that."""
 _AGAIN_SECONDS: Final = 5.0
 _STEP_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 20.0

@@ -209,8 +209,9 @@ def _chain(scripts: Path) -> dict[str, str | None]:
     chain = {}
     for path in (scripts / "versions").glob("m*.py"):
         found = dict(_REVISION.findall(path.read_text()))
-        if "revision" in found:
-            chain[found["revision"]] = found.get("down_revision")
+        if "revision" not in found:  # it would be passed over in silence
+            raise ValueError(f"{path} has no line that begins with 'revision = '")
+        chain[found["revision"]] = found.get("down_revision")
     return chain
 
 

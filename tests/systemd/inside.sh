@@ -231,7 +231,8 @@ tree() {
     cat >"/next-$1/migrations/versions/m$2_test.py" <<EOF
 """One more table."""
 from alembic import op
-revision, down_revision, branch_labels, depends_on = "$2", "$head", None, None
+revision = "$2"
+down_revision = "$head"
 def upgrade() -> None:
     op.execute("CREATE TABLE test_$2 (id INTEGER)")
 EOF
