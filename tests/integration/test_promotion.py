@@ -88,8 +88,8 @@ def test_swap_and_rollback_under_load_lose_no_image_and_each_row_names_its_model
         feeding = threading.Thread(target=feed)
         feeding.start()
         try:
-            longest = 0.0
-            for version in (second, first):
+            pauses = {"swap": 0.0, "rollback": 0.0}
+            for name, version in (("swap", second), ("rollback", first)):
                 before = station.count()
                 swapping = threading.Thread(
                     target=lambda v=version: (
@@ -103,7 +103,7 @@ def test_swap_and_rollback_under_load_lose_no_image_and_each_row_names_its_model
                 while swapping.is_alive() or station.status()["model_version"] != version:
                     if station.count() != count:
                         count, last = station.count(), time.monotonic()
-                    longest = max(longest, time.monotonic() - last)
+                    pauses[name] = max(pauses[name], time.monotonic() - last)
                 swapping.join()
                 wait_until(
                     lambda v=version: station.query(
@@ -114,7 +114,8 @@ def test_swap_and_rollback_under_load_lose_no_image_and_each_row_names_its_model
             over.set()
             feeding.join()
         station.wait_for_images(sum(len(each) for each in station.dropped.values()))
-    print(f"longest pause between two commits around a swap: {longest * 1000:.0f} ms")
+    for name, longest in pauses.items():
+        print(f"longest pause between two commits around a {name}: {longest * 1000:.0f} ms")
     assert_every_image_accounted_for(station)
     assert station.query("SELECT count(*) FROM inspections WHERE model_version IS NULL") == [(0,)]
     assert {v for (v,) in station.query("SELECT DISTINCT model_version FROM inspections")} == {
