@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, settings_of
+from daemon.cli.options import CommandError, ConfigOption, logged_aside, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
@@ -60,7 +60,7 @@ def _change(
 @contextmanager
 def _alone(settings: Settings) -> Iterator[Promoter]:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.state_dir):
+    with logged_aside(), instance_lock(settings.state_dir):
         database = prepare_database(
             settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
         )

@@ -265,14 +265,14 @@ def test_models_are_promoted_and_rolled_back_with_no_daemon(
 ) -> None:
     done = millwatch("models", "promote", second, "--config", station.config)
     assert done.status == 0, done.err
-    assert done.out.endswith(f"model {second} serves\n")
+    assert done.out == f"model {second} serves\n"
     assert load_serving_model(station.settings()).version == second
     done = millwatch("models", "promote", "none", "--config", station.config)
     assert done.status == 1
     assert "there is no model 'none' here" in done.err
     done = millwatch("models", "rollback", "--config", station.config)
     assert done.status == 0, done.err
-    assert done.out.endswith("model tiny-6-0 serves again\n")
+    assert done.out == "model tiny-6-0 serves again\n"
     done = millwatch("models", "rollback", "--config", station.config)
     assert done.status == 1
     assert "no model that served before" in done.err
