@@ -247,6 +247,12 @@ class Gate(Table):
         ge=1,
         description="How many times the time for an image a new model may take by itself.",
     )
+    shadow_share: float = Field(
+        default=0.0,
+        ge=0,
+        le=0.1,
+        description="The share of images that the model before a new one judges too; 0 for none.",
+    )
 
 
 class Reports(Table):

@@ -23,6 +23,7 @@ from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
 from daemon.reader import Reader
 from daemon.reading import Reading
+from daemon.retraining.shadow import Shadow
 from daemon.routing import Folders
 from daemon.sampling import is_sampled
 from daemon.store import images
@@ -89,6 +90,7 @@ class Pipeline:
             settings, database=database, lanes=self._lanes, health=health, clock=clock
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
+        self.shadow = Shadow(settings, database=database, health=health)
         self._overdue: set[str] = set()
         self.meter = Meter()
         self.verdicts: Counter[str] = Counter()
@@ -249,6 +251,7 @@ class Pipeline:
             )
         pixels = {reading.delivery: reading.pixels for reading in readings}
         self.sights.see(recorded.findings, pixels, now=time.monotonic())
+        self.shadow.see(recorded.findings, pixels)
         return recorded.intents
 
     def _route(self, intents: Sequence[Intent], readings: Sequence[Reading]) -> None:

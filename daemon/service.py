@@ -236,6 +236,7 @@ class Service:
 
         def each() -> None:
             self._promoter.step(now=time.monotonic())
+            self._pipeline.shadow.step(idle=self._is_idle, now=time.monotonic())
             if self._reread is not None and self._reloading.is_set():
                 self._reloading.clear()
                 self._reload(self._reread)
@@ -255,6 +256,7 @@ class Service:
         else:
             self._retrainer.reconfigure(settings)
             self._retention.reconfigure(settings)
+            self._pipeline.shadow.reconfigure(settings)
             self._settings = settings
             self._health.mended("configuration")
             log.info("configuration reloaded", changed=changed, needs_a_restart=waiting)
@@ -300,6 +302,7 @@ class Service:
                 "median": _percentile_ms(latencies, 50),
                 "p99": _percentile_ms(latencies, 99),
             },
+            "shadow": self._pipeline.shadow.status(),
             "retraining": self._retraining(),
             "troubles": self._health.troubles(),
         }
@@ -307,6 +310,10 @@ class Service:
     def _waiting(self) -> dict[str, int]:
         backlog = self._room.backlog()
         return {each.name: max(backlog[each.name], each.backlog) for each in self._minders}
+
+    def _is_idle(self) -> bool:
+        """Whether nothing waits or is being judged."""
+        return not any(self._waiting().values())
 
     def _last_image(self, camera: str) -> str | None:
         """When one was recorded since the start."""

@@ -133,6 +133,8 @@ def _print_status(answer: dict[str, Any]) -> None:
     console.print(f"  images {where}: {told}", highlight=False)
     if answer.get("commissioning"):
         console.print("  commissioning: no normal class is learned yet, so nothing passes")
+    if shadow := answer.get("shadow"):
+        _print_shadow(console, shadow)
     if cameras := answer.get("cameras"):
         table = Table("camera", "folder", "watching", "waiting")
         for camera in cameras:
@@ -141,6 +143,16 @@ def _print_status(answer: dict[str, Any]) -> None:
         console.print(table)
     for name, what in answer["troubles"].items():
         console.print(f"[red]{_shown(name)}[/red]: {_shown(what)}", highlight=False)
+
+
+def _print_shadow(console: Console, shadow: dict[str, Any]) -> None:
+    ended = f"; ended: {_shown(shadow['ended'])}" if shadow["ended"] else ""
+    console.print(
+        f"  shadow: model {_shown(shadow['model_version'])} also judged {shadow['judged']} of "
+        f"{shadow['of']} images, {shadow['agreed']} alike; of {shadow['passed']} that passed it calls "
+        f"{shadow['passed_called_defect']} defects{ended}",
+        highlight=False,
+    )
 
 
 def _shown(value: object) -> str:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from config.settings import Settings
 from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.health import Health
+from daemon.retraining.shadow import Shadow
 from daemon.serving import (
     ServingModelError,
     folder_of,
@@ -55,6 +56,9 @@ class Line(Protocol):
 
     @property
     def model(self) -> Model: ...
+
+    @property
+    def shadow(self) -> Shadow: ...
 
     def serve_with(self, model: Model) -> None: ...
 
@@ -123,7 +127,7 @@ class Promoter:
             except StoreError:
                 point_to(self._settings, before)
                 raise
-            self._take_over(model)
+            self._take_over(model, on_probation=True)
             self._health.mended(TROUBLE)
             self._keep_few()
         return version
@@ -217,8 +221,7 @@ class Promoter:
             except StoreError:
                 point_to(self._settings, serving)
                 raise
-            self._take_over(model)
-            self._swapped_at = None
+            self._take_over(model, on_probation=False)
             log.warning("rolled back", to=model.version, why=reason)
             return model.version
         raise RefusedError("there is no model that served before this one and still loads")
@@ -242,10 +245,19 @@ class Promoter:
             metadata = load_metadata(folder)
             store.remember_current(self._database, metadata, self._clock())
 
-    def _take_over(self, model: Model) -> None:
-        if self._line is not None:
-            self._line.serve_with(model)
-        self._swapped_at = time.monotonic()
+    def _take_over(self, model: Model, *, on_probation: bool) -> None:
+        now = time.monotonic()
+        self._swapped_at = now if on_probation else None
+        if self._line is None:
+            return
+        before = self._line.model
+        self._line.serve_with(model)
+        if on_probation:
+            self._line.shadow.begin(
+                before=before, new=model.version, now=now, seconds=_PROBATION_SECONDS
+            )
+        else:
+            self._line.shadow.forget()
 
     def _checked(self, folder: Path, *, than: Model | None = None) -> Model:
         """Load a model beside the one that serves, and try it; not much slower `than` another.

@@ -43,6 +43,7 @@ class _Everything(Collector):
         yield from ProcessCollector(registry=None).collect()
         status = self._desk.status()
         yield from _line(status)
+        yield from _shadow(status.get("shadow") or {})
         yield from _retraining(status.get("retraining") or {})
         yield from _disks(self._desk)
         yield from _database(self._desk)
@@ -77,6 +78,23 @@ def _line(status: dict[str, Any]) -> Iterator[Metric]:
     for name in status["troubles"]:
         trouble.add_metric([name], 1)
     yield trouble
+
+
+def _shadow(known: dict[str, Any]) -> Iterator[Metric]:
+    """Counted since the last promotion, from 0 again after each."""
+    for name, key, what in (
+        ("shadow_images", "judged", "Images that the model before the current one judged too."),
+        ("shadow_agreed", "agreed", "Those of them on which both gave the same verdict."),
+        ("shadow_passed", "passed", "Those of them that passed."),
+        (
+            "shadow_passed_called_defect",
+            "passed_called_defect",
+            "Those of the passed that the model before calls defects.",
+        ),
+    ):
+        family = _counter(name, what)
+        family.add_metric([], known.get(key, 0))
+        yield family
 
 
 def _retraining(known: dict[str, Any]) -> Iterator[Metric]:

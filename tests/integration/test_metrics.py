@@ -92,6 +92,7 @@ def test_a_running_line_tells_its_images_queues_model_and_disks(
     assert found["millwatch_pending_moves", ()] == 0
     assert found["millwatch_review_waiting_images", ()] == 7
     assert found["millwatch_model_info", (status["runtime"], status["model_version"])] == 1
+    assert found["millwatch_shadow_images_total", ()] == 0
     assert found["millwatch_disk_free_bytes", ("state",)] > 0
     assert found["millwatch_retraining_running", ()] == 0
     assert found["millwatch_models", ("current",)] == 1

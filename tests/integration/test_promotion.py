@@ -1,11 +1,7 @@
 """Another model serves: promotion, going back, and what goes back by itself."""
 
-import hashlib
-import json
-import shutil
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,16 +10,15 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from commands import Millwatch
 from composed import ByHand, by_hand
+from promoting import kept, promoter_of
 from records import finding, record
-from safetensors.numpy import load_file, save_file
 
 from daemon.control import RefusedError, ask
-from daemon.retraining.promotion import TROUBLE, Promoter
+from daemon.retraining.promotion import TROUBLE
 from daemon.service import now_utc
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
-from daemon.store.models import remember_current
-from models.checkpoint import METADATA, WEIGHTS
+from models.checkpoint import WEIGHTS
 
 WAIT = 60.0
 
@@ -32,27 +27,6 @@ WAIT = 60.0
 def second(station: Station, commissioned_model: Path) -> str:
     """A model of seven classes in the registry; its version."""
     return kept(station, commissioned_model, "tiny-7-0")
-
-
-def kept(
-    station: Station,
-    model: Path,
-    version: str,
-    change: Callable[[np.ndarray], np.ndarray] | None = None,
-) -> str:
-    """A copy of a model in the registry under a version of its own, perhaps with other weights."""
-    folder = registry_folder(station.settings()) / version
-    shutil.copytree(model, folder)
-    document = json.loads((folder / METADATA).read_text())
-    document["version"] = version
-    if change is not None:
-        weights = load_file(folder / WEIGHTS)
-        name = next(each for each in weights if each.endswith("fc.weight"))
-        weights[name] = change(weights[name])
-        save_file(weights, folder / WEIGHTS)
-        document["weights_sha256"] = hashlib.sha256((folder / WEIGHTS).read_bytes()).hexdigest()
-    (folder / METADATA).write_text(json.dumps(document))
-    return version
 
 
 def promote(station: Station, version: str) -> None:
@@ -193,17 +167,6 @@ def test_a_pointer_to_a_model_that_was_damaged_falls_back_to_the_one_before(
         assert f"model {second} does not load" in station.troubles()[TROUBLE]
     assert current(station) == [first]
     assert status_of(station, second)[0] == "rejected"
-
-
-def promoter_of(station: Station, line: ByHand) -> Promoter:
-    remember_current(line.database, line.pipeline.model.metadata, now_utc())
-    return Promoter(
-        station.settings(),
-        database=line.database,
-        health=line.health,
-        clock=now_utc,
-        line=line.pipeline,
-    )
 
 
 def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(

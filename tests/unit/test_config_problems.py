@@ -121,6 +121,7 @@ def test_an_unknown_key_of_the_second_camera_is_found_on_its_own_line(plant: Pat
         ("[policy]\nmax_missed_defect_rate = nan\n", 2, "nan"),
         ("[web]\nenabled = 1\n", 2, "must be true or false"),
         ("[web]\nport = 65536\n", 2, "must be at most 65535"),
+        ("[gate]\nshadow_share = 0.2\n", 2, "must be at most 0.1"),
         ('[policy]\non_pass = "keep"\n', 2, '"archive", "leave" or "delete"'),
         ("time_zone = 1\n", 1, "must be text in quotes"),
         ('time_zone = "Europe"\n', 1, "is not a time zone"),
