@@ -15,12 +15,12 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
+from daemon.flushing import fsync, fsync_folder
 from daemon.values import Delivery
 
 REASON_SUFFIX: Final = ".reason.json"
 """After the name of an image in quarantine: the file that says why it is there."""
 _CHUNK: Final = 1 << 20
-_FSYNC_UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 _LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
@@ -60,8 +60,8 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
     two images are ever promised one target.
 
     Args:
-        held: a descriptor of the file as it was judged, when there is one. It keeps a file that
-            the camera replaced under the same name.
+        held: a descriptor of the file as it was judged, when there is one, that was flushed. It
+            keeps a file that the camera replaced under the same name.
 
     Raises:
         TargetTakenError, ChangedError, GoneError: nothing was changed.
@@ -259,27 +259,10 @@ def make_durable(path: Path) -> None:
     """A file that somebody else put there, and its name."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        _fsync(descriptor)
+        fsync(descriptor)
     finally:
         os.close(descriptor)
     fsync_folder(path.parent)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Make the names in a folder durable, where its filesystem can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        _fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _fsync(descriptor: int) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:  # some shares know no fsync of a folder, or of a file open for reading
-        if error.errno not in _FSYNC_UNKNOWN:
-            raise
 
 
 def make_folder(folder: Path) -> None:
@@ -347,7 +330,7 @@ def _lies_in_drop_folder(inode: int, delivery: Delivery) -> bool:
 
 @contextmanager
 def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
-    """A descriptor of the delivered file: the held one, or the file that lies there now."""
+    """A descriptor of the delivered file, its bytes on disk: the held one, or what lies there now."""
     if held is not None:
         yield held
         return
@@ -358,6 +341,7 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
             continue
         try:
             if os.fstat(descriptor).st_ino == delivery.inode:
+                fsync(descriptor)
                 yield descriptor
                 return
         finally:
@@ -407,7 +391,6 @@ def _link_or_copy(
 ) -> None:
     """Put the open file at the target under a name that did not exist."""
     try:
-        _fsync(source)
         # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
         # must be given for Python to follow the link in /proc; the absolute path makes it unused.
         os.link(f"/proc/self/fd/{source}", target, src_dir_fd=source, follow_symlinks=True)

@@ -225,6 +225,7 @@ class Pipeline:
         left = max(0.0, deadline - time.monotonic())
         end_all(self._judges, seconds=left)
         self._reader.close(seconds=max(0.0, deadline - time.monotonic()))
+        self._mover.close(seconds=max(0.0, deadline - time.monotonic()))
 
     def _findings(self, batch: _Batch) -> list[Finding]:
         outcomes = iter(batch.outcomes.result())

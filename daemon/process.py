@@ -10,6 +10,7 @@ from types import FrameType
 from typing import Final
 
 from filelock import FileLock, Timeout
+from threadpoolctl import threadpool_limits
 
 _LOCK: Final = "millwatch.lock"
 
@@ -25,6 +26,17 @@ def allow_descriptors(max_images: int) -> None:
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+@contextmanager
+def one_thread_a_product() -> Iterator[None]:
+    """Let numpy multiply matrices in the thread that asks for it, until the block ends.
+
+    OpenBLAS has threads of its own, one for each core, that wait for their next work spinning: beside a
+    network that keeps every core busy they took a tenth of the processor, for products of a millisecond.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield
 
 
 @contextmanager

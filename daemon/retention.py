@@ -21,9 +21,10 @@ import structlog
 from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.disks import Room
+from daemon.flushing import fsync_folder
 from daemon.health import Health
 from daemon.lanes import ANSWER_SECONDS, Lanes
-from daemon.moving import REASON_SUFFIX, fsync_folder
+from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.store import expiry
 from daemon.store.database import Database, StoreError

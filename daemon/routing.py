@@ -16,6 +16,7 @@ import structlog
 from config.settings import Settings
 from daemon import moving
 from daemon.clock import timestamp, timestamp_of_ns
+from daemon.flushing import Flusher, fsync, fsync_folder
 from daemon.names import to_text
 from daemon.store.images import Settled
 from daemon.values import Action, Finding, Intent, Plan, Progress
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 _NAME_BYTES: Final = 255
 _ORDINARY_SUFFIX: Final = re.compile(r"\.[A-Za-z0-9]{1,8}")
+_GONE: Final = (FileNotFoundError, NotADirectoryError)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -102,27 +104,29 @@ def route(
     *,
     held: Mapping[int, int],
     now: datetime,
+    flusher: Flusher,
     marker_suffix: str = "",
 ) -> Routed:
     """Do what was recorded, as far as the disks allow; doing it again changes nothing.
 
-    The order keeps every image whole in one place at least, whenever the power goes: the targets,
-    their folders' entries, then the sources, their folders' entries; then it may be recorded.
+    The order keeps every image whole in one place at least, whenever the power goes: the bytes, the
+    targets, their folders' entries, then the sources, their folders' entries; then it may be recorded.
 
     Args:
         held: descriptors of files as they were judged, by image id; empty after a restart.
     """
     routed = Routed()
     made: set[Path] = set()
-    brought = [intent for intent in intents if _bring(intent, held, routed, now, made)]
-    safe = _fsync_folders(brought, _target_folder, routed)
+    durable = _fsync_held(intents, held, routed, flusher)
+    brought = [intent for intent in durable if _bring(intent, held, routed, now, made)]
+    safe = _fsync_folders(brought, _target_folder, routed, flusher)
     ends = {
         intent.image_id: end
         for intent in safe
         if (end := _release(intent, held, routed, marker_suffix)) is not None
     }
     released = [intent for intent in safe if intent.image_id in ends]
-    for intent in _fsync_folders(released, _source_folder, routed, may_be_gone=True):
+    for intent in _fsync_folders(released, _source_folder, routed, flusher, may_be_gone=True):
         held_file = held.get(intent.image_id)
         try:
             written = moving.take_back_if_written(intent.delivery, intent.plan.target, held_file)
@@ -291,10 +295,29 @@ def _source_folder(intent: Intent) -> Path:
     return intent.delivery.path.parent
 
 
+def _fsync_held(
+    intents: Sequence[Intent], held: Mapping[int, int], routed: Routed, flusher: Flusher
+) -> list[Intent]:
+    """Make the bytes durable of what is to be moved and is open; the intents where that is so."""
+    files = {
+        intent.image_id: held[intent.image_id]
+        for intent in intents
+        if intent.plan.target is not None and intent.image_id in held
+    }
+    troubles = flusher.each(list(files.values()), fsync)
+    routed.failed += [
+        (intent, troubles[files[intent.image_id]])
+        for intent in intents
+        if files.get(intent.image_id) in troubles
+    ]
+    return [intent for intent in intents if files.get(intent.image_id) not in troubles]
+
+
 def _fsync_folders(
     intents: Sequence[Intent],
     folder_of: Callable[[Intent], Path | None],
     routed: Routed,
+    flusher: Flusher,
     *,
     may_be_gone: bool = False,
 ) -> list[Intent]:
@@ -303,25 +326,15 @@ def _fsync_folders(
     Args:
         may_be_gone: a folder that was removed, with what was in it, needs nothing.
     """
-    troubles: dict[Path, OSError | None] = {}
+    folder_by_image = {intent.image_id: folder_of(intent) for intent in intents}
+    folders = {folder for folder in folder_by_image.values() if folder is not None}
+    troubles = flusher.each(list(folders), fsync_folder)
     safe: list[Intent] = []
     for intent in intents:
-        folder = folder_of(intent)
-        if folder is not None and folder not in troubles:
-            troubles[folder] = _try_fsync(folder, may_be_gone=may_be_gone)
-        error = None if folder is None else troubles[folder]
-        if error is None:
+        folder = folder_by_image[intent.image_id]
+        error = None if folder is None else troubles.get(folder)
+        if error is None or (may_be_gone and isinstance(error, _GONE)):
             safe.append(intent)
         else:
             routed.failed.append((intent, error))
     return safe
-
-
-def _try_fsync(folder: Path, *, may_be_gone: bool) -> OSError | None:
-    try:
-        moving.fsync_folder(folder)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        return None if may_be_gone else error
-    except OSError as error:
-        return error
-    return None

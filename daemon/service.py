@@ -28,7 +28,12 @@ from daemon.integrity.mending import Mender
 from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
-from daemon.process import allow_descriptors, instance_lock, stop_on_signals
+from daemon.process import (
+    allow_descriptors,
+    instance_lock,
+    one_thread_a_product,
+    stop_on_signals,
+)
 from daemon.reloading import merged
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
@@ -365,6 +370,7 @@ def serve(
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with ExitStack() as held:
         held.enter_context(instance_lock(settings.state_dir))
+        held.enter_context(one_thread_a_product())
         model, fallen = load_first(settings)
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
