@@ -48,6 +48,8 @@ class ModelFigures:
         reference: by true class, the images of the six defects that no run ever trains on.
         calibration_error: expected calibration error (15 bins) on the held-out images, 0..1; None
             when there are none.
+        calibration_chance: the calibration error that so few images show once in twenty though every
+            confidence is true; 0 where that was not worked out.
         evidence_defects: how many defects the pass threshold rests on.
         promised_missed_rate: the missed-defect rate that they exclude at 95 %, 0..1.
         pass_threshold: calibrated confidence, 0..1; None when nothing may pass.
@@ -67,6 +69,7 @@ class ModelFigures:
     promised_missed_rate: float
     pass_threshold: float | None
     milliseconds_per_image: float
+    calibration_chance: float = 0.0
     finite: bool = True
     parity: tuple[str, ...] = ()
 

@@ -91,6 +91,12 @@ class LineNetwork(nn.Module):
         logits: Tensor = self.linear(torch.cat(pooled, dim=1))
         return logits
 
+    @torch.no_grad()
+    def cool(self, temperature: float) -> None:
+        """Divide the logits that it gives from now on: what it is fitted to, it is too sure of."""
+        self.linear.weight.div_(temperature)
+        self.linear.bias.div_(temperature)
+
     def join(self, logits: Tensor, own: Tensor | None = None) -> Tensor:
         """What both say together, as logarithms of probabilities `(N, classes)`.
 

@@ -17,8 +17,7 @@ from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
 from models.runtimes.protocol import Outputs
 from models.runtimes.torch_runtime import TorchRuntime
-from training.dataset import Dataset
-from training.evaluate import run
+from training.line_fitting import own_logits
 from training.tops import Activated, TopRecipe, fit_top
 
 FOLDS: Final = 3
@@ -29,10 +28,12 @@ class OutOfFold:
     """What networks that were not fitted to these images say of them.
 
     Attributes:
-        logits: `(N, classes)`.
-        alone: the same without the line's own network, `(N, classes)`.
+        logits: `(N, classes)`, with the line's own network at `own_temperature`.
+        alone: the same without it, `(N, classes)`.
         novelty: `(N,)`, against what that network was fitted to.
         distances: `(N, classes)`, likewise.
+        own_temperature: at which the line's own network is as sure as it is right: fitted to a few
+            dozen images, it is far surer.
     """
 
     logits: NDArray[np.float32]
@@ -40,6 +41,7 @@ class OutOfFold:
     novelty: NDArray[np.float32]
     distances: NDArray[np.float32]
     labels: NDArray[np.int64]
+    own_temperature: float = 1.0
 
     def own_gains(self) -> float:
         """By how many nats an image is told better with the line's own network than without it.
@@ -84,10 +86,10 @@ def crossfit(
     """
     labels = line.labels.numpy()
     fold = _folds(labels, groups)
-    logits = np.empty((len(labels), classes), np.float32)
     alone = np.empty((len(labels), classes), np.float32)
     novelty = np.empty(len(labels), np.float32)
     distances = np.empty((len(labels), classes), np.float32)
+    lines = _Lines(network=network, pixels=pixels, labels=labels)
     for number in range(FOLDS):
         out = fold == number
         if not out.any():
@@ -102,20 +104,80 @@ def crossfit(
             seed=seed + 1 + number,
             on_epoch=partial(_tell_of_fold, on_epoch, number),
         )
-        alone[out] = _above(made, line.of(out)).logits
-        made.line = own(~out, seed + 1 + number)
-        runtime = TorchRuntime(made, device="cpu")
-        known = torch.cat([kept.views[0], fitted.views[0]]).float().numpy()
-        reference = runtime.infer_above(known).features.astype(np.float16).astype(np.float32)
+        outputs = _above(made, line.of(out))
+        known = _above(made, _one_view(kept, fitted)).features
+        reference = known.astype(np.float16).astype(np.float32)
         reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
-        outputs = run(runtime, Dataset(pixels=pixels[out], labels=labels[out]))
-        logits[out] = outputs.logits
+        alone[out] = outputs.logits
         novelty[out] = novelty_of(outputs.features, reference)
         distances[out] = distances_to_classes(
             outputs.features, reference, reference_labels, classes=classes
         )
+        lines.ask(own(~out, seed + 1 + number), out)
+    logits, temperature = lines.join(alone)
     return OutOfFold(
-        logits=logits, alone=alone, novelty=novelty, distances=distances, labels=labels
+        logits=logits,
+        alone=alone,
+        novelty=novelty,
+        distances=distances,
+        labels=labels,
+        own_temperature=temperature,
+    )
+
+
+@dataclass(kw_only=True)
+class _Lines:
+    """What the folds' own networks of the line say, each of the images that it was not fitted to."""
+
+    network: SurfaceNetwork
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    last: LineNetwork | None = None
+    said: NDArray[np.float32] | None = None
+
+    def ask(self, own: LineNetwork | None, out: NDArray[np.bool_]) -> None:
+        if own is None:
+            return
+        if self.said is None:
+            self.said = np.empty((len(self.labels), own.linear.out_features), np.float32)
+        self.said[out] = own_logits(self.network, own, self.pixels[out])
+        self.last = own
+
+    def join(self, alone: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """With the logits `(N, classes)` of the networks without them; and at which temperature."""
+        if self.last is None or self.said is None:
+            return alone, 1.0
+        return joined_at_its_temperature(self.last, alone, self.said, self.labels)
+
+
+def joined_at_its_temperature(
+    own: LineNetwork,
+    alone: NDArray[np.float32],
+    said: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], float]:
+    """Logits with a line's own network at the temperature that fits it; and that temperature.
+
+    The two networks need one each: the first is fitted to many images of its own, and is about as
+    sure as it is right, long before the line's own is.
+
+    Args:
+        own: any that was fitted to the same question; it says only which classes are meant.
+        alone: logits of the first networks, `(N, classes)`.
+        said: of the line's own, `(N, own classes)`, of images that they were not fitted to.
+        labels: among the classes of the model, `(N,)`.
+    """
+    temperature = fit_temperature(said, own.place.numpy()[labels])
+    cooled = torch.from_numpy(said / np.float32(temperature))
+    joined: NDArray[np.float32] = own.join(torch.from_numpy(alone), cooled).numpy()
+    return joined, temperature
+
+
+def _one_view(*parts: Activated) -> Activated:
+    """The images themselves, without their augmented copies."""
+    return Activated(
+        views=torch.cat([part.views[0] for part in parts]).unsqueeze(0),
+        labels=torch.cat([part.labels for part in parts]),
     )
 
 

@@ -11,6 +11,7 @@ from models.runtimes.protocol import Outputs, Runtime
 from training.dataset import Dataset
 
 _BINS = 15
+_DRAWN = 400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +129,17 @@ def reliability(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> 
     return tuple(
         _bin(number, confidence[step == number], correct[step == number]) for number in range(_BINS)
     )
+
+
+def error_by_chance(confidence: NDArray[np.float32]) -> float:
+    """The calibration error that confidences `(N,)` exceed once in twenty though they are true.
+
+    A few dozen images show one however well a network is calibrated. Labels are drawn anew from the
+    confidences (the consistency resampling of Broecker and Smith 2007, Weather and Forecasting 22:651).
+    """
+    random = np.random.default_rng(0)
+    drawn = random.random((_DRAWN, len(confidence))) < confidence
+    return float(np.quantile([_calibration_error(confidence, right) for right in drawn], 0.95))
 
 
 def _bin(number: int, confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> Bin:

@@ -20,6 +20,7 @@ from models.network import SurfaceNetwork, half_precision
 from training.augmentation import Augmentation
 from training.run_folder import RunError
 
+_AT_A_TIME: Final = 32
 _GENTLE: Final = Augmentation(
     min_area=0.92,
     tilt_degrees=3.0,
@@ -178,6 +179,16 @@ def fit_line(
         on_step(step + 1, recipe.steps)
     half_precision(averaged)
     return averaged
+
+
+@torch.inference_mode()
+def own_logits(
+    network: SurfaceNetwork, line: LineNetwork, pixels: NDArray[np.uint8]
+) -> NDArray[np.float32]:
+    """What a line's own network says alone, `(N, own classes)`; images `(N, side, side)`, grey."""
+    chunks = torch.from_numpy(pixels).split(_AT_A_TIME)
+    found = [line(network.first_stage(chunk)) for chunk in chunks]
+    return torch.cat(found).float().numpy()
 
 
 def _first(network: SurfaceNetwork, question: Question) -> LineNetwork:

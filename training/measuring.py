@@ -8,7 +8,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision import Decider, Decision, Policy
+from models.decision import Decider, Decision, Policy, softmax
 from models.figures import ClassFigures, ModelFigures, Suspect
 from models.reference import Reference, Use
 from models.registry import Model, load_model
@@ -16,7 +16,7 @@ from models.runtimes.protocol import Halved, Outputs
 from models.taxonomy import Verdict
 from training.crossfitting import OutOfFold
 from training.dataset import Dataset
-from training.evaluate import evaluate, run
+from training.evaluate import error_by_chance, evaluate, run
 from training.label_errors import find_label_errors
 from training.labelled import Labelled
 
@@ -51,6 +51,7 @@ def measure(
     crossvalidated: Mapping[str, ClassFigures] = {}
     if out_of_fold is not None:
         crossvalidated = _crossvalidated(decider, line, out_of_fold, outputs)
+    error, by_chance = _calibration(decider, outputs, names)
     rule = decider.pass_rule
     return ModelFigures(
         version=model.version,
@@ -59,7 +60,8 @@ def measure(
         held_out=count_verdicts(decider.decide(outputs.logits, outputs.features), names),
         crossvalidated=crossvalidated,
         reference=count_verdicts(decider.decide(above.logits, above.features), known),
-        calibration_error=_calibration_error(decider, outputs, names),
+        calibration_error=error,
+        calibration_chance=by_chance,
         evidence_defects=rule.defects if rule else 0,
         promised_missed_rate=rule.promised if rule else 1.0,
         pass_threshold=decider.pass_threshold,
@@ -142,15 +144,18 @@ def _nothing(model: Model) -> Outputs:
     )
 
 
-def _calibration_error(decider: Decider, outputs: Outputs, names: Sequence[str]) -> float | None:
-    """None without images of classes that it knows."""
+def _calibration(
+    decider: Decider, outputs: Outputs, names: Sequence[str]
+) -> tuple[float | None, float]:
+    """The error, and what chance alone may come to; None and 0 without images of known classes."""
     known = np.array([name in decider.classes for name in names], dtype=np.bool_)
     if not known.any():
-        return None
+        return None, 0.0
     labels = np.array([decider.classes.index(name) for name in names if name in decider.classes])
-    return evaluate(
-        outputs.logits[known], labels, decider.classes, temperature=decider.temperature
-    ).expected_calibration_error
+    logits = outputs.logits[known]
+    evaluation = evaluate(logits, labels, decider.classes, temperature=decider.temperature)
+    confidence = softmax(logits / np.float32(decider.temperature)).max(axis=1)
+    return evaluation.expected_calibration_error, error_by_chance(confidence)
 
 
 def _form(model: Model) -> str:

@@ -16,7 +16,7 @@ from models.checkpoint import Metadata, save
 from models.decision import Evidence, collect_evidence, fit_temperature, softmax
 from models.figures import RunFigures
 from models.line_network import LineNetwork
-from models.network import SurfaceNetwork, load_network, stored_weights
+from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
 from models.reference import Reference, Use, read_reference
 from models.runtimes.protocol import Halved
 from models.runtimes.torch_runtime import TorchRuntime
@@ -98,6 +98,9 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     )
     if folds.own_gains() > line_recipe.must_gain:
         made.line = own(np.ones(len(images), dtype=np.bool_), seed)
+        if made.line is not None:
+            made.line.cool(folds.own_temperature)
+            half_precision(made.line)
     else:
         folds = folds.without_own()
     parts = _Parts(line=line, reference=reference, folds=folds)

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import torch
 
-from training.crossfitting import OutOfFold
+from models.line_network import LineNetwork
+from training.crossfitting import OutOfFold, joined_at_its_temperature
 
 LABELS = np.array([0, 0, 1, 1], dtype=np.int64)
 RIGHT = np.array([[4, 0], [3, 0], [0, 4], [1, 2]], dtype=np.float32)
@@ -28,3 +30,24 @@ def test_logits_that_are_only_too_sure_are_no_loss_as_they_are_calibrated() -> N
 
 def test_without_the_lines_own_the_first_network_s_logits_stand() -> None:
     assert folds(joined=RIGHT, alone=GUESSED).without_own().logits is GUESSED
+
+
+def test_a_lines_own_network_is_cooled_to_how_often_it_is_right() -> None:
+    own = LineNetwork.for_classes(
+        4, np.array([2, 3]), alone=np.array([2, 3]), clean=np.array([3])
+    ).eval()
+    labels = np.array([2, 2, 2, 3, 3, 3], dtype=np.int64)
+    alone = np.tile(np.float32([-5, -5, 4, 4]), (6, 1))
+    # Certain each time, and wrong of one in three.
+    said = np.float32([[40, 0], [40, 0], [0, 40], [0, 40], [0, 40], [40, 0]])
+    joined, temperature = joined_at_its_temperature(own, alone, said, labels)
+    sure = np.exp(joined - np.logaddexp.reduce(joined, axis=1, keepdims=True)).max(axis=1)
+    assert temperature == pytest.approx(20, rel=0.01), "the highest that is looked for"
+    assert sure == pytest.approx(1 / (1 + np.exp(-2)), abs=0.01)
+    own.linear.weight.data.normal_(generator=torch.Generator().manual_seed(1))
+    own.linear.bias.data.fill_(3.0)
+    images = torch.rand((2, 64, 16, 16), generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        before = own(images)
+        own.cool(temperature)
+        assert own(images).numpy() == pytest.approx(before.numpy() / temperature, rel=1e-4)

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from models.binomial import interval
 from models.runtimes.protocol import Outputs
 from training.dataset import Dataset
-from training.evaluate import Evaluation, Rate, evaluate, reliability, run
+from training.evaluate import Evaluation, Rate, error_by_chance, evaluate, reliability, run
 
 CLASSES = ("crazing", "patches", "scratches")
 
@@ -141,3 +141,22 @@ def test_a_part_is_judged_batch_by_batch_and_in_order(images: int, batches: list
     assert ruler.batches == batches
     assert outputs.logits.ravel().tolist() == list(range(images))
     assert outputs.features.ravel().tolist() == [-number for number in range(images)]
+
+
+@pytest.mark.parametrize("images", [30, 300])
+def test_true_confidences_exceed_what_chance_may_come_to_once_in_twenty(images: int) -> None:
+    random = np.random.default_rng(7)
+    confidence = random.uniform(0.5, 1.0, images).astype(np.float32)
+    logits = np.log(np.stack([confidence, 1 - confidence], axis=1))
+    chance = error_by_chance(confidence)
+    exceeded = 0
+    for _ in range(400):
+        labels = (random.random(images) > confidence).astype(np.int64)
+        exceeded += evaluate(logits, labels, ("a", "b")).expected_calibration_error > chance
+    assert 400 * 0.02 < exceeded < 400 * 0.09
+
+
+def test_what_chance_may_come_to_shrinks_with_more_images() -> None:
+    sure = np.full(900, 0.8, np.float32)
+    few, many = error_by_chance(sure[:36]), error_by_chance(sure)
+    assert few == pytest.approx(5 * many, rel=0.2)

@@ -77,6 +77,8 @@ def test_a_candidate_that_knows_more_and_is_nowhere_worse_is_promoted() -> None:
         ({"parity": ("2 of 300 verdicts differ",)}, "2 of 300 verdicts differ"),
         ({"milliseconds_per_image": float("nan")}, "how long it takes for an image is not known"),
         ({"calibration_error": 0.2}, "calibration error 0.200"),
+        ({"calibration_error": 0.2, "calibration_chance": 0.15}, "calibration error 0.200"),
+        ({"calibration_error": float("nan")}, "calibration error nan"),
         ({"classes": (*KNOWN_DEFECTS[1:], NEW, NO_DEFECT)}, f"no longer knows {KNOWN_DEFECTS[0]}"),
         ({"reference": {**REFERENCE, "crazing": row(12, right=9)}}, "names 3 fewer rightly"),
         ({"reference": {**REFERENCE, "patches": row(12, passed=4)}}, "lets 4 more pass"),
@@ -94,6 +96,11 @@ def test_a_candidate_that_is_worse_is_rejected_with_the_reason(
     said = ruling(**fields)
     assert said.outcome is Outcome.REJECT
     assert why in said.reason
+
+
+def test_a_calibration_error_that_so_few_images_show_of_true_confidences_is_no_reason() -> None:
+    said = ruling(calibration_error=0.2, calibration_chance=0.21)
+    assert said.outcome is Outcome.PROMOTE
 
 
 def test_a_candidate_that_is_no_better_is_rejected() -> None:
