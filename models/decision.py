@@ -1,20 +1,22 @@
-"""From the network's numbers to a verdict: confidence, novelty, thresholds. Numpy only.
+"""From the network's numbers to a verdict: thresholds, and what they rest on. Numpy only.
 
 Everything is derived when a model is loaded, from held-out images of its own training run (its
 evidence) and from the policy, so that a changed policy needs no retraining.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.binomial import most_misses_allowed, trials_needed, upper_bound
+from models.calibration import fit_temperature, softmax
+from models.evidence import Evidence
+from models.novelty import KnownImages, exceeded_by, to_nearest, to_nearest_of_classes
 from models.taxonomy import Reason, Verdict
 
-NEIGHBOURS: Final = 5
 KNOWN_CALLED_UNKNOWN: Final = 0.01
 """How often a new image of a known kind may be called unknown."""
 KNOWN_CALLED_UNSURE: Final = 0.10
@@ -28,7 +30,6 @@ FEWEST_DEFECTS: Final = 20
 """Held-out defects without which nothing passes: with fewer, not even one miss in seven is excluded."""
 _TAIL: Final = 10
 """How many of the most pass-like held-out defects say how the tail of all defects goes on."""
-_FAR: Final = 1e3
 _ANY_ODDS: Final = -700.0
 """Of a confidence of 0 as near as a float comes to it; finite, as it is written to JSON."""
 
@@ -51,109 +52,6 @@ class Policy:
     max_missed_defect_rate: float
     min_defect_confidence: float
     max_wrong_class_rate: float = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Held-out images of a training run, as the runtime that serves sees them.
-
-    Attributes:
-        reference: features of fitted images, `(R, 512)`; what is known.
-        logits: of the held-out images, `(N, classes)`.
-        novelty: of the held-out images, `(N,)`.
-        labels: their true classes, integers `(N,)`.
-        reference_labels: classes of the reference, integers `(R,)`; None where they are not known,
-            as in a model without a normal class.
-        distances: of the held-out images to the nearest reference images of each class, as novelty
-            is measured, `(N, classes)`; None with `reference_labels`.
-
-    Raises:
-        ValueError: when the arrays do not belong together, are empty, or hold what is no number
-            (a threshold that is no number would let everything through).
-    """
-
-    reference: Floats
-    logits: Floats
-    novelty: Floats
-    labels: NDArray[np.int64]
-    reference_labels: NDArray[np.int64] | None = None
-    distances: Floats | None = None
-
-    def __post_init__(self) -> None:
-        images = len(self.labels)
-        fits = (
-            images > 0
-            and self.labels.shape == self.novelty.shape == (images,)
-            and self.logits.ndim == self.reference.ndim == 2
-            and len(self.logits) == images
-            and len(self.reference) > 0
-            and 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]
-            and (self.reference_labels is None) == (self.distances is None)
-            and (self.reference_labels is None or len(self.reference_labels) == len(self.reference))
-            and (self.distances is None or self.distances.shape == self.logits.shape)
-        )
-        if not fits:
-            raise ValueError(
-                f"logits {self.logits.shape}, novelty {self.novelty.shape}, labels "
-                f"{self.labels.shape} and reference {self.reference.shape} do not belong together"
-            )
-        for name in ("reference", "logits", "novelty", "distances"):
-            values = getattr(self, name)
-            if values is not None and not np.isfinite(values).all():
-                raise ValueError(f"{name} holds what is no number")
-
-    def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """For the model folder; the reference is rounded to fp16."""
-        arrays: dict[str, NDArray[np.generic]] = {
-            "reference": self.reference.astype(np.float16),
-            "logits": self.logits,
-            "novelty": self.novelty,
-            "labels": self.labels,
-        }
-        if self.reference_labels is not None and self.distances is not None:
-            arrays |= {"reference_labels": self.reference_labels, "distances": self.distances}
-        return arrays
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Evidence":
-        """Raises KeyError when an array is missing, ValueError when they do not fit."""
-        return cls(
-            reference=arrays["reference"].astype(np.float32),
-            logits=arrays["logits"].astype(np.float32),
-            novelty=arrays["novelty"].astype(np.float32),
-            labels=arrays["labels"].astype(np.int64),
-            reference_labels=arrays.get("reference_labels"),
-            distances=arrays.get("distances"),
-        )
-
-
-def collect_evidence(
-    *,
-    fitted_features: Floats,
-    features: Floats,
-    logits: Floats,
-    labels: NDArray[np.int64],
-    fitted_labels: NDArray[np.int64] | None = None,
-) -> Evidence:
-    """Evidence from the features of the fitted images and the outputs for the held-out ones.
-
-    `fitted_labels` `(R,)` where a normal class is among them: what is far from it may not pass.
-    """
-    # Rounded first, so that novelty is measured against what the file will hold.
-    reference = fitted_features.astype(np.float16).astype(np.float32)
-    distances = None
-    if fitted_labels is not None:
-        distances = distances_to_classes(
-            features, reference, fitted_labels, classes=logits.shape[1]
-        )
-    return Evidence(
-        reference=reference,
-        logits=logits.astype(np.float32),
-        novelty=novelty_of(features, reference),
-        labels=labels,
-        reference_labels=fitted_labels,
-        distances=distances,
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -240,7 +138,7 @@ class Decider:
         self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
         self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
-        self._reference = _Reference(evidence.reference)
+        self._reference = KnownImages(evidence.reference)
         self._reference_labels = evidence.reference_labels
         self.normal_threshold = self._derive_normal_threshold(evidence)
         held_out = _HeldOut.of(evidence, self)
@@ -261,8 +159,10 @@ class Decider:
         distance = self._reference.distance(features)
         distances = None
         if self._reference_labels is not None:
-            distances = _to_classes(distance, self._reference_labels, classes=len(self.classes))
-        return self.decide_measured(logits, _novelty(distance), distances)
+            distances = to_nearest_of_classes(
+                distance, self._reference_labels, classes=len(self.classes)
+            )
+        return self.decide_measured(logits, to_nearest(distance), distances)
 
     def decide_measured(
         self, logits: Floats, novelty: Floats, distances: Floats | None
@@ -454,111 +354,3 @@ class _HeldOut:
 
 def _just_above(confidence: np.float32) -> float:
     return float(np.nextafter(confidence, np.float32(2)))
-
-
-def fit_temperature(logits: Floats, labels: NDArray[np.int64]) -> float:
-    """The temperature that makes held-out labels most likely (Guo et al. 2017, arXiv:1706.04599).
-
-    N images without a mistake do not prove certainty. So two more are counted, each as uncertain as
-    the least certain one seen: of its two first choices, one had the first and one had the second
-    (Laplace's rule of succession, where the next mistake is likeliest). A golden-section search on
-    the logarithm over 0.05..20; the likelihood has one peak there.
-    """
-    rows = np.arange(len(labels))
-    ordered = np.sort(logits, axis=1).astype(np.float64)
-    least = int((ordered[:, -1] - ordered[:, -2]).argmin()) if logits.shape[1] > 1 else 0
-
-    def loss(log_temperature: float) -> float:
-        scaled = logits.astype(np.float64) / np.exp(log_temperature)
-        log_likelihood = scaled - scaled.max(axis=1, keepdims=True)
-        log_likelihood -= np.log(np.exp(log_likelihood).sum(axis=1, keepdims=True))
-        doubted = np.sort(log_likelihood[least])[-2:]
-        return float(-log_likelihood[rows, labels].sum() - doubted.sum())
-
-    low, high = float(np.log(0.05)), float(np.log(20.0))
-    ratio = (np.sqrt(5) - 1) / 2
-    while high - low > 1e-4:
-        left, right = high - ratio * (high - low), low + ratio * (high - low)
-        if loss(left) < loss(right):
-            high = right
-        else:
-            low = left
-    return float(np.exp((low + high) / 2))
-
-
-def novelty_of(features: Floats, reference: Floats) -> Floats:
-    """The mean distance to the nearest fitted images, `(N,)` from 0, in their mean length.
-
-    The k-nearest-neighbour distance of Sun et al. 2022 (arXiv:2204.06507), k = 5, with one change:
-    features keep their length. Brought to unit length, they told NEU-DET from clean magnetic tiles
-    with an AUROC of 0.944; with their own, 0.984 (docs/experiments.md).
-    """
-    return _novelty(_Reference(reference).distance(features))
-
-
-def distances_to_classes(
-    features: Floats, reference: Floats, labels: NDArray[np.int64], *, classes: int
-) -> Floats:
-    """The same to the reference images of each class, labelled `(R,)`: float32 `(N, classes)`.
-
-    `_FAR` for a class that has none.
-    """
-    return _to_classes(_Reference(reference).distance(features), labels, classes=classes)
-
-
-class _Reference:
-    """Reference images `(R, 512)`, with what is computed of them alone: once, not for each batch."""
-
-    def __init__(self, features: Floats) -> None:
-        # In float64: float32 would lose a small distance between two long features.
-        self._features = features.astype(np.float64)
-        self._squares = (self._features**2).sum(axis=1)
-        self._scale = max(float(np.linalg.norm(self._features, axis=1).mean()), 1e-12)
-
-    def distance(self, features: Floats) -> NDArray[np.float64]:
-        """Of each image to each reference image, in the mean length of the latter, `(N, R)`."""
-        seen = features.astype(np.float64)
-        squares = (seen**2).sum(axis=1)[:, None] + self._squares - 2 * seen @ self._features.T
-        distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / self._scale
-        return distance
-
-
-def _novelty(distance: NDArray[np.float64]) -> Floats:
-    novelty: Floats = _nearest(distance).astype(np.float32)
-    return novelty
-
-
-def _to_classes(
-    distance: NDArray[np.float64], labels: NDArray[np.int64], *, classes: int
-) -> Floats:
-    found = np.full((len(distance), classes), _FAR, np.float32)
-    for index in np.unique(labels):
-        found[:, index] = _nearest(distance[:, labels == index])
-    return found
-
-
-def _nearest(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    nearest = min(NEIGHBOURS, distance.shape[1])
-    mean: NDArray[np.float64] = np.partition(distance, nearest - 1, axis=1)[:, :nearest].mean(
-        axis=1
-    )
-    return mean
-
-
-def softmax(logits: Floats) -> Floats:
-    shifted = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Floats = (shifted / shifted.sum(axis=1, keepdims=True)).astype(np.float32)
-    return probabilities
-
-
-def exceeded_by(novelty: Floats, share: float) -> float:
-    """The lowest held-out novelty that a new image of the same kind exceeds at most this often.
-
-    The split conformal quantile (Vovk et al. 2005, "Algorithmic Learning in a Random World"): when
-    k of n held-out images exceed a value, a new one does with probability (k + 1) / (n + 1), for it
-    is as likely to have any rank among them. With too few for any k that is the greatest of them,
-    which a new one exceeds with probability 1 / (n + 1).
-    """
-    ordered = np.sort(novelty)
-    exceeding = max(0, int(share * (len(ordered) + 1)) - 1)
-    return float(ordered[len(ordered) - 1 - exceeding])

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import Arrays, CheckpointError, Metadata, load_evidence, load_metadata
-from models.decision import Decider, Decision, Evidence, Policy
+from models.decision import Decider, Decision, Policy
+from models.evidence import Evidence
 from models.heatmap import heatmap
 from models.runtimes.choosing import choose
 from models.runtimes.protocol import Runtime

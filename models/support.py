@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from models.binomial import trials_needed, upper_bound
-from models.decision import ClassThreshold, Decider, Evidence, PassRule, Policy
+from models.decision import ClassThreshold, Decider, PassRule, Policy
+from models.evidence import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)

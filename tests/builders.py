@@ -26,7 +26,7 @@ from daemon.control import NoDaemonError, ask
 from daemon.names import from_text
 from daemon.service import now_utc, serve
 from models.checkpoint import Metadata, save
-from models.decision import collect_evidence
+from models.evidence import collect_evidence
 from models.network import SurfaceNetwork, half_precision, stored_weights
 from models.preprocessing import decode
 from models.runtimes.torch_runtime import TorchRuntime

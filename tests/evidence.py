@@ -3,13 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision import (
-    Decider,
-    Decision,
-    Evidence,
-    Policy,
-    collect_evidence,
-)
+from models.decision import Decider, Decision, Policy
+from models.evidence import Evidence, collect_evidence
 
 CLASSES = ("crazing", "scratches", "no_defect")
 NORMAL = 2

@@ -11,8 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.calibration import softmax
 from models.checkpoint import Metadata
-from models.decision import Decision, Floats, Policy, softmax
+from models.decision import Decision, Floats, Policy
 from models.heatmap import overlay
 from models.preprocessing import decode
 from models.support import Support

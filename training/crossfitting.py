@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from models.decision import distances_to_classes, fit_temperature, novelty_of, softmax
+from models.calibration import fit_temperature, softmax
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
+from models.novelty import distances_to_classes, novelty_of
 from models.runtimes.protocol import Outputs
 from models.runtimes.torch_runtime import TorchRuntime
 from training.line_fitting import own_logits

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.binomial import interval
-from models.decision import softmax
+from models.calibration import softmax
 from models.runtimes.protocol import Outputs, Runtime
 from training.dataset import Dataset
 

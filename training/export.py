@@ -24,7 +24,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, load_weights
-from models.decision import Decider, Evidence, Policy, collect_evidence
+from models.decision import Decider, Policy
+from models.evidence import Evidence, collect_evidence
 from models.registry import read_evidence
 from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry

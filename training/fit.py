@@ -14,7 +14,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from models.decision import fit_temperature
+from models.calibration import fit_temperature
 from models.network import SurfaceNetwork, half_precision, load_network
 from training.dataset import Dataset
 from training.recipe import Recipe

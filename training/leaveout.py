@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.checkpoint import load_metadata
-from models.decision import KNOWN_CALLED_UNKNOWN, exceeded_by, novelty_of
+from models.decision import KNOWN_CALLED_UNKNOWN
+from models.novelty import exceeded_by, novelty_of
 from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
 from training.dataset import load_part

@@ -8,7 +8,8 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from models.decision import Decider, Decision, Policy, softmax
+from models.calibration import softmax
+from models.decision import Decider, Decision, Policy
 from models.figures import ClassFigures, ModelFigures, Suspect
 from models.reference import Reference, Use
 from models.registry import Model, load_model

@@ -4,8 +4,9 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from models.calibration import fit_temperature
 from models.checkpoint import Metadata
-from models.decision import Evidence, collect_evidence, fit_temperature
+from models.evidence import Evidence, collect_evidence
 from models.network import SurfaceNetwork
 from models.runtimes.torch_runtime import TorchRuntime
 from training.dataset import Dataset, load_part

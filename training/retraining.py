@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from models.calibration import fit_temperature, softmax
 from models.checkpoint import Metadata, save
-from models.decision import Evidence, collect_evidence, fit_temperature, softmax
+from models.evidence import Evidence, collect_evidence
 from models.figures import RunFigures
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network, stored_weights

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Final
 
 from models.checkpoint import load_metadata
-from models.decision import Evidence, Policy
+from models.decision import Policy
+from models.evidence import Evidence
 from models.registry import Model, load_model, read_evidence
 from models.taxonomy import NO_DEFECT
 from training.corruptions import CORRUPTIONS, SEVERITIES, corrupt

@@ -15,14 +15,9 @@ from evidence import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.decision import (
-    KNOWN_CALLED_UNKNOWN,
-    KNOWN_CALLED_UNSURE,
-    exceeded_by,
-    fit_temperature,
-    novelty_of,
-    softmax,
-)
+from models.calibration import fit_temperature, softmax
+from models.decision import KNOWN_CALLED_UNKNOWN, KNOWN_CALLED_UNSURE
+from models.novelty import exceeded_by, novelty_of
 from models.taxonomy import Reason, Verdict
 
 # Calibration

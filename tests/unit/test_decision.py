@@ -20,12 +20,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.binomial import most_misses_allowed, upper_bound
-from models.decision import (
-    Decider,
-    Evidence,
-    collect_evidence,
-    softmax,
-)
+from models.calibration import softmax
+from models.decision import Decider
+from models.evidence import Evidence, collect_evidence
 from models.taxonomy import Reason, Verdict
 
 # Pass

@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torchvision.models import resnet18
 
-from models.decision import fit_temperature, softmax
+from models.calibration import fit_temperature, softmax
 from models.network import load_network, stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
 from training.augmentation import Augmentation

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from models.binomial import most_misses_allowed, upper_bound
-from models.decision import Decider, Evidence, Policy, collect_evidence
+from models.decision import Decider, Policy
+from models.evidence import Evidence, collect_evidence
 from models.support import Support
 
 CLASSES = ("crazing", "scratches", "no_defect")

@@ -1,0 +1,115 @@
+"""Held-out images of a training run: what all of a model's thresholds follow from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.novelty import distances_to_classes, novelty_of
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Held-out images of a training run, as the runtime that serves sees them.
+
+    Attributes:
+        reference: features of fitted images, `(R, 512)`; what is known.
+        logits: of the held-out images, `(N, classes)`.
+        novelty: of the held-out images, `(N,)`.
+        labels: their true classes, integers `(N,)`.
+        reference_labels: classes of the reference, integers `(R,)`; None where they are not known,
+            as in a model without a normal class.
+        distances: of the held-out images to the nearest reference images of each class, as novelty
+            is measured, `(N, classes)`; None with `reference_labels`.
+
+    Raises:
+        ValueError: when the arrays do not belong together, are empty, or hold what is no number
+            (a threshold that is no number would let everything through).
+    """
+
+    reference: Floats
+    logits: Floats
+    novelty: Floats
+    labels: NDArray[np.int64]
+    reference_labels: NDArray[np.int64] | None = None
+    distances: Floats | None = None
+
+    def __post_init__(self) -> None:
+        images = len(self.labels)
+        fits = (
+            images > 0
+            and self.labels.shape == self.novelty.shape == (images,)
+            and self.logits.ndim == self.reference.ndim == 2
+            and len(self.logits) == images
+            and len(self.reference) > 0
+            and 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]
+            and (self.reference_labels is None) == (self.distances is None)
+            and (self.reference_labels is None or len(self.reference_labels) == len(self.reference))
+            and (self.distances is None or self.distances.shape == self.logits.shape)
+        )
+        if not fits:
+            raise ValueError(
+                f"logits {self.logits.shape}, novelty {self.novelty.shape}, labels "
+                f"{self.labels.shape} and reference {self.reference.shape} do not belong together"
+            )
+        for name in ("reference", "logits", "novelty", "distances"):
+            values = getattr(self, name)
+            if values is not None and not np.isfinite(values).all():
+                raise ValueError(f"{name} holds what is no number")
+
+    def arrays(self) -> dict[str, NDArray[np.generic]]:
+        """For the model folder; the reference is rounded to fp16."""
+        arrays: dict[str, NDArray[np.generic]] = {
+            "reference": self.reference.astype(np.float16),
+            "logits": self.logits,
+            "novelty": self.novelty,
+            "labels": self.labels,
+        }
+        if self.reference_labels is not None and self.distances is not None:
+            arrays |= {"reference_labels": self.reference_labels, "distances": self.distances}
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Evidence":
+        """Raises KeyError when an array is missing, ValueError when they do not fit."""
+        return cls(
+            reference=arrays["reference"].astype(np.float32),
+            logits=arrays["logits"].astype(np.float32),
+            novelty=arrays["novelty"].astype(np.float32),
+            labels=arrays["labels"].astype(np.int64),
+            reference_labels=arrays.get("reference_labels"),
+            distances=arrays.get("distances"),
+        )
+
+
+def collect_evidence(
+    *,
+    fitted_features: Floats,
+    features: Floats,
+    logits: Floats,
+    labels: NDArray[np.int64],
+    fitted_labels: NDArray[np.int64] | None = None,
+) -> Evidence:
+    """Evidence from the features of the fitted images and the outputs for the held-out ones.
+
+    `fitted_labels` `(R,)` where a normal class is among them: what is far from it may not pass.
+    """
+    # Rounded first, so that novelty is measured against what the file will hold.
+    reference = fitted_features.astype(np.float16).astype(np.float32)
+    distances = None
+    if fitted_labels is not None:
+        distances = distances_to_classes(
+            features, reference, fitted_labels, classes=logits.shape[1]
+        )
+    return Evidence(
+        reference=reference,
+        logits=logits.astype(np.float32),
+        novelty=novelty_of(features, reference),
+        labels=labels,
+        reference_labels=fitted_labels,
+        distances=distances,
+    )
