@@ -99,12 +99,16 @@ def suspects_of(
             `(N, classes)`.
 
     Returns:
-        The suspects, the likeliest error first; and by class the share of the images that carry its
-        name or likely should which likely should and do not. There only those count that are more
-        likely of it than of all other classes together: where a class is hard to tell, confident
-        learning asks for less.
+        The suspects: first what confident learning counts as errors, then what merely looks more
+        like another class, the likeliest error first. Where many labels of a class are wrong the
+        former are too few: the network is less sure of all of them, and the threshold of a class is
+        its mean. And by class the share of the images that carry its name or likely should which
+        likely should and do not. There only those of the former count that are more likely of it
+        than of all other classes together: where a class is hard to tell, confident learning asks
+        for less.
     """
-    errors = [each for each in find_label_errors(probabilities, line.labels) if each.confident]
+    errors = find_label_errors(probabilities, line.labels)
+    errors.sort(key=lambda each: not each.confident)  # which keeps their order otherwise
     suspects = tuple(
         Suspect(
             path=str(line.sources[error.index].path),
@@ -118,7 +122,10 @@ def suspects_of(
     doubted: dict[str, float] = {}
     for index, name in enumerate(line.classes):
         count = int((line.labels == index).sum())
-        strayed = sum(error.likelier == index and error.probability > _SURE for error in errors)
+        strayed = sum(
+            error.confident and error.likelier == index and error.probability > _SURE
+            for error in errors
+        )
         if count:
             doubted[name] = strayed / (count + strayed)
     return suspects, doubted

@@ -38,6 +38,16 @@ def test_labels_that_stray_from_a_class_leave_it_in_doubt() -> None:
     assert doubted == {"stain": 10 / 30, "no_defect": 0.0}
 
 
+def test_what_only_looks_more_like_another_class_is_listed_last_and_leaves_none_in_doubt() -> None:
+    labels = np.array([0] * 20 + [1] * 60)
+    probabilities = np.where(np.eye(2)[labels] > 0, 0.9, 0.1)
+    probabilities[20:30, 0] = np.linspace(0.55, 0.95, 10)
+    probabilities[20:30, 1] = 1 - probabilities[20:30, 0]
+    suspects, doubted = suspects_of(line_of(labels.tolist()), probabilities)
+    assert [each.image_id for each in suspects] == list(range(29, 19, -1))
+    assert doubted["stain"] == 2 / 22
+
+
 def test_a_class_that_is_hard_to_tell_is_not_in_doubt_for_that_alone() -> None:
     labels = np.array([0] * 30 + [1] * 60)
     probabilities = np.tile([0.3, 0.7], (90, 1))
