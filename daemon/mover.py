@@ -10,7 +10,6 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.flushing import Flusher
 from daemon.health import Health
 from daemon.lanes import ANSWER_SECONDS, Lanes
 from daemon.names import to_text
@@ -44,7 +43,6 @@ class Mover:
         self._lanes = lanes
         self._health = health
         self._clock = clock
-        self._flusher = Flusher()
         self._retry_at: float | None = 0.0  # at the start, what a kill left undone
         self._retried_to = 0
         self._round_failed = False
@@ -63,10 +61,6 @@ class Mover:
         if remaining:
             self.retry_later()
         return withdrawn
-
-    def close(self, *, seconds: float) -> None:
-        """When the lanes have ended."""
-        self._flusher.close(seconds=seconds)
 
     def retry_later(self) -> None:
         self._retry_at = time.monotonic() + RETRY_SECONDS
@@ -133,13 +127,7 @@ class Mover:
         return remaining, withdrawn
 
     def _route(self, intents: Sequence[Intent], held: Mapping[int, int]) -> Routed:
-        return route(
-            intents,
-            held=held,
-            now=self._clock(),
-            flusher=self._flusher,
-            marker_suffix=self._marker_suffix,
-        )
+        return route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)
 
     def _settle(self, routed: Routed) -> int:
         """Record what was done. Returns how many intents have ended."""

@@ -67,24 +67,25 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
         TargetTakenError, ChangedError, GoneError: nothing was changed.
         OSError: the target's folder cannot be written to; trying again may help.
     """
-    partial = _partial(target, delivery, sha256)
     try:
         if held is None:  # what has just been read lies under its own name
             _recover_aside(delivery)
         if is_there(delivery, sha256, target):
-            partial.unlink(missing_ok=True)  # the second name that a kill left
+            # The second name that a kill left.
+            _partial(target, delivery, sha256).unlink(missing_ok=True)
         else:
-            _bring(delivery, sha256, target, partial, held)
+            _bring(delivery, sha256, target, held)
     except (ChangedError, GoneError, TargetTakenError):
-        partial.unlink(missing_ok=True)  # of a copy that a kill ended
+        # Of a copy that a kill ended.
+        _partial(target, delivery, sha256).unlink(missing_ok=True)
         raise
 
 
-def _bring(delivery: Delivery, sha256: str, target: Path, partial: Path, held: int | None) -> None:
+def _bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> None:
     with _source(delivery, held) as source:
         if not same_file(os.fstat(source), delivery):
             raise ChangedError(str(delivery.path))
-        _link_or_copy(source, delivery, sha256, target, partial)
+        _link_or_copy(source, delivery, sha256, target)
         if not same_file(os.fstat(source), delivery):
             target.unlink()
             raise ChangedError(str(delivery.path))
@@ -351,7 +352,7 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
 
 def _aside(delivery: Delivery) -> Path:
     """A name in the drop folder that is no image's, and that the same delivery always gets."""
-    return delivery.path.parent / f".{delivery.inode}-{delivery.mtime_ns}.leaving"
+    return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}.leaving")
 
 
 def _recover_aside(delivery: Delivery) -> bool:
@@ -386,9 +387,7 @@ def _put_back(aside: Path, path: Path) -> None:
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
-def _link_or_copy(
-    source: int, delivery: Delivery, sha256: str, target: Path, partial: Path
-) -> None:
+def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) -> None:
     """Put the open file at the target under a name that did not exist."""
     try:
         # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
@@ -401,6 +400,7 @@ def _link_or_copy(
             raise
     else:
         return
+    partial = _partial(target, delivery, sha256)
     try:
         _copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         _rename_without_overwriting(partial, target)

@@ -15,6 +15,9 @@ _MARKED = re.compile(rb"\0(..)")
 
 def to_text(name: str | os.PathLike[str]) -> str:
     """A name from the file system (undecodable bytes as surrogates) to text that holds no surrogate."""
+    text = os.fspath(name)
+    if text.isascii() and "\\" not in text:  # as good as every name
+        return text
     # By way of the bytes: what Python made of them depends on the locale, and the text must not.
     raw = os.fsencode(name)
     return _LITERAL.sub(rb"\\x5cx\1", raw).decode("utf-8", "backslashreplace")
@@ -22,6 +25,8 @@ def to_text(name: str | os.PathLike[str]) -> str:
 
 def from_text(text: str) -> str:
     """The name that `to_text` was given."""
+    if text.isascii() and "\\" not in text:
+        return text
     raw = _ESCAPE.sub(lambda match: "\0" + match[1], text).encode("utf-8")
     # No name contains NUL, so it can mark the bytes that were escaped.
     return os.fsdecode(_MARKED.sub(lambda match: bytes.fromhex(match[1].decode()), raw))

@@ -39,7 +39,9 @@ NOT_JUDGED: Final = "not_judged"
 """The reason of an image that is a picture, but that the model fails on."""
 
 
-AHEAD: Final = 2
+AHEAD: Final = 3
+"""Batches that are read and not yet recorded: one may wait for a judge while another waits for the disk."""
+_JUDGES: Final = 2
 """Batches that are judged at a time: the one goes on where the other has come to its end."""
 _LEAST_IMAGES: Final = 32
 """That a batch may have, however few wait."""
@@ -84,7 +86,7 @@ class Pipeline:
         self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
         self._lanes = Lanes()
         self._reader = Reader(settings, room=room, lanes=self._lanes, health=health)
-        self._judges = deque(Lane(f"judge {number}") for number in range(1, AHEAD + 1))
+        self._judges = deque(Lane(f"judge {number}") for number in range(1, _JUDGES + 1))
         self._ahead: deque[_Batch] = deque()
         self._mover = Mover(
             settings, database=database, lanes=self._lanes, health=health, clock=clock
@@ -225,7 +227,6 @@ class Pipeline:
         left = max(0.0, deadline - time.monotonic())
         end_all(self._judges, seconds=left)
         self._reader.close(seconds=max(0.0, deadline - time.monotonic()))
-        self._mover.close(seconds=max(0.0, deadline - time.monotonic()))
 
     def _findings(self, batch: _Batch) -> list[Finding]:
         outcomes = iter(batch.outcomes.result())

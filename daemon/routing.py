@@ -16,7 +16,7 @@ import structlog
 from config.settings import Settings
 from daemon import moving
 from daemon.clock import timestamp, timestamp_of_ns
-from daemon.flushing import Flusher, fsync, fsync_folder
+from daemon.flushing import fsync_all, fsync_folders
 from daemon.names import to_text
 from daemon.store.images import Settled
 from daemon.values import Action, Finding, Intent, Plan, Progress
@@ -71,14 +71,11 @@ class Folders:
         folder = UNKNOWN if finding.reason == Reason.UNKNOWN.value else name
         confidence = int((finding.confidence or 0.0) * 100)
         moment = captured.replace("-", "").replace(":", "")
-        return (
-            self.review
-            / f"to_check/{folder}/{captured[:10]}"
-            / (
-                f"{finding.delivery.camera}__{moment}__{image_id}__{name}-{confidence:02d}"
-                f"{_suffix(finding.delivery.filename)}"
-            )
+        file = (
+            f"{finding.delivery.camera}__{moment}__{image_id}__{name}-{confidence:02d}"
+            f"{_suffix(finding.delivery.filename)}"
         )
+        return self.review / f"to_check/{folder}/{captured[:10]}/{file}"
 
 
 @dataclass(kw_only=True)
@@ -104,7 +101,6 @@ def route(
     *,
     held: Mapping[int, int],
     now: datetime,
-    flusher: Flusher,
     marker_suffix: str = "",
 ) -> Routed:
     """Do what was recorded, as far as the disks allow; doing it again changes nothing.
@@ -117,16 +113,16 @@ def route(
     """
     routed = Routed()
     made: set[Path] = set()
-    durable = _fsync_held(intents, held, routed, flusher)
+    durable = _fsync_held(intents, held, routed)
     brought = [intent for intent in durable if _bring(intent, held, routed, now, made)]
-    safe = _fsync_folders(brought, _target_folder, routed, flusher)
+    safe = _fsync_folders(brought, _target_folder, routed)
     ends = {
         intent.image_id: end
         for intent in safe
         if (end := _release(intent, held, routed, marker_suffix)) is not None
     }
     released = [intent for intent in safe if intent.image_id in ends]
-    for intent in _fsync_folders(released, _source_folder, routed, flusher, may_be_gone=True):
+    for intent in _fsync_folders(released, _source_folder, routed, may_be_gone=True):
         held_file = held.get(intent.image_id)
         try:
             written = moving.take_back_if_written(intent.delivery, intent.plan.target, held_file)
@@ -295,16 +291,14 @@ def _source_folder(intent: Intent) -> Path:
     return intent.delivery.path.parent
 
 
-def _fsync_held(
-    intents: Sequence[Intent], held: Mapping[int, int], routed: Routed, flusher: Flusher
-) -> list[Intent]:
+def _fsync_held(intents: Sequence[Intent], held: Mapping[int, int], routed: Routed) -> list[Intent]:
     """Make the bytes durable of what is to be moved and is open; the intents where that is so."""
     files = {
         intent.image_id: held[intent.image_id]
         for intent in intents
         if intent.plan.target is not None and intent.image_id in held
     }
-    troubles = flusher.each(list(files.values()), fsync)
+    troubles = fsync_all(list(files.values()))
     routed.failed += [
         (intent, troubles[files[intent.image_id]])
         for intent in intents
@@ -317,7 +311,6 @@ def _fsync_folders(
     intents: Sequence[Intent],
     folder_of: Callable[[Intent], Path | None],
     routed: Routed,
-    flusher: Flusher,
     *,
     may_be_gone: bool = False,
 ) -> list[Intent]:
@@ -328,7 +321,7 @@ def _fsync_folders(
     """
     folder_by_image = {intent.image_id: folder_of(intent) for intent in intents}
     folders = {folder for folder in folder_by_image.values() if folder is not None}
-    troubles = flusher.each(list(folders), fsync_folder)
+    troubles = fsync_folders(list(folders))
     safe: list[Intent] = []
     for intent in intents:
         folder = folder_by_image[intent.image_id]

@@ -20,7 +20,6 @@ from filesystems import obeying_permissions
 from records import finding
 
 from daemon.control import RefusedError
-from daemon.flushing import Flusher
 from daemon.integrity.mending import Mender
 from daemon.routing import Folders, route
 from daemon.service import now_utc
@@ -55,7 +54,7 @@ def judge(station: Station, *verdicts: str, first: int = 0, data: bytes | None =
         findings.append(replace(made, delivery=delivery, sha256=digest))
     store = prepare_database(settings.database_file, backups=settings.state_dir, now=now)
     recorded = images.record(store, findings, Folders.of(settings).plan, now)
-    routed = route(recorded.intents, held={}, now=now, flusher=Flusher())
+    routed = route(recorded.intents, held={}, now=now)
     assert len(routed.settled) == len(verdicts)
     images.settle(store, routed.settled)
     store.close()

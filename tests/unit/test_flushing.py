@@ -1,51 +1,64 @@
-import threading
+import ctypes
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from daemon.flushing import Flusher, fsync_folder
+from daemon import flushing
+from daemon.flushing import fsync_all, fsync_folders
+
+CACHESTAT = 451
+"""The number of the system call, on every processor; Linux 6.5 and later have it."""
 
 
-@pytest.fixture
-def flusher() -> Iterator[Flusher]:
-    flusher = Flusher()
-    yield flusher
-    flusher.close(seconds=10)
+def pages_not_on_disk(descriptor: int) -> int:
+    """Of a file: those that are only in memory, or on their way to the disk (cachestat(2))."""
+    whole_file = (ctypes.c_uint64 * 2)(0, 0)
+    found = (ctypes.c_uint64 * 5)()
+    if ctypes.CDLL(None).syscall(CACHESTAT, descriptor, whole_file, found, 0) != 0:
+        pytest.skip("this kernel does not tell which pages are on disk")
+    _, dirty, writing, _, _ = found
+    return dirty + writing
 
 
-@pytest.mark.parametrize("count", [0, 1, 2, 130])
-def test_each_is_flushed_once_however_many_there_are(flusher: Flusher, count: int) -> None:
-    flushed: list[int] = []
-    assert flusher.each(range(count), flushed.append) == {}
-    assert sorted(flushed) == list(range(count))
+@contextmanager
+def written(folder: Path, count: int) -> Iterator[list[int]]:
+    for number in range(count):
+        (folder / f"{number}.jpg").write_bytes(os.urandom(20_000))
+    files = [os.open(folder / f"{number}.jpg", os.O_RDONLY) for number in range(count)]
+    yield files
+    for file in files:
+        os.close(file)
 
 
+@pytest.mark.fault(38)
+@pytest.mark.parametrize("count", [0, 1, 3, 40])
+def test_a_batch_is_on_disk_however_many_images_it_has(tmp_path: Path, count: int) -> None:
+    with written(tmp_path, count) as files:
+        if any(flushing._kind_of_filesystem(file) not in flushing._WHOLE for file in files):
+            pytest.skip("this filesystem has no disk, or does not tell")
+        assert fsync_all(files) == {}
+        assert sum(map(pages_not_on_disk, files)) == 0
+
+
+def test_what_lies_on_another_filesystem_is_not_passed_over(tmp_path: Path) -> None:
+    """A filesystem is synced as a whole only where that is known to do: the others file by file."""
+    with written(tmp_path, 4) as files, open("/proc/self/status", "rb") as other:  # noqa: PTH123
+        assert flushing._not_synced([*files, other.fileno()])[-1] == other.fileno()
+        assert fsync_all([*files, other.fileno()]) == {}
+
+
+@pytest.mark.parametrize("count", [1, 9])
 def test_a_folder_that_is_gone_is_told_and_the_others_are_flushed(
-    flusher: Flusher, tmp_path: Path
+    tmp_path: Path, count: int
 ) -> None:
-    folders = [tmp_path / str(number) for number in range(9)]
-    for folder in folders[:5] + folders[6:]:
+    folders = [tmp_path / str(number) for number in range(count)]
+    for folder in folders:
         folder.mkdir()
-    failed = flusher.each(folders, fsync_folder)
-    assert list(failed) == [folders[5]]
-    assert isinstance(failed[folders[5]], FileNotFoundError)
-
-
-@pytest.mark.fault(28)
-def test_where_one_camera_s_share_hangs_another_s_files_are_flushed(flusher: Flusher) -> None:
-    go_on, hanging = threading.Event(), threading.Barrier(5)
-
-    def hang(_: int) -> None:
-        hanging.wait(60)
-        go_on.wait(60)
-
-    camera = threading.Thread(target=flusher.each, args=(range(4), hang))
-    camera.start()
-    hanging.wait(60)  # every helper, and the camera's own thread
-    flushed: list[int] = []
-    assert flusher.each(range(10), flushed.append) == {}
-    assert sorted(flushed) == list(range(10))
-    go_on.set()
-    camera.join(60)
-    assert not camera.is_alive()
+    before = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    failed = fsync_folders([*folders, tmp_path / "gone"])
+    assert list(failed) == [tmp_path / "gone"]
+    assert isinstance(failed[tmp_path / "gone"], FileNotFoundError)
+    assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before

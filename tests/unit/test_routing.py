@@ -10,14 +10,12 @@ import pytest
 from meanwhile import just_before
 
 from daemon import moving
-from daemon.flushing import Flusher
 from daemon.routing import Folders, another_target, route
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DATA = b"the image"
-FLUSHER = Flusher()
 
 
 @pytest.fixture
@@ -108,7 +106,7 @@ def test_a_name_with_its_reason_beside_it_fits_the_limit(
 ) -> None:
     finding = finding_of(tmp_path, name, verdict=Verdict.UNREADABLE)
     intent = intent_of(folders, finding)
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert [settled.progress for settled in routed.settled] == [Progress.MOVED]
     (place,) = (path for path in folders.quarantine.rglob("*") if path.suffix == ".json")
     assert json.loads(place.read_text())["image"] == 7
@@ -117,7 +115,7 @@ def test_a_name_with_its_reason_beside_it_fits_the_limit(
 def test_the_file_is_removed_where_the_policy_says_delete(folders: Folders, tmp_path: Path) -> None:
     finding = finding_of(tmp_path, verdict=Verdict.PASS)
     intent = intent_of(replace(folders, on_pass="delete"), finding)  # noqa: S106
-    (settled,) = route([intent], held={}, now=NOW, flusher=FLUSHER).settled
+    (settled,) = route([intent], held={}, now=NOW).settled
     assert (settled.progress, settled.path) == (Progress.DELETED, None)
     assert not finding.delivery.path.exists()
 
@@ -129,7 +127,7 @@ def test_with_policy_delete_another_file_of_the_name_stays(
     intent = intent_of(replace(folders, on_pass="delete"), finding)  # noqa: S106
     finding.delivery.path.rename(tmp_path / "away.jpg")
     finding.delivery.path.write_bytes(b"another")
-    (settled,) = route([intent], held={}, now=NOW, flusher=FLUSHER).settled
+    (settled,) = route([intent], held={}, now=NOW).settled
     assert settled.progress is Progress.UNSEEN
     assert finding.delivery.path.read_bytes() == b"another"
 
@@ -144,10 +142,10 @@ def test_a_taken_target_changes_nothing_and_another_is_found(
     target.write_bytes(b"a stranger's")
     reason = target.with_name("x.jpg.reason.json")
     reason.write_text("a stranger's reason")
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert (routed.taken, routed.settled) == ([intent], [])
     assert intent.delivery.path.read_bytes() == DATA
-    (settled,) = route([another_target(intent, NOW)], held={}, now=NOW, flusher=FLUSHER).settled
+    (settled,) = route([another_target(intent, NOW)], held={}, now=NOW).settled
     assert settled.path not in (None, target)
     assert target.read_bytes() == b"a stranger's"
     assert reason.read_text() == "a stranger's reason"
@@ -163,11 +161,11 @@ def test_while_the_drop_folder_is_away_a_finished_move_is_not_called_done(
     intent.plan.target.parent.mkdir(parents=True)
     intent.plan.target.write_bytes(DATA)
     drop.rename(tmp_path / "share-away")
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert routed.settled == []
     assert [one.progress for one in routed.missing] == [Progress.UNSEEN]
     (tmp_path / "share-away").rename(drop)
-    (settled,) = route([intent], held={}, now=NOW, flusher=FLUSHER).settled
+    (settled,) = route([intent], held={}, now=NOW).settled
     assert settled.progress is Progress.MOVED
     assert not intent.delivery.path.exists()
 
@@ -175,7 +173,7 @@ def test_while_the_drop_folder_is_away_a_finished_move_is_not_called_done(
 def test_what_is_nowhere_is_missing_and_not_yet_given_up(folders: Folders, tmp_path: Path) -> None:
     intent = intent_of(folders, finding_of(tmp_path))
     intent.delivery.path.unlink()
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert [(one.progress, one.path) for one in routed.missing] == [(Progress.GONE, None)]
     assert (routed.settled, routed.failed) == ([], [])
 
@@ -185,7 +183,7 @@ def test_one_image_that_cannot_be_moved_keeps_no_other(folders: Folders, tmp_pat
     bad = intent_of(folders, finding_of(tmp_path, "bad.jpg"), 2)
     bad = replace(bad, plan=Plan(action=Action.MOVE, target=tmp_path / "file" / "bad.jpg"))
     (tmp_path / "file").write_text("not a folder")
-    routed = route([bad, good], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([bad, good], held={}, now=NOW)
     assert [one.intent for one in routed.settled] == [good]
     assert [intent for intent, _ in routed.failed] == [bad]
     assert bad.delivery.path.read_bytes() == DATA
@@ -201,7 +199,7 @@ def test_no_reason_is_left_of_an_image_that_is_not_brought(
         intent.delivery.path.unlink()
     else:
         intent.delivery.path.write_bytes(b"the camera went on")
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert (len(routed.missing), len(routed.withdrawn)) == (gone, not gone)
     assert [path for path in folders.quarantine.rglob("*") if path.is_file()] == []
 
@@ -217,8 +215,8 @@ def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
     renamed = intent.delivery.path.rename(intent.delivery.path.with_name("renamed.jpg"))
     copy = moving._partial(intent.plan.target, intent.delivery, intent.sha256)
     just_before("open", copy, lambda: renamed.write_bytes(b"in place!"))
-    routed = route([intent], held={}, now=NOW, flusher=FLUSHER)
+    routed = route([intent], held={}, now=NOW)
     assert (routed.settled, routed.withdrawn, routed.failed) == ([], [], [])
-    assert route([intent], held={}, now=NOW, flusher=FLUSHER).withdrawn == [intent]
+    assert route([intent], held={}, now=NOW).withdrawn == [intent]
     assert not intent.plan.target.exists()
     assert renamed.read_bytes() == b"in place!"
