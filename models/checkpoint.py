@@ -14,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from models.preprocessing import PREPROCESSING_VERSION
 
-FORMAT: Final = 2
-"""2: the evidence holds features of their own length."""
+FORMAT: Final = 3
+"""3: the features in the evidence have a texture behind them. 2, without it, is read too."""
+_READ: Final = (2, 3)
 WEIGHTS: Final = "model.safetensors"
 METADATA: Final = "model.json"
 EVIDENCE: Final = "evidence.safetensors"
@@ -140,7 +141,7 @@ def load_metadata(folder: Path) -> Metadata:
         ) from error
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
-    if metadata.format != FORMAT or metadata.preprocessing != PREPROCESSING_VERSION:
+    if metadata.format not in _READ or metadata.preprocessing != PREPROCESSING_VERSION:
         raise CheckpointError(
             f"{folder} was made for format {metadata.format}, preprocessing "
             f"{metadata.preprocessing}; this version serves {FORMAT} and {PREPROCESSING_VERSION}: "

@@ -14,7 +14,14 @@ from numpy.typing import NDArray
 from models.binomial import most_misses_allowed, trials_needed, upper_bound
 from models.calibration import fit_temperature, softmax
 from models.evidence import Evidence
-from models.novelty import KnownImages, exceeded_by, to_nearest, to_nearest_of_classes
+from models.novelty import (
+    KnownImages,
+    exceeded_by,
+    pooled_of,
+    texture_of,
+    to_nearest,
+    to_nearest_of_classes,
+)
 from models.taxonomy import Reason, Verdict
 
 KNOWN_CALLED_UNKNOWN: Final = 0.01
@@ -138,7 +145,9 @@ class Decider:
         self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
         self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
-        self._reference = KnownImages(evidence.reference)
+        self._width = evidence.reference.shape[1]
+        self._known = KnownImages(texture_of(evidence.reference))
+        self._known_by_class = KnownImages(pooled_of(evidence.reference))
         self._reference_labels = evidence.reference_labels
         self.normal_threshold = self._derive_normal_threshold(evidence)
         held_out = _HeldOut.of(evidence, self)
@@ -155,14 +164,20 @@ class Decider:
         return self.pass_rule.threshold if self.pass_rule else None
 
     def decide(self, logits: Floats, features: Floats) -> list[Decision]:
-        """One decision for each row of `logits` `(N, classes)` and `features` `(N, 512)`."""
-        distance = self._reference.distance(features)
+        """One decision for each row of `logits` `(N, classes)` and `features` `(N, 512 + 256)`."""
+        if len(logits) == 0:
+            return []
+        # A model from before novelty was measured on textures has none in its reference.
+        seen = features[:, : self._width]
+        novelty = to_nearest(self._known.distance(texture_of(seen)))
         distances = None
         if self._reference_labels is not None:
             distances = to_nearest_of_classes(
-                distance, self._reference_labels, classes=len(self.classes)
+                self._known_by_class.distance(pooled_of(seen)),
+                self._reference_labels,
+                classes=len(self.classes),
             )
-        return self.decide_measured(logits, to_nearest(distance), distances)
+        return self.decide_measured(logits, novelty, distances)
 
     def decide_measured(
         self, logits: Floats, novelty: Floats, distances: Floats | None

@@ -17,7 +17,8 @@ class Evidence:
     """Held-out images of a training run, as the runtime that serves sees them.
 
     Attributes:
-        reference: features of fitted images, `(R, 512)`; what is known.
+        reference: features of fitted images, `(R, 512 + 256)`, pooled ones and texture; what is known.
+            `(R, 512)` of a model from before novelty was measured on textures.
         logits: of the held-out images, `(N, classes)`.
         novelty: of the held-out images, `(N,)`.
         labels: their true classes, integers `(N,)`.

@@ -18,7 +18,7 @@ from models.checkpoint import (
 from models.line_network import LineNetwork
 from models.resnet18 import ResNet18
 
-FEATURES = 512
+_LEAST = 1e-12
 _MIN_CONTRAST = 8.0
 """Grey levels. Below this standard deviation a picture is scaled as if it had it, so that the
 sensor noise of a blank surface is not blown up into a texture."""
@@ -33,7 +33,8 @@ class Activations:
 
     Attributes:
         logits: float `(N, classes)`.
-        features: float `(N, 512)`, the globally pooled last feature map.
+        features: float `(N, 512 + 256)`, the globally pooled last feature map and the texture;
+            `(N, 512)` from `SurfaceNetwork.top`, which sees no texture.
         maps: float `(N, 512, h, w)`, the last feature map itself.
     """
 
@@ -82,7 +83,10 @@ class SurfaceNetwork(nn.Module):
     def activations(self, images: Tensor) -> Activations:
         """The same pass, with the features and the last feature map kept."""
         low = self.first_stage(images)
-        out = self._above(self._below(low))
+        second = self.backbone.layer2(low)
+        out = self._above(self._below(second))
+        features = torch.cat([out.features, texture_of(second).to(out.features)], dim=1)
+        out = replace(out, features=features)
         if self.line is None:
             return out
         return replace(out, logits=self.line.join(out.logits, self.line(low)))
@@ -98,7 +102,12 @@ class SurfaceNetwork(nn.Module):
 
         A retraining on a line's own labels leaves all that is below them as it is.
         """
-        return self._below(self.first_stage(images))
+        return self.middle_and_texture(images)[0]
+
+    def middle_and_texture(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, and the texture, float `(N, 256)`: all that a retraining leaves as it is."""
+        second = self.backbone.layer2(self.first_stage(images))
+        return self._below(second), texture_of(second)
 
     def top(self, middle: Tensor) -> Activations:
         """What is above: the last block, the pooling and the linear layer.
@@ -108,9 +117,9 @@ class SurfaceNetwork(nn.Module):
         out = self._above(middle)
         return out if self.line is None else replace(out, logits=self.line.join(out.logits))
 
-    def _below(self, first_stage: Tensor) -> Tensor:
+    def _below(self, second_stage: Tensor) -> Tensor:
         net = self.backbone
-        below: Tensor = net.layer4[0](net.layer3(net.layer2(first_stage)))
+        below: Tensor = net.layer4[0](net.layer3(second_stage))
         return below
 
     def _above(self, middle: Tensor) -> Activations:
@@ -164,6 +173,19 @@ class SurfaceNetwork(nn.Module):
                 f"{weights} does not hold torchvision's ResNet18 weights; "
                 "pass the file that torchvision.models.ResNet18_Weights.DEFAULT downloads"
             ) from error
+
+
+def texture_of(second_stage: Tensor) -> Tensor:
+    """What a surface looks like, float `(N, 256)` of unit length: what novelty is measured on.
+
+    Mean and standard deviation over all places of the 128 channels of the second stage, `(N, 128, h,
+    w)`: the statistics by which Karras et al. 2019 (arXiv:1812.04948) change the style of a picture.
+    """
+    maps = second_stage.float()
+    mean = maps.mean(dim=(2, 3))
+    variance = (maps - mean[:, :, None, None]).square().mean(dim=(2, 3))
+    both = torch.cat([mean, (variance + _LEAST).sqrt()], dim=1)
+    return both / (both.square().sum(dim=1, keepdim=True) + _LEAST).sqrt()
 
 
 def normalise(images: Tensor) -> Tensor:

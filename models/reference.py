@@ -45,6 +45,8 @@ class Reference:
         labels: class indices of the model that keeps them, `(N,)`; a candidate's classes begin with
             those of the model that it comes from, so they stay true.
         uses: `Use`, `(N,)`.
+        textures: of the same images, float16 `(N, 256)`; None from before novelty was measured on
+            them.
     """
 
     packed: bytes
@@ -52,10 +54,15 @@ class Reference:
     scale: NDArray[np.float32]
     labels: NDArray[np.int64]
     uses: NDArray[np.int64]
+    textures: NDArray[np.float16] | None = None
 
     @classmethod
     def of(
-        cls, maps: NDArray[np.float32], labels: NDArray[np.int64], uses: NDArray[np.int64]
+        cls,
+        maps: NDArray[np.float32],
+        labels: NDArray[np.int64],
+        uses: NDArray[np.int64],
+        textures: NDArray[np.float32] | None = None,
     ) -> "Reference":
         """Keep activations `(N, channels, h, w)`, none below 0."""
         scale = np.maximum(maps.max(axis=(0, 2, 3)), 1e-6).astype(np.float32)
@@ -70,6 +77,7 @@ class Reference:
             scale=scale,
             labels=labels.astype(np.int64),
             uses=uses.astype(np.int64),
+            textures=None if textures is None else textures.astype(np.float16),
         )
 
     def __len__(self) -> int:
@@ -87,6 +95,15 @@ class Reference:
         chosen: NDArray[np.int64] = self.labels[self.uses == use]
         return chosen
 
+    def textures_of(self, use: Use) -> NDArray[np.float32] | None:
+        """Of the images of one use, `(n, 256)`."""
+        return None if self.textures is None else self.textures[self.uses == use].astype(np.float32)
+
+    def features_of(self, use: Use, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features of the images of one use: pooled ones `(n, 512)`, and their textures if kept."""
+        textures = self.textures_of(use)
+        return pooled if textures is None else np.concatenate([pooled, textures], axis=1)
+
     def to_bytes(self) -> bytes:
         """As the file in a model folder."""
         arrays: dict[str, NDArray[Any]] = {
@@ -96,6 +113,8 @@ class Reference:
             "labels": self.labels,
             "uses": self.uses,
         }
+        if self.textures is not None:
+            arrays["textures"] = self.textures
         return safetensors.numpy.save(arrays)
 
     @classmethod
@@ -103,6 +122,9 @@ class Reference:
         """Raises KeyError or ValueError for arrays that do not belong together."""
         channels, count, height, width = (int(side) for side in arrays["shape"])
         labels, uses = arrays["labels"], arrays["uses"]
+        textures = arrays.get("textures")
+        if textures is not None and len(textures) != count:
+            raise ValueError("its textures are of other images")
         if not len(labels) == len(uses) == count or arrays["scale"].shape != (channels,):
             raise ValueError("its arrays do not belong together")
         return cls(
@@ -111,6 +133,7 @@ class Reference:
             scale=arrays["scale"],
             labels=labels,
             uses=uses,
+            textures=textures,
         )
 
 

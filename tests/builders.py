@@ -28,6 +28,7 @@ from daemon.service import now_utc, serve
 from models.checkpoint import Metadata, save
 from models.evidence import collect_evidence
 from models.network import SurfaceNetwork, half_precision, stored_weights
+from models.novelty import pooled_of
 from models.preprocessing import decode
 from models.runtimes.torch_runtime import TorchRuntime
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
@@ -61,7 +62,7 @@ def write_model(
                 module.momentum = None
         network(torch.from_numpy(pixels))
     network.eval()
-    features = TorchRuntime(network, device="cpu").infer(pixels).features
+    features = pooled_of(TorchRuntime(network, device="cpu").infer(pixels).features)
     _fit_last_layer(network, features, labels)
     half_precision(network)
     runtime = TorchRuntime(network, device="cpu")

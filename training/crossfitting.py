@@ -105,14 +105,18 @@ def crossfit(
             seed=seed + 1 + number,
             on_epoch=partial(_tell_of_fold, on_epoch, number),
         )
-        outputs = _above(made, line.of(out))
-        known = _above(made, _one_view(kept, fitted)).features
-        reference = known.astype(np.float16).astype(np.float32)
+        held = line.of(out)
+        textured = kept.textures is not None
+        outputs = _above(made, held)
+        features = _features(outputs, held, textured=textured)
+        known = _one_view(kept, fitted)
+        reference = _features(_above(made, known), known, textured=textured)
+        reference = reference.astype(np.float16).astype(np.float32)
         reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
         alone[out] = outputs.logits
-        novelty[out] = novelty_of(outputs.features, reference)
+        novelty[out] = novelty_of(features, reference)
         distances[out] = distances_to_classes(
-            outputs.features, reference, reference_labels, classes=classes
+            features, reference, reference_labels, classes=classes
         )
         lines.ask(own(~out, seed + 1 + number), out)
     logits, temperature = lines.join(alone)
@@ -179,7 +183,17 @@ def _one_view(*parts: Activated) -> Activated:
     return Activated(
         views=torch.cat([part.views[0] for part in parts]).unsqueeze(0),
         labels=torch.cat([part.labels for part in parts]),
+        textures=None
+        if any(part.textures is None for part in parts)
+        else torch.cat([part.textures for part in parts if part.textures is not None]),
     )
+
+
+def _features(outputs: Outputs, images: Activated, *, textured: bool) -> NDArray[np.float32]:
+    """Pooled ones and textures, if those of all that a model comes from are kept."""
+    if not textured or images.textures is None:
+        return outputs.features
+    return np.concatenate([outputs.features, images.textures.numpy()], axis=1)
 
 
 def _above(made: SurfaceNetwork, images: Activated) -> Outputs:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from models.checkpoint import load_metadata
+from models.novelty import pooled_of
 from models.runtimes.torch_runtime import load
 from training.dataset import load_part
 from training.evaluate import run
@@ -42,7 +43,9 @@ def doubtful_labels(manifest: Manifest, model: Path) -> list[Doubt]:
     runtime = load(model)
     parts = [part for part in Part if manifest.of_part(part)]
     images = [image for part in parts for image in manifest.of_part(part)]
-    features = [run(runtime, load_part(manifest, part, side=side)).features for part in parts]
+    features = [
+        pooled_of(run(runtime, load_part(manifest, part, side=side)).features) for part in parts
+    ]
     labels = np.array([manifest.classes.index(image.label) for image in images], dtype=np.int64)
     groups = [image.group for image in images]
     probabilities = out_of_fold(np.concatenate(features), labels, groups)

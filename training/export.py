@@ -31,12 +31,14 @@ from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry
 from models.runtimes.exported import Exported
 from models.runtimes.openvino_graph import (
+    FEATURES,
     FIRST_CONVOLUTION,
     JOIN,
     LINE,
     LINEAR,
     NORMALISE,
     POOL,
+    TEXTURE,
     build_graph,
     remember_unseen,
 )
@@ -196,9 +198,9 @@ def _quantised(folder: Path, metadata: Metadata, pictures: NDArray[np.uint8]) ->
             nncf.Dataset([pictures[i : i + 1] for i in chosen]),
             subset_size=count,
             ignored_scope=nncf.IgnoredScope(
-                names=[FIRST_CONVOLUTION, POOL, LINEAR],
+                names=[FIRST_CONVOLUTION, POOL, LINEAR, FEATURES],
                 patterns=[
-                    f"^{NORMALISE}.*",
+                    f"^({NORMALISE}|{TEXTURE}).*",
                     rf"^{re.escape(LINE)}({POOL}|{LINEAR}$|logits$|{JOIN}).*",
                 ],
                 validate=False,

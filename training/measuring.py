@@ -49,6 +49,7 @@ def measure(
     gate = reference.maps(Use.GATE)
     known = [line.classes[i] for i in reference.labels_of(Use.GATE)]
     above = cast("Halved", model.runtime).infer_above(gate) if len(gate) else _nothing(model)
+    above_features = reference.features_of(Use.GATE, above.features)
     crossvalidated: Mapping[str, ClassFigures] = {}
     if out_of_fold is not None:
         crossvalidated = _crossvalidated(decider, line, out_of_fold, outputs)
@@ -60,7 +61,7 @@ def measure(
         form=_form(model),
         held_out=count_verdicts(decider.decide(outputs.logits, outputs.features), names),
         crossvalidated=crossvalidated,
-        reference=count_verdicts(decider.decide(above.logits, above.features), known),
+        reference=count_verdicts(decider.decide(above.logits, above_features), known),
         calibration_error=error,
         calibration_chance=by_chance,
         evidence_defects=rule.defects if rule else 0,

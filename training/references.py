@@ -45,19 +45,25 @@ def reference_of(
     maps: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     uses: list[NDArray[np.int64]] = []
+    textures: list[NDArray[np.float32]] = []
     for part, use in USES.items():
         images = load_part(manifest, part, side=metadata.input_size)
         chosen = np.arange(len(images))
         if part is Part.FIT and fitted is not None:
             of_class = [np.flatnonzero(images.labels == k) for k in range(len(manifest.classes))]
             chosen = np.concatenate([_spread(indices, fitted) for indices in of_class])
-        maps += [
-            network.middle(torch.from_numpy(images.pixels[chunk])).numpy()
-            for chunk in np.array_split(chosen, max(1, len(chosen) // 32))
-        ]
+        for chunk in np.array_split(chosen, max(1, len(chosen) // 32)):
+            middle, texture = network.middle_and_texture(torch.from_numpy(images.pixels[chunk]))
+            maps.append(middle.numpy())
+            textures.append(texture.numpy())
         labels.append(images.labels[chosen])
         uses.append(np.full(len(chosen), use, np.int64))
-    return Reference.of(np.concatenate(maps), np.concatenate(labels), np.concatenate(uses))
+    return Reference.of(
+        np.concatenate(maps),
+        np.concatenate(labels),
+        np.concatenate(uses),
+        np.concatenate(textures),
+    )
 
 
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:

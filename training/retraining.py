@@ -63,6 +63,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     kept = Activated(
         views=torch.from_numpy(reference.maps(Use.FIT)).half().unsqueeze(0),
         labels=torch.from_numpy(reference.labels_of(Use.FIT)),
+        textures=_tensor(reference.textures_of(Use.FIT)),
     )
     fitted = ~line.held_out
     images = activate(
@@ -141,12 +142,15 @@ class _Parts:
         """
         fitted = self.fitted
         above = runtime.infer_above(self.reference.maps(Use.FIT))
-        features = np.concatenate([above.features, run(runtime, fitted).features])
+        known = self.reference.features_of(Use.FIT, above.features)
+        # Cut to what is kept of the first images, which is no texture in older models.
+        seen = run(runtime, fitted).features[:, : known.shape[1]]
+        features = np.concatenate([known, seen])
         labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted.labels])
         held_out = runtime.infer_above(self.reference.maps(Use.EVIDENCE))
         evidence = collect_evidence(
             fitted_features=features,
-            features=held_out.features,
+            features=self.reference.features_of(Use.EVIDENCE, held_out.features),
             logits=held_out.logits,
             labels=self.reference.labels_of(Use.EVIDENCE),
             fitted_labels=labels,
@@ -160,6 +164,10 @@ class _Parts:
             distances=np.concatenate([evidence.distances, self.folds.distances]),
             labels=np.concatenate([evidence.labels, self.folds.labels]),
         )
+
+
+def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
+    return None if values is None else torch.from_numpy(values)
 
 
 def _clear(asked: Run) -> None:

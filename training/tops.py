@@ -73,17 +73,24 @@ class Activated:
     Attributes:
         views: float16 `(V, N, 512, h, w)`, the first of them the image itself.
         labels: class indices, `(N,)`.
+        textures: of the images themselves, float32 `(N, 256)`; None where they are not kept.
     """
 
     views: Tensor
     labels: Tensor
+    textures: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def of(self, chosen: NDArray[np.bool_]) -> "Activated":
         index = torch.from_numpy(np.flatnonzero(chosen))
-        return replace(self, views=self.views[:, index], labels=self.labels[index])
+        return replace(
+            self,
+            views=self.views[:, index],
+            labels=self.labels[index],
+            textures=None if self.textures is None else self.textures[index],
+        )
 
 
 @torch.inference_mode()
@@ -101,14 +108,20 @@ def activate(
     count = min(recipe.views, max(0, recipe.most_views // max(1, len(pixels)) - 1))
     images, side = torch.from_numpy(pixels), pixels.shape[-1]
     views: list[Tensor] = []
+    textures: list[Tensor] = []
     for number in range(count + 1):
         done: list[Tensor] = []
         for chunk in images.split(recipe.batch):
             seen = recipe.augmentation(chunk, size=side, random=random) if number else chunk
-            done.append(network.middle(seen).half())
+            middle, texture = network.middle_and_texture(seen)
+            done.append(middle.half())
+            if not number:
+                textures.append(texture)
             on_batch(number * len(pixels) + recipe.batch * len(done), (count + 1) * len(pixels))
         views.append(torch.cat(done))
-    return Activated(views=torch.stack(views), labels=torch.from_numpy(labels))
+    return Activated(
+        views=torch.stack(views), labels=torch.from_numpy(labels), textures=torch.cat(textures)
+    )
 
 
 def fit_top(

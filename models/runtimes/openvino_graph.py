@@ -15,6 +15,7 @@ from models.runtimes.engine import openvino
 
 LOGITS: Final = "logits"
 FEATURES: Final = "features"
+TEXTURE: Final = "texture"
 MAPS: Final = "maps"
 """Name of the node of the last feature map, which is an output only where it is asked for."""
 LAST_BLOCK: Final = "layer4.1.conv1"
@@ -34,6 +35,7 @@ UNSEEN: Final = "line_unseen"
 _BATCH_NORM_EPSILON: Final = 1e-5
 """That of torch.nn.BatchNorm2d."""
 _MIN_CONTRAST: Final = 8.0
+_LEAST: Final = 1e-12
 _FLOOR: Final = -80.0
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
@@ -44,6 +46,8 @@ Weights = Mapping[str, NDArray[Any]]
 
 def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisation) -> Any:
     """An `openvino.Model`: uint8 grey `(N, input_size, input_size)` to `logits`, `features`.
+
+    Features are the pooled last feature map, and the texture behind it.
 
     Args:
         weights: from `models.checkpoint.load_weights`.
@@ -60,12 +64,14 @@ def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisati
     x = ops.relu(_convolution(x, weights, FIRST_CONVOLUTION, "bn1", stride=2))
     x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
     first_stage = _stage(x, weights, "layer1")
-    x = _stage(_stage(_stage(first_stage, weights, "layer2"), weights, "layer3"), weights, "layer4")
+    second_stage = _stage(first_stage, weights, "layer2")
+    x = _stage(_stage(second_stage, weights, "layer3"), weights, "layer4")
     x.get_node().set_friendly_name(MAPS)
-    features = ops.reduce_mean(x, np.array([2, 3], np.int64), keep_dims=False, name=POOL)
+    pooled = ops.reduce_mean(x, np.array([2, 3], np.int64), keep_dims=False, name=POOL)
+    features = ops.concat([pooled, _texture(second_stage)], axis=1, name=FEATURES)
     head = ops.constant(weights["fc.weight"].astype(np.float32), name=HEAD)
     bias = ops.constant(weights["fc.bias"].astype(np.float32).reshape(1, -1))
-    logits = ops.add(ops.matmul(features, head, False, True, name=LINEAR), bias)
+    logits = ops.add(ops.matmul(pooled, head, False, True, name=LINEAR), bias)
     if f"{LINE}place" in weights:
         logits = _joined(logits, _line_logits(first_stage, weights), weights)
     results = []
@@ -95,7 +101,7 @@ def with_maps(graph: Any) -> Any:
 def top_of(graph: Any) -> Any:
     """What lies above `models.network.SurfaceNetwork.middle`, in whatever form the graph is.
 
-    From its activations, float32 `(N, 512, h, w)`, to `logits`, `features`.
+    From its activations, float32 `(N, 512, h, w)`, to `logits` and `features`, the pooled ones alone.
     """
     ov = openvino()
     copy = graph.clone()
@@ -108,7 +114,11 @@ def top_of(graph: Any) -> Any:
     for line in [node for node in copy.get_ops() if node.get_friendly_name() == LINE_LOGITS]:
         values = [float(each) for each in str(graph.get_rt_info(UNSEEN).astype(str)).split(",")]
         line.output(0).replace(ov.opset13.constant(np.array([values], np.float32)).output(0))
-    return ov.Model(copy.get_results(), [maps], "top")
+    results = [each for each in copy.get_results() if LOGITS in each.output(0).get_names()]
+    (pooled,) = [node for node in copy.get_ops() if node.get_friendly_name() == POOL]
+    copy.output(FEATURES).set_names(set())
+    pooled.output(0).set_names({FEATURES})
+    return ov.Model([*results, ov.opset13.result(pooled)], [maps], "top")
 
 
 def head_of(graph: Any) -> NDArray[np.float32]:
@@ -145,6 +155,25 @@ def _normalise_each(x: Any) -> Any:
     deviation = ops.sqrt(variance, name=f"{NORMALISE}.deviation")
     contrast = ops.maximum(deviation, np.float32(_MIN_CONTRAST), name=f"{NORMALISE}.contrast")
     return ops.divide(centred, contrast, name=NORMALISE)
+
+
+def _texture(second_stage: Any) -> Any:
+    """`models.network.texture_of`; each node by name, so that none is put into INT8."""
+    ops = openvino().opset13
+    axes = ops.constant(np.array([2, 3], np.int64))
+    mean = ops.reduce_mean(second_stage, axes, keep_dims=True, name=f"{TEXTURE}.mean")
+    centred = ops.subtract(second_stage, mean, name=f"{TEXTURE}.centred")
+    square = ops.multiply(centred, centred, name=f"{TEXTURE}.square")
+    variance = ops.reduce_mean(square, axes, keep_dims=False, name=f"{TEXTURE}.variance")
+    raised = ops.add(variance, np.float32(_LEAST), name=f"{TEXTURE}.raised")
+    deviation = ops.sqrt(raised, name=f"{TEXTURE}.deviation")
+    means = ops.squeeze(mean, axes, name=f"{TEXTURE}.means")
+    both = ops.concat([means, deviation], axis=1, name=f"{TEXTURE}.both")
+    squares = ops.multiply(both, both, name=f"{TEXTURE}.squares")
+    across = ops.constant(np.array([1], np.int64))
+    total = ops.reduce_sum(squares, across, keep_dims=True, name=f"{TEXTURE}.total")
+    least = ops.add(total, np.float32(_LEAST), name=f"{TEXTURE}.least")
+    return ops.divide(both, ops.sqrt(least, name=f"{TEXTURE}.length"), name=TEXTURE)
 
 
 def _stage(x: Any, weights: Weights, name: str) -> Any:

@@ -17,7 +17,8 @@ class Outputs:
 
     Attributes:
         logits: float32 `(N, classes)`, not calibrated.
-        features: float32 `(N, 512)`, the pooled last feature map.
+        features: float32 `(N, 512 + 256)`, the pooled last feature map and the texture
+            (`models.network.texture_of`); `(N, 512)` where only what lies below the last block is kept.
         maps: float32 `(N, 512, h, w)`, the last feature map; None unless asked for.
     """
 

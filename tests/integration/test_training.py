@@ -130,7 +130,7 @@ def test_the_evidence_is_of_the_select_part_alone(trained: Trained, manifest: Ma
     arrays = load_evidence(out, load_metadata(out))
     select = load_part(manifest, Part.SELECT, side=64)
     np.testing.assert_array_equal(arrays["labels"], select.labels)
-    assert arrays["reference"].shape == (30, 512)
+    assert arrays["reference"].shape == (30, 512 + 256)
     network, _ = load_network(out)
     fitted = evaluated(TorchRuntime(network, device="cpu"), load_part(manifest, Part.FIT, side=64))
     np.testing.assert_allclose(arrays["reference"], fitted.features, rtol=1e-2, atol=1e-3)

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from models.calibration import fit_temperature, softmax
 from models.decision import KNOWN_CALLED_UNKNOWN, KNOWN_CALLED_UNSURE
-from models.novelty import exceeded_by, novelty_of
+from models.novelty import POOLED, TEXTURE, distances_to_classes, exceeded_by, novelty_of
 from models.taxonomy import Reason, Verdict
 
 # Calibration
@@ -100,6 +100,21 @@ def test_novelty_needs_no_more_than_one_fitted_image(fitted: int) -> None:
     reference = directions(np.zeros(fitted, dtype=np.int64), spread=0.0)
     novelty = novelty_of(directions(np.array([0, 1]), spread=0.0), reference)
     np.testing.assert_allclose(novelty, [0, np.sqrt(2)], atol=0.03)
+
+
+def test_novelty_is_measured_on_textures_and_distance_to_a_class_on_pooled_features() -> None:
+    random = np.random.default_rng(4)
+    features, reference = (
+        random.random((count, POOLED + TEXTURE), np.float32) for count in (5, 30)
+    )
+    labels = np.arange(30) % 2
+    np.testing.assert_array_equal(
+        novelty_of(features, reference), novelty_of(features[:, POOLED:], reference[:, POOLED:])
+    )
+    np.testing.assert_array_equal(
+        distances_to_classes(features, reference, labels, classes=2),
+        distances_to_classes(features[:, :POOLED], reference[:, :POOLED], labels, classes=2),
+    )
 
 
 def test_a_picture_without_features_is_new_and_no_error() -> None:

@@ -23,6 +23,7 @@ from models.binomial import most_misses_allowed, upper_bound
 from models.calibration import softmax
 from models.decision import Decider
 from models.evidence import Evidence, collect_evidence
+from models.novelty import TEXTURE
 from models.taxonomy import Reason, Verdict
 
 # Pass
@@ -325,6 +326,15 @@ def test_each_image_of_a_batch_gets_its_own_decision() -> None:
     assert [decision.verdict for decision in decisions] == ["defect", "pass", "unsure"]
     assert [decision.unknown for decision in decisions] == [False, False, True]
     assert decisions[0] == decider.decide(logits[:1], features[:1])[0]
+
+
+def test_a_model_from_before_textures_judges_by_the_pooled_features_alone() -> None:
+    decider = decider_of(evidence_of(held_out(700)))
+    labels = np.array([0, NORMAL, 1])
+    logits = certain(labels, 0.9) * np.float32(decider.temperature)
+    features = directions(labels, spread=0.0)
+    behind = np.random.default_rng(1).random((3, TEXTURE), np.float32)
+    assert decider.decide(logits, np.hstack([features, behind])) == decider.decide(logits, features)
 
 
 # Evidence

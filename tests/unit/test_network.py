@@ -9,7 +9,14 @@ from torchvision.models import resnet18
 from torchvision.transforms import Normalize
 
 from models.checkpoint import Normalisation
-from models.network import SurfaceNetwork, half_precision, normalise, stored_weights
+from models.network import (
+    SurfaceNetwork,
+    half_precision,
+    normalise,
+    stored_weights,
+    texture_of,
+)
+from models.novelty import POOLED, TEXTURE
 from training.synthetic import SURFACES, draw_surface
 
 
@@ -91,8 +98,32 @@ def test_features_are_the_pooled_map_and_logits_follow_from_them(
 ) -> None:
     out = network.activations(pictures)
     assert out.maps.shape == (7, 512, 2, 2)
-    assert torch.allclose(out.features, out.maps.mean(dim=(2, 3)), atol=1e-5)
-    assert torch.allclose(out.logits, network.backbone.fc(out.features), atol=1e-5)
+    pooled = out.features[:, :POOLED]
+    assert torch.allclose(pooled, out.maps.mean(dim=(2, 3)), atol=1e-5)
+    assert torch.allclose(out.logits, network.backbone.fc(pooled), atol=1e-5)
+
+
+@torch.inference_mode()
+def test_behind_them_lies_the_texture_as_it_is_kept_with_the_activations(
+    network: SurfaceNetwork, pictures: Tensor
+) -> None:
+    texture = network.activations(pictures).features[:, POOLED:]
+    assert texture.shape == (7, TEXTURE)
+    assert torch.allclose(texture.norm(dim=1), torch.ones(7), atol=1e-5)
+    middle, kept = network.middle_and_texture(pictures)
+    assert torch.allclose(kept, texture, atol=1e-6)
+    assert torch.equal(middle, network.middle(pictures))
+
+
+def test_a_texture_is_mean_and_deviation_of_each_channel_wherever_they_lie() -> None:
+    maps = torch.rand((2, 128, 5, 5), generator=torch.Generator().manual_seed(3))
+    places = maps.flatten(2)
+    both = torch.cat([places.mean(dim=2), places.std(dim=2, unbiased=False)], dim=1)
+    expected = both / both.norm(dim=1, keepdim=True)
+    assert torch.allclose(texture_of(maps), expected, atol=1e-6)
+    assert torch.allclose(texture_of(maps.roll((2, 3), dims=(2, 3))), expected, atol=1e-6)
+    assert torch.allclose(texture_of(3 * maps), expected, atol=1e-6), "nor how strong they are"
+    assert texture_of(torch.zeros((1, 128, 5, 5))).isfinite().all()
 
 
 @torch.inference_mode()
@@ -110,7 +141,7 @@ def test_imagenet_weights_answer_to_grey_as_they_answer_to_three_grey_channels(
     network.eval()
     original.fc = nn.Identity()
     expected = original(normalise(pictures).expand(-1, 3, -1, -1))
-    assert torch.allclose(network.activations(pictures).features, expected, atol=1e-4)
+    assert torch.allclose(network.activations(pictures).features[:, :POOLED], expected, atol=1e-4)
     assert expected.std() > 0.01
     assert torch.equal(network.backbone.fc.weight, head)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointError, Metadata, Normalisation, load_metadata, save
 from models.network import SurfaceNetwork, half_precision, stored_weights
+from models.novelty import POOLED, TEXTURE, pooled_of
 from models.runtimes import openvino_runtime, torch_runtime
 from models.runtimes.exported import GRAPH
 from models.runtimes.protocol import Outputs, Runtime
@@ -72,7 +73,7 @@ def test_what_comes_out_has_the_promised_shapes(
     outputs = runtime.infer(pictures[:9], with_maps=True)
     assert outputs.maps is not None
     shapes = (outputs.logits.shape, outputs.features.shape, outputs.maps.shape)
-    assert shapes == ((9, 2), (9, 512), (9, 512, 2, 2))
+    assert shapes == ((9, 2), (9, POOLED + TEXTURE), (9, 512, 2, 2))
     assert {outputs.logits.dtype, outputs.features.dtype, outputs.maps.dtype} == {np.dtype("f4")}
 
 
@@ -82,14 +83,14 @@ def test_asking_for_the_feature_map_changes_no_judgement_and_its_mean_is_the_fea
     plain, mapped = runtime.infer(pictures), runtime.infer(pictures, with_maps=True)
     assert mapped.maps is not None
     np.testing.assert_allclose(mapped.logits, plain.logits, atol=1e-3)
-    np.testing.assert_allclose(mapped.maps.mean(axis=(2, 3)), plain.features, atol=1e-3)
+    np.testing.assert_allclose(mapped.maps.mean(axis=(2, 3)), pooled_of(plain.features), atol=1e-3)
 
 
 def test_the_head_is_the_one_that_the_logits_come_from(
     runtime: Runtime, pictures: NDArray[np.uint8]
 ) -> None:
     outputs = runtime.infer(pictures)
-    bias = outputs.logits - outputs.features @ runtime.head.T
+    bias = outputs.logits - pooled_of(outputs.features) @ runtime.head.T
     np.testing.assert_allclose(bias, np.broadcast_to(bias[0], bias.shape), atol=1e-3)
 
 
