@@ -147,8 +147,8 @@ class Decider:
         self.normal = np.array([name in policy.normal_classes for name in classes])
         self._width = evidence.reference.shape[1]
         self._known = KnownImages(texture_of(evidence.reference))
-        self._known_by_class = KnownImages(pooled_of(evidence.reference))
         self._reference_labels = evidence.reference_labels
+        self._known_by_class = KnownImages(pooled_of(evidence.reference))
         self.normal_threshold = self._derive_normal_threshold(evidence)
         held_out = _HeldOut.of(evidence, self)
         self.pass_rule = self._derive_pass_rule(held_out, policy)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.novelty import distances_to_classes, novelty_of
+from models.novelty import POOLED, distances_to_classes, novelty_of
 
 Floats = NDArray[np.float32]
 
@@ -63,9 +63,16 @@ class Evidence:
                 raise ValueError(f"{name} holds what is no number")
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
-        """For the model folder; the reference is rounded to fp16."""
+        """For the model folder; the reference is rounded to fp16.
+
+        Of one whose classes are not known only textures: nothing is measured on the pooled features.
+        """
+        reference = self.reference.astype(np.float16)
+        name, kept = "reference", reference
+        if self.reference_labels is None and reference.shape[1] > POOLED:
+            name, kept = "textures", reference[:, POOLED:]
         arrays: dict[str, NDArray[np.generic]] = {
-            "reference": self.reference.astype(np.float16),
+            name: np.ascontiguousarray(kept),
             "logits": self.logits,
             "novelty": self.novelty,
             "labels": self.labels,
@@ -77,8 +84,13 @@ class Evidence:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Evidence":
         """Raises KeyError when an array is missing, ValueError when they do not fit."""
+        if "textures" in arrays:
+            textures = arrays["textures"].astype(np.float32)
+            reference = np.hstack([np.zeros((len(textures), POOLED), np.float32), textures])
+        else:
+            reference = arrays["reference"].astype(np.float32)
         return cls(
-            reference=arrays["reference"].astype(np.float32),
+            reference=reference,
             logits=arrays["logits"].astype(np.float32),
             novelty=arrays["novelty"].astype(np.float32),
             labels=arrays["labels"].astype(np.int64),
