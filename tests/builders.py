@@ -27,7 +27,7 @@ from daemon.names import from_text
 from daemon.service import now_utc, serve
 from models.checkpoint import Metadata, save
 from models.evidence import collect_evidence
-from models.network import SurfaceNetwork, half_precision, stored_weights
+from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
 from models.novelty import pooled_of
 from models.preprocessing import decode
 from models.runtimes.torch_runtime import TorchRuntime
@@ -50,17 +50,21 @@ def write_model(
     *,
     seed: int = 0,
     input_size: int = INPUT_SIZE,
+    below: Path | None = None,
 ) -> Path:
-    """A real ResNet18 with random convolutions, whose last layer is fitted to drawn surfaces."""
+    """A real ResNet18 whose last layer is fitted to drawn surfaces.
+
+    What lies below is random, or of a trained model where one is named: that tells more apart.
+    """
     torch.manual_seed(seed)
-    network = SurfaceNetwork(len(classes))
     pixels, labels = _drawn(classes, range(20), input_size)
-    network.train()
-    with torch.no_grad():
-        for module in network.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = None
-        network(torch.from_numpy(pixels))
+    network = SurfaceNetwork(len(classes))
+    if below is None:
+        _see_once(network, pixels)
+    else:
+        trained, _ = load_network(below)
+        network = SurfaceNetwork(len(classes), normalisation=trained.normalisation)
+        network.take_weights_of(trained)
     network.eval()
     features = pooled_of(TorchRuntime(network, device="cpu").infer(pixels).features)
     _fit_last_layer(network, features, labels)
@@ -80,9 +84,20 @@ def write_model(
         input_size=input_size,
         created_at="2026-01-01T00:00:00Z",
         manifest_sha256="0" * 64,
+        normalisation=network.normalisation,
     )
     save(folder, stored_weights(network), metadata, evidence.arrays())
     return folder
+
+
+def _see_once(network: SurfaceNetwork, pixels: NDArray[np.uint8]) -> None:
+    """Give the batch norms of random convolutions the statistics of these pictures."""
+    network.train()
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = None
+        network(torch.from_numpy(pixels))
 
 
 def _drawn(
