@@ -141,16 +141,16 @@ def test_what_the_new_model_lets_pass_and_the_one_before_calls_a_defect_is_told_
     before = line.pipeline.model.version
     remember_run(line, station, worse, called_defect=0)
     promoter.promote(worse, "the gate")
-    judged(station, line, "scratches", 54, drawn=False)
+    judged(station, line, "scratches", 108, drawn=False)
     assert step(line)["judged"] == 0
-    judged(station, line, "scratches", 6, drawn=True)
+    judged(station, line, "scratches", 12, drawn=True)
     found = step(line)
     passed = station.query(
         "SELECT count(*) FROM inspections WHERE verdict = 'pass' AND model_version = ?", worse
     )[0][0]
-    assert passed >= 50, "the new model is as bad as it was made"
-    assert (found["model_version"], found["judged"], found["of"]) == (before, 6, 60)
-    assert found["passed_called_defect"] >= 4
+    assert passed >= 100, "the new model is as bad as it was made"
+    assert (found["model_version"], found["judged"], found["of"]) == (before, 12, 120)
+    assert found["passed_called_defect"] >= 3
     assert len(found["latest_called_defect"]) == found["passed_called_defect"]
     assert f"calls {found['passed_called_defect']} defects" in line.health.troubles()[TROUBLE]
 
