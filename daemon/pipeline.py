@@ -40,7 +40,8 @@ NOT_JUDGED: Final = "not_judged"
 
 
 AHEAD: Final = 3
-"""Batches that are read and not yet recorded: one may wait for a judge while another waits for the disk."""
+"""Batches that are read and not yet recorded, in a backlog: one waits for a judge while another waits for
+the disk. Where little waits it would only make the batches smaller, and each image wait for more of them."""
 _JUDGES: Final = 2
 """Batches that are judged at a time: the one goes on where the other has come to its end."""
 _LEAST_IMAGES: Final = 32
@@ -108,10 +109,15 @@ class Pipeline:
         """
         self._health.forget(now=time.monotonic())
         self._swap()
-        begun = len(self._ahead) < AHEAD and self._begin()
+        waiting = sum(self._room.backlog().values())
+        # A quarter of what waits: a burst is read, judged and moved at once, a long backlog in
+        # batches that cost little for each image.
+        limit = min(self._max_images, max(_LEAST_IMAGES, waiting // 4))
+        ahead = AHEAD if waiting >= 2 * self._max_images else _JUDGES
+        begun = len(self._ahead) < ahead and self._begin(limit)
         if not self._ahead:
             return begun
-        if len(self._ahead) == AHEAD or self._ahead[0].outcomes.done():
+        if len(self._ahead) >= ahead or self._ahead[0].outcomes.done():
             self._finish(self._ahead.popleft())
         elif not begun:
             self.wait(ANSWER_SECONDS)
@@ -128,13 +134,9 @@ class Pipeline:
             self._model = model
             log.info("model swapped", model=model.version, runtime=model.runtime.name)
 
-    def _begin(self) -> bool:
-        """Read what is due. Returns whether anything was."""
+    def _begin(self, limit: int) -> bool:
+        """Read what is due, so many at most. Returns whether anything was."""
         overdue = self._mind_lanes()
-        # A quarter of what waits: a burst is read, judged and moved at once, a long backlog in
-        # batches that cost little for each image.
-        waiting = sum(self._room.backlog().values())
-        limit = min(self._max_images, max(_LEAST_IMAGES, waiting // 4))
         candidates = self._room.due(limit, now=time.monotonic(), without=overdue)
         readings = self._reader.read(candidates, size=self._model.input_size)
         if readings:
