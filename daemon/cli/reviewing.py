@@ -115,6 +115,23 @@ def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
     Console().print(table if found else "Every file in the review folder is in order.")
 
 
+@_review.command()
+def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Show the labels that the latest retraining takes for wrong, the likeliest first."""
+    told = _ask(settings_of(config), "review suspects")
+    if as_json:
+        print_json(told)
+        return
+    table = Table("image", "label", "looks like", "sure", "path")
+    for each in told["suspects"]:
+        sure = f"{each['confidence']:.0%}"
+        table.add_row(
+            *map(_shown, (each["image"], each["label"], each["suggested"], sure, each["path"]))
+        )
+    nothing = "No label looks wrong to the latest retraining, or there was none."
+    Console().print(table if told["suspects"] else nothing)
+
+
 def _tell(told: dict[str, Any], what: str, *, as_json: bool) -> None:
     if as_json:
         print_json(told)

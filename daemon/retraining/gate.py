@@ -257,7 +257,7 @@ def _doubted(figures: RunFigures, rules: Rules) -> Iterator[str]:
             yield (
                 f"{share:.0%} of what looks like {name} carries another label"
                 + (f" ({', '.join(wrong)})" if wrong else "")
-                + ": look at the suspect labels and retrain"
+                + ": look at them (`millwatch review suspects`) and retrain"
             )
 
 

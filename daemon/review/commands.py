@@ -1,8 +1,9 @@
-"""`review list`, `label`, `undo` and `conflicts`: for a running daemon's socket, and for the command alone."""
+"""`review list`, `label`, `undo`, `conflicts` and `suspects`: for a running daemon's socket, and for the command alone."""
 
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from config.settings import Settings
@@ -14,6 +15,7 @@ from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database
 from daemon.store.labels import Filter
 from daemon.store.sampled import missed_defects
+from daemon.store.versions import latest_run
 
 
 class ReviewCommands:
@@ -45,6 +47,7 @@ class ReviewCommands:
             "review label": self.label,
             "review undo": self.undo,
             "review conflicts": self.conflicts,
+            "review suspects": self.suspects,
         }
 
     def list_waiting(self, asked: Arguments) -> Answer:
@@ -87,13 +90,34 @@ class ReviewCommands:
             "conflicts": [
                 {
                     "problem": each.problem.value,
-                    "path": None if each.path is None else to_text(each.path),
+                    "path": _place(each.path),
                     "image": each.image_id,
                     "reason": each.reason,
                     "since": each.since,
                 }
                 for each in review_files.conflicts(self._database)
             ]
+        }
+
+    def suspects(self, _: Arguments) -> Answer:
+        """The latest run's likely wrong labels that are still in force, the likeliest first."""
+        self._settled()
+        run = latest_run(self._database)
+        listed = [] if run is None else run.metrics["run"]["suspects"]
+        given = {each.image_id: each for each in labels.labels_in_force(self._database)}
+        return {
+            "model_version": None if run is None else run.version,
+            "suspects": [
+                {
+                    "image": each["image_id"],
+                    "label": each["label"],
+                    "suggested": each["suggested"],
+                    "confidence": each["confidence"],
+                    "path": _place(given[each["image_id"]].path),
+                }
+                for each in listed
+                if each["image_id"] in given and given[each["image_id"]].label == each["label"]
+            ],
         }
 
     def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
@@ -110,7 +134,7 @@ class ReviewCommands:
             "predicted_class": viewed.predicted_class,
             "confidence": viewed.confidence,
             "novelty": viewed.novelty,
-            "path": None if viewed.path is None else to_text(viewed.path),
+            "path": _place(viewed.path),
             "missing": viewed.path is None or not viewed.path.is_file(),
         }
 
@@ -119,9 +143,13 @@ class ReviewCommands:
         return {
             "image": image_id,
             "label": image.label,
-            "path": None if image.path is None else to_text(image.path),
+            "path": _place(image.path),
         }
 
     def _note(self, asked: Arguments, deed: str, what: str) -> None:
         done = Deed(who=str(asked["by"]), address="command", deed=deed, what=what)
         record_deed(self._database, done, self._clock())
+
+
+def _place(path: Path | None) -> str | None:
+    return None if path is None else to_text(path)

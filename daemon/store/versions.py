@@ -44,3 +44,8 @@ def model_versions(database: Database) -> list[ModelVersion]:
             )
             for row in connection.execute(query)
         ]
+
+
+def latest_run(database: Database) -> ModelVersion | None:
+    """The latest model that a retraining made, whatever became of it. Raises StoreError."""
+    return next((each for each in model_versions(database) if each.metrics.get("run")), None)

@@ -1,6 +1,7 @@
 """`review list`, `label`, `undo` and `conflicts`, with a daemon and without."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ from commands import Millwatch
 from reviewed import data_of, labels, move, paths, station_of
 
 from daemon.control import ControlServer
+from daemon.store.database import Database
+from daemon.store.models import remember_candidate
 from models.binomial import interval
+from models.checkpoint import load_metadata
+from models.registry import PRETRAINED
 
 SAMPLE = {1: "unsure", 2: "unsure", 3: "pass", 4: "pass"}
 
@@ -101,6 +106,41 @@ def test_conflicts_are_told_with_the_reason(millwatch: Millwatch, station: Stati
     table = millwatch("review", "conflicts", "--config", station.config)
     assert "[red]holiday\\n" in table.out
     assert stranger.exists()
+
+
+def test_labels_that_the_latest_retraining_doubts_are_listed_until_they_are_given_anew(
+    millwatch: Millwatch, station: Station
+) -> None:
+    told(millwatch, station, "label", "1", "no_defect")
+    told(millwatch, station, "label", "2", "patches")
+    told(millwatch, station, "label", "3", "no_defect")
+    assert told(millwatch, station, "suspects") == {"model_version": None, "suspects": []}
+    doubts = [(2, "patches", "crazing", 0.97), (1, "no_defect", "patches", 0.9)]
+    doubts.append((99, "patches", "crazing", 0.8))  # deleted since
+    suspects = [
+        {"image_id": image, "label": label, "suggested": suggested, "confidence": sure, "path": "?"}
+        for image, label, suggested, sure in doubts
+    ]
+    database = Database(station.settings().database_file)
+    made = replace(load_metadata(PRETRAINED), version="doubting")
+    remember_candidate(
+        database, made, status="rejected", reason="?", figures={"suspects": suspects}
+    )
+    database.close()
+    found = told(millwatch, station, "suspects")
+    assert found["model_version"] == "doubting"
+    assert [(each["image"], each["suggested"]) for each in found["suspects"]] == [
+        (2, "crazing"),
+        (1, "patches"),
+    ]
+    assert Path(found["suspects"][0]["path"]) == paths(station)[2]
+    table = millwatch("review", "suspects", "--config", station.config)
+    assert "97%" in table.out
+    told(millwatch, station, "label", "2", "crazing")
+    told(millwatch, station, "undo", "1")
+    assert told(millwatch, station, "suspects")["suspects"] == []
+    in_words = millwatch("review", "suspects", "--config", station.config)
+    assert "No label looks wrong" in in_words.out
 
 
 def test_missed_defects_are_told_with_their_interval(millwatch: Millwatch, tmp_path: Path) -> None:
