@@ -10,7 +10,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -50,9 +49,6 @@ class CrashGuard:
     def __init__(self, state_dir: Path, *, max_pixels: int) -> None:
         self._folder = state_dir / _NOTES
         self._max_pixels = max_pixels
-        self._files: dict[str, int] = {}
-        """Of each thread that decodes, open from its first note on: to open takes longer than to write."""
-        self._lock = threading.Lock()
         trace = state_dir / _TRACE
         self._suspects: set[str] = set()
         if trace.exists() and (text := trace.read_text(errors="replace")):
@@ -63,18 +59,15 @@ class CrashGuard:
     def note(self, delivery: Delivery, *, by: str) -> None:
         """This is decoded next, by the thread of this name."""
         note = f"{_identity(delivery)}\n".encode()
-        # Not while they are closed: the number of one may be another file's by then.
-        with suppress(OSError), self._lock:  # a full disk; judging goes on without
+        with suppress(OSError):  # a full disk; judging goes on without
+            self._folder.mkdir(exist_ok=True)
             # Over the note before it. Cut to nothing first, ext4 would bring each one to the disk as
             # it is closed, which took ten times as long as to decode the image (measured).
-            os.pwrite(self._file(by), note, 0)
-
-    def _file(self, by: str) -> int:
-        if by not in self._files:
-            self._folder.mkdir(exist_ok=True)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
-            self._files[by] = os.open(self._folder / by, flags, 0o640)
-        return self._files[by]
+            file = os.open(self._folder / by, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            try:
+                os.write(file, note)
+            finally:
+                os.close(file)
 
     def crashes(self, delivery: Delivery) -> bool:
         """Whether the process dies that decodes it. Tried only for what may have ended the service."""
@@ -93,9 +86,6 @@ class CrashGuard:
 
     def close(self) -> None:
         """Nothing is decoded any more."""
-        with self._lock:
-            while self._files:
-                os.close(self._files.popitem()[1])
         with suppress(OSError):
             shutil.rmtree(self._folder)
 

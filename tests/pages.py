@@ -70,6 +70,7 @@ class Page:
             "state": "running",
             "since": "2026-03-02T00:00:00Z",
             "model_version": self.model.version,
+            "shadow": None,
             "runtime": self.model.runtime.name,
             "commissioning": True,
             "cameras": [

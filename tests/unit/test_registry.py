@@ -73,7 +73,7 @@ def test_a_runtime_that_this_version_lacks_is_refused_by_name(model: Path) -> No
         ({"novelty": np.array([np.nan] * 60, np.float32)}, "novelty holds what is no number"),
         ({"labels": np.zeros(60, np.int64) + 6}, "do not belong together"),
         ({"logits": np.zeros((60, 9), np.float32)}, "is of 9 classes, the model of 6"),
-        ({"reference": None}, "reference"),
+        ({"textures": None}, "reference"),
     ],
 )
 def test_evidence_that_does_not_fit_its_model_is_refused(
