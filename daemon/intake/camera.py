@@ -13,6 +13,7 @@ import structlog
 
 from config.settings import Camera
 from daemon.health import Health
+from daemon.intake.completeness import Look
 from daemon.intake.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import count_images, scan
@@ -172,8 +173,9 @@ class CameraMinder:
             if delivery in recorded:
                 continue
             # A full room empties as images are judged: the scan goes on from where it is.
+            look = Look(inode=delivery.inode, size=delivery.size, mtime_ns=delivery.mtime_ns)
             while not self._room.offer(
-                delivery.camera, delivery.filename, closed=False, now=time.monotonic()
+                delivery.camera, delivery.filename, closed=False, now=time.monotonic(), look=look
             ):
                 self._busy_since = time.monotonic()
                 self._count_backlog()

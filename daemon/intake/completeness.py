@@ -44,10 +44,14 @@ class StillnessTracker:
         if self._failed != look:
             self._failed, self._failing_since = look, now
 
-    def is_complete(self, look: Look, *, now: float, quiet_seconds: float) -> bool:
-        """Whether the file as this look sees it may be judged."""
+    def seen(self, look: Look, *, now: float) -> None:
+        """What was seen of the file, now or before."""
         if look != self._look:
             self._look, self._still_since = look, now
+
+    def is_complete(self, look: Look, *, now: float, quiet_seconds: float) -> bool:
+        """Whether the file as this look sees it may be judged."""
+        self.seen(look, now=now)
         if self._closed:
             # Even when it looks like what failed: a file that was allocated first keeps its size,
             # and two writes within one tick of the kernel's clock have one mtime.

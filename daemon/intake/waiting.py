@@ -88,11 +88,15 @@ class WaitingRoom:
         self._woken = False
         self._changed = threading.Condition()
 
-    def offer(self, camera: str, filename: str, *, closed: bool, now: float) -> bool:
+    def offer(
+        self, camera: str, filename: str, *, closed: bool, now: float, look: Look | None = None
+    ) -> bool:
         """Name a file that may have been delivered.
 
         Args:
             closed: its writer has closed it, or it was renamed into place.
+            look: what a scan saw of it. From here on it need only hold still: in a backlog it would
+                first come to its turn to be looked at, and then have to wait.
 
         Returns:
             False when there is no place; a rescan will name it again.
@@ -107,7 +111,11 @@ class WaitingRoom:
                     return False
                 entry = _Entry(tracker=StillnessTracker(now=now), due=now)
                 room.entries[filename] = entry
-                self._schedule(room, filename, entry, now)
+                due = now
+                if look is not None:
+                    entry.tracker.seen(look, now=now)
+                    due += min(self._patience.quiet_seconds, self._pause)
+                self._schedule(room, filename, entry, due)
             if closed:
                 entry.tracker.closed()
                 entry.told_again = entry.busy

@@ -13,6 +13,7 @@ from builders import (
     run_cli,
     stop_process,
     surface_file,
+    wait_until,
 )
 
 from daemon.names import to_text
@@ -84,6 +85,8 @@ def test_no_name_breaks_a_line_of_the_log(station: Station) -> None:
     with station.process() as process:
         station.drop("bottom-1", "good.jpg", surface_file(seed=1))
         station.wait_for_images(1)
+        told_of = (station.root / "daemon.log").read_bytes
+        wait_until(lambda: told_of().count(b"not a regular file") == len(names))
         assert stop_process(process) == 0
     log = (station.root / "daemon.log").read_bytes()
     assert log.isascii()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from daemon.intake.completeness import Look
 from daemon.intake.waiting import Arrival, Candidate, Patience, WaitingRoom
 
 PATIENCE = Patience(quiet_seconds=2.0, give_up_seconds=60.0)
@@ -40,6 +41,30 @@ def test_a_storm_of_events_for_one_file_makes_one_arrival_and_no_queue(
     assert len(room._cameras["top"].queue) < 10
     assert len(take(room)) == 1
     assert take(room) == []
+
+
+def test_a_file_that_a_scan_saw_is_due_when_it_has_held_still_since_however_many_stand_before_it(
+    room: WaitingRoom, tmp_path: Path
+) -> None:
+    names = [f"{number}.jpg" for number in range(3)]
+    put(tmp_path / "top", *names)
+    for at, name in enumerate(names):
+        look = Look.of((tmp_path / "top" / name).stat())
+        assert room.offer("top", name, closed=False, now=float(at), look=look)
+    assert take(room, now=1.9) == []
+    assert [each.delivery.filename for each in take(room, now=10.0)] == names, "one look is enough"
+
+
+def test_a_file_that_changed_since_a_scan_saw_it_holds_still_anew(
+    room: WaitingRoom, tmp_path: Path
+) -> None:
+    put(tmp_path / "top", "a.jpg")
+    look = Look.of((tmp_path / "top" / "a.jpg").stat())
+    room.offer("top", "a.jpg", closed=False, now=0.0, look=look)
+    (tmp_path / "top" / "a.jpg").write_bytes(b"more")
+    assert take(room, now=5.0) == []
+    assert take(room, now=6.9) == []
+    assert len(take(room, now=7.0)) == 1
 
 
 def test_a_storm_of_events_while_a_file_is_busy_makes_no_queue_and_one_more_look(
