@@ -147,8 +147,10 @@ class Decider:
         self.normal = np.array([name in policy.normal_classes for name in classes])
         self._width = evidence.reference.shape[1]
         self._known = KnownImages(texture_of(evidence.reference))
+        self._known_by_class = None
+        if evidence.reference_labels is not None:
+            self._known_by_class = KnownImages(pooled_of(evidence.reference))
         self._reference_labels = evidence.reference_labels
-        self._known_by_class = KnownImages(pooled_of(evidence.reference))
         self.normal_threshold = self._derive_normal_threshold(evidence)
         held_out = _HeldOut.of(evidence, self)
         self.pass_rule = self._derive_pass_rule(held_out, policy)
@@ -171,7 +173,7 @@ class Decider:
         seen = features[:, : self._width]
         novelty = to_nearest(self._known.distance(texture_of(seen)))
         distances = None
-        if self._reference_labels is not None:
+        if self._reference_labels is not None and self._known_by_class is not None:
             distances = to_nearest_of_classes(
                 self._known_by_class.distance(pooled_of(seen)),
                 self._reference_labels,

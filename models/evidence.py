@@ -24,8 +24,8 @@ class Evidence:
         labels: their true classes, integers `(N,)`.
         reference_labels: classes of the reference, integers `(R,)`; None where they are not known,
             as in a model without a normal class.
-        distances: of the held-out images to the nearest reference images of each class, as novelty
-            is measured, `(N, classes)`; None with `reference_labels`.
+        distances: of the held-out images to the nearest reference images of each class, by pooled
+            features, `(N, classes)`; None with `reference_labels`.
 
     Raises:
         ValueError: when the arrays do not belong together, are empty, or hold what is no number
