@@ -31,6 +31,8 @@ class Augmentation:
         noise: largest standard deviation of sensor noise, in grey levels.
         blur: share of the pictures that are defocused or smeared.
         blur_pixels: how far that reaches at most, from end to end, in pixels of the whole picture.
+        together: share of those blurred pictures that noise and JPEG may spoil as well. What blur
+            leaves of a fine texture is lost in noise: together they teach little.
         compressed: share of the pictures that go through JPEG.
         quality: the worst quality of that JPEG, as libjpeg counts.
     """
@@ -45,6 +47,7 @@ class Augmentation:
     noise: float = 20.0
     blur: float = 0.3
     blur_pixels: float = 5.0
+    together: float = 1.0
     compressed: float = 0.0
     quality: int = 10
 
@@ -52,9 +55,11 @@ class Augmentation:
         """Uint8 grey `(N, H, W)` to float `(N, size, size)` in 0..255."""
         x = self._place(images.float(), size, random)
         x = self._light(x, random)
-        x = self._soften(x, self.blur_pixels * size / images.shape[-1], random)
-        x = self._add_noise(x, random).clamp(0, 255)
-        return self._compress(x, random)
+        blurred = _some(self.blur, x, random)
+        x = self._soften(x, blurred, self.blur_pixels * size / images.shape[-1], random)
+        more = ~blurred | _some(self.together, x, random)
+        x = self._add_noise(x, more, random).clamp(0, 255)
+        return self._compress(x, more & _some(self.compressed, x, random), random)
 
     def _place(self, images: Tensor, size: int, random: Generator) -> Tensor:
         """Crop, tilt, turn and mirror in one resampling, mirrored at the border."""
@@ -102,9 +107,8 @@ class Augmentation:
             x = x * longer
         return x.clamp(0, 255)
 
-    def _soften(self, x: Tensor, pixels: float, random: Generator) -> Tensor:
+    def _soften(self, x: Tensor, chosen: Tensor, pixels: float, random: Generator) -> Tensor:
         """Defocus (a disc with a soft rim) or motion (a disc drawn out along a direction)."""
-        chosen = torch.rand(len(x), generator=random, device=x.device) < self.blur
         count = int(chosen.sum())
         if count == 0:
             return x
@@ -116,14 +120,13 @@ class Augmentation:
         result[chosen] = softened
         return result
 
-    def _add_noise(self, x: Tensor, random: Generator) -> Tensor:
+    def _add_noise(self, x: Tensor, chosen: Tensor, random: Generator) -> Tensor:
         draw = _Draw(random, len(x), x.device)
         # Squared: most pictures get little, a few get a lot.
-        amount = (self.noise * draw.between(0.0, 1.0).square())[:, None, None]
+        amount = (self.noise * chosen * draw.between(0.0, 1.0).square())[:, None, None]
         return x + amount * torch.randn(x.shape, generator=random, device=x.device)
 
-    def _compress(self, x: Tensor, random: Generator) -> Tensor:
-        chosen = torch.rand(len(x), generator=random, device=x.device) < self.compressed
+    def _compress(self, x: Tensor, chosen: Tensor, random: Generator) -> Tensor:
         if not chosen.any():
             return x
         draw = _Draw(random, int(chosen.sum()), x.device)
@@ -135,6 +138,11 @@ class Augmentation:
         result = x.clone()
         result[chosen] = torch.from_numpy(np.stack(again)).to(x)
         return result
+
+
+def _some(share: float, x: Tensor, random: Generator) -> Tensor:
+    """That share of a batch `(N, H, W)`, by chance: bool `(N,)`."""
+    return torch.rand(len(x), generator=random, device=x.device) < share
 
 
 def _kernels(draw: "_Draw", reach: float) -> Tensor:

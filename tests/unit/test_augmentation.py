@@ -32,12 +32,14 @@ STRONGER: dict[str, Any] = {
     "over": 1.0,
     "blur": 1.0,
     "blur_pixels": 13.0,
+    "together": 0.0,
     "compressed": 1.0,
     "quality": 60,
 }
 """For each setting of `NOTHING`, a value that must be seen."""
 ONLY_WITH: dict[str, dict[str, Any]] = {
     "blur_pixels": {"blur": 1.0},
+    "together": {"blur": 1.0, "noise": 20.0},
     "quality": {"compressed": 1.0},
 }
 """Settings that change nothing without another."""
@@ -192,3 +194,16 @@ def test_compression_is_as_bad_as_its_quality_and_leaves_the_others_alone(pictur
     damage = (some - plain).abs().mean(dim=(1, 2))
     assert 0 < (damage < 0.5).sum() < len(pictures)
     assert damage.max() < 30
+
+
+def test_what_is_blurred_is_spoilt_no_further_unless_it_is_said(pictures: Tensor) -> None:
+    spoiling = replace(NOTHING, blur=1.0, blur_pixels=9.0, noise=30.0, compressed=1.0, quality=5)
+    many = pictures.repeat(8, 1, 1)
+    blurred, some = (
+        replace(spoiling, together=together)(many, size=80, random=seeded())
+        for together in (0.0, 0.3)
+    )
+    plain = replace(NOTHING, blur=1.0, blur_pixels=9.0)(many, size=80, random=seeded())
+    assert torch.equal(blurred, plain)
+    spoilt = (some - plain).abs().amax(dim=(1, 2)) > 0.01
+    assert 0.2 < spoilt.float().mean() < 0.4
