@@ -74,13 +74,14 @@ def decide(figures: RunFigures, rules: Rules) -> Ruling:
             "it is no better: it knows no new class, sends no fewer sound images to review and "
             "names no more images rightly"
         )
-    if against:
-        return Ruling(outcome=Outcome.REJECT, reasons=tuple(against))
+    contradictions = list(_doubted(figures, rules))
+    if against:  # which wrong labels may be the cause of, and right ones the remedy
+        return Ruling(outcome=Outcome.REJECT, reasons=(*against, *contradictions))
     doubts = [
         *_too_little(figures, rules),
         *_slower(figures, rules),
         *_perhaps_missed(figures, rules),
-        *_doubted(figures, rules),
+        *contradictions,
     ]
     if doubts:
         return Ruling(outcome=Outcome.NEEDS_A_PERSON, reasons=tuple(doubts))

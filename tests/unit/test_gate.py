@@ -160,6 +160,14 @@ def test_a_defect_whose_labels_are_poisoned_is_not_promoted(told_by_training: bo
     assert f"of what looks like {NEW} carries another label (no_defect)" in said.reason
 
 
+def test_what_is_rejected_says_as_well_which_labels_contradict_each_other() -> None:
+    broken = replace(with_candidate(finite=False), doubted={NEW: 0.3})
+    said = decide(broken, RULES)
+    assert said.outcome is Outcome.REJECT
+    assert said.reasons[0] == "some of its outputs are no numbers"
+    assert f"30% of what looks like {NEW} carries another label" in said.reason
+
+
 @st.composite
 def candidates(draw: st.DrawFn) -> ModelFigures:
     images = draw(st.integers(0, 200))
