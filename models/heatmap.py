@@ -8,7 +8,7 @@ Grad-CAM alone does not point well at steel. Rolled-in scale and crazing tell th
 texture of the whole surface, and a network may well answer from it: evidence is then much the same
 everywhere, and its peak says little. Each place's evidence is therefore weighted by how strongly
 single features respond there, by the attention map of Zagoruyko and Komodakis 2017
-(arXiv:1612.03928) with p = 4, chosen on fitted and select images; `training.pointing` measures it
+(arXiv:1612.03928) with p = 8, chosen on fitted and select images; `training.pointing` measures it
 against annotated boxes. docs/experiments.md has the figures.
 """
 
@@ -28,11 +28,11 @@ def heatmap(maps: NDArray[np.float32], class_weights: NDArray[np.float32]) -> ND
 
     Returns:
         float32 `(h, w)` from 0 to 1 at the strongest place: Grad-CAM times the sum over channels of
-        the activations to the fourth power; all 0 when nothing speaks for the class.
+        the activations to the eighth power; all 0 when nothing speaks for the class.
     """
-    # Brought to 1 first: the fourth power of a large activation leaves the range of float32.
+    # Brought to 1 first: the eighth power of a large activation leaves the range of float32.
     relative = maps / max(float(np.abs(maps).max(initial=0.0)), 1e-12)
-    attention = np.square(np.square(relative)).sum(axis=0)
+    attention = np.square(np.square(np.square(relative))).sum(axis=0)
     return _to_peak_of_one(grad_cam(maps, class_weights) * attention)
 
 

@@ -52,7 +52,7 @@ def test_the_heatmap_is_gradient_grad_cam_where_single_features_respond(
     pixels = draw_surface(surface, seed=2, height=96, width=96)
     outputs = TorchRuntime(network, device="cpu").infer(pixels[None], with_maps=True)
     assert outputs.maps is not None
-    attention = (outputs.maps[0].astype(np.float64) ** 4).sum(axis=0)
+    attention = (outputs.maps[0].astype(np.float64) ** 8).sum(axis=0)
     runtime_head = network.backbone.fc.weight.detach().numpy()
     for class_index in range(len(runtime_head)):
         expected = gradient_grad_cam(network, pixels, class_index) * attention
@@ -70,13 +70,15 @@ def test_the_strongest_place_is_one_and_what_speaks_against_the_class_is_zero() 
     evidence = grad_cam(TWO_CHANNELS, FOR_AND_AGAINST)
     np.testing.assert_allclose(evidence, [[0.25, 0.0], [1.0, 0.0]])
     heat = heatmap(TWO_CHANNELS, FOR_AND_AGAINST)
-    np.testing.assert_allclose(heat, [[0.25 / 4**4, 0.0], [1.0, 0.0]], rtol=1e-5)
+    np.testing.assert_allclose(heat, [[0.25 / 4**8, 0.0], [1.0, 0.0]], rtol=1e-5)
 
 
 def test_of_two_places_with_the_same_evidence_the_one_that_the_network_responds_to_is_hot() -> None:
     maps = np.array([[[1.0, 3.0, 0.0]], [[0.0, 2.0, 0.0]]], dtype=np.float32)
     assert grad_cam(maps, FOR_AND_AGAINST).tolist() == [[1.0, 1.0, 0.0]]
-    np.testing.assert_allclose(heatmap(maps, FOR_AND_AGAINST), [[1 / 97, 1.0, 0.0]], rtol=1e-5)
+    np.testing.assert_allclose(
+        heatmap(maps, FOR_AND_AGAINST), [[1 / (3**8 + 2**8), 1.0, 0.0]], rtol=1e-5
+    )
 
 
 def test_a_network_with_huge_activations_still_has_a_heatmap() -> None:
