@@ -87,7 +87,12 @@ def _explained(folder: Path, error: OSError) -> WatchError:
 
 
 class _Reader(InotifyFD):
-    """Reads from the kernel, and tells of events that it lost: watchdog only logs that."""
+    """Reads from the kernel, and tells of events that it lost: watchdog only logs that.
+
+    That a file was renamed is told by where it is now. Of where it was watchdog makes a pair with that, for
+    which it keeps back all that comes behind by half a second, though the other half be there: and the
+    mover renames each file before it takes it out of the folder.
+    """
 
     def __init__(self, overflowed: Callable[[], None]) -> None:
         super().__init__()
@@ -96,7 +101,8 @@ class _Reader(InotifyFD):
     def handle_event(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
             self._overflowed()
-        super().handle_event(event)
+        if not (event.is_moved_from and not event.is_directory):
+            super().handle_event(event)
 
 
 class _Observer(InotifyObserver):

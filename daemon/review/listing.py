@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from daemon.pacing import unhurried
+
 _COARSE_NS: Final = 2_000_000_000
 """A folder that changed this short a time ago may change again without its time telling."""
 _DISTRUST_SECONDS: Final = 300.0
@@ -93,7 +95,7 @@ class Listing:
             found = _Folder(mtime_ns=mtime_ns, trusted=mtime_ns + _COARSE_NS < time.time_ns())
             known = set() if before is None else before.files | before.folders
             with os.scandir(path) as entries:
-                for entry in entries:
+                for entry in unhurried(entries):
                     if entry.name not in known and self._ignores(entry.name):
                         continue
                     is_folder = entry.is_dir(follow_symlinks=False)

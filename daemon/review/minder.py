@@ -21,10 +21,11 @@ from config.settings import Settings
 from daemon.control import Answer, Arguments
 from daemon.health import Health
 from daemon.names import to_text
+from daemon.pacing import unhurried
 from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
 from daemon.review.labelling import Labeller
 from daemon.review.listing import Listing
-from daemon.review.rounds import Rounds
+from daemon.review.rounds import Rounds, known_unhurried
 from daemon.review.settling import Settler, is_as_judged
 from daemon.store import review_files
 from daemon.store.database import Database, StoreError
@@ -217,9 +218,9 @@ class ReviewMinder:
     def _pass_over_what_is_in_order(self, paths: Iterable[Path]) -> None:
         """At a start that is nearly all there is: it is not waited for, nor read."""
         names = {path: ids_in(path.name) for path in paths}
-        images = review_files.known(self._database, (one for ids in names.values() for one in ids))
+        images = known_unhurried(self._database, (one for ids in names.values() for one in ids))
         remembered = review_files.remembered(self._database, names)
-        for path, ids in names.items():
+        for path, ids in unhurried(names.items()):
             signature = signature_of(path)
             claimed = [images[one] for one in ids if one in images]
             if self._is_in_order(path, signature, claimed):
@@ -253,7 +254,7 @@ class ReviewMinder:
     def _look_at_images(self, images: Iterable[Known], now: float) -> None:
         changed: dict[Path, Signature | None] = {}
         gone: dict[Path, int] = {}
-        for image in images:
+        for image in unhurried(images):
             path = image.path
             if path is None or not self._places.holds(path):
                 continue
@@ -280,7 +281,7 @@ class ReviewMinder:
 
     def _look_at_files(self, files: Iterable[ReviewFile], now: float) -> None:
         gone: list[ReviewFile] = []
-        for each in files:
+        for each in unhurried(files):
             signature = signature_of(each.path)
             if each.problem is Problem.MISSING:
                 if signature is not None:
@@ -304,7 +305,7 @@ class ReviewMinder:
     def _read_open(self, now: float) -> bool:
         """Read what has been still for long enough. Returns whether there is more."""
         until = time.monotonic() + _STEP_SECONDS
-        for path, one in list(self._open.items()):
+        for path, one in unhurried(list(self._open.items())):
             if now < one.look_at:
                 continue
             if time.monotonic() > until:
