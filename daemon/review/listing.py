@@ -28,6 +28,13 @@ class _Folder:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Found:
+    folder: _Folder
+    came: set[str] = field(default_factory=set)
+    went: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Changes:
     """What differs from the listing before; at first, all that lies there came.
 
@@ -70,14 +77,16 @@ class Listing:
                 found = self._look(folder, before, distrusts=distrusts)
             except OSError as error:
                 changes.failed.append((folder, error))
-                found = before
+                if before is not None:
+                    seen[folder] = before
+                    below += [folder / name for name in before.folders]
+                continue
             if found is None:
                 continue
-            seen[folder] = found
-            had = set() if before is None else before.files
-            changes.came.extend(folder / name for name in sorted(found.files - had))
-            changes.went.extend(folder / name for name in sorted(had - found.files))
-            below += [folder / name for name in found.folders]
+            seen[folder] = found.folder
+            changes.came.extend(folder / name for name in sorted(found.came))
+            changes.went.extend(folder / name for name in sorted(found.went))
+            below += [folder / name for name in found.folder.folders]
         for folder, before in self._folders.items():
             if folder not in seen:
                 changes.went.extend(folder / name for name in sorted(before.files))
@@ -86,20 +95,43 @@ class Listing:
             self._distrust_at = now + _DISTRUST_SECONDS
         return changes
 
-    def _look(self, path: Path, before: _Folder | None, *, distrusts: bool) -> _Folder | None:
+    def _look(self, path: Path, before: _Folder | None, *, distrusts: bool) -> _Found | None:
         """None where it is gone."""
         try:
             mtime_ns = path.stat().st_mtime_ns
             if before and before.trusted and before.mtime_ns == mtime_ns and not distrusts:
-                return before
-            found = _Folder(mtime_ns=mtime_ns, trusted=mtime_ns + _COARSE_NS < time.time_ns())
-            known = set() if before is None else before.files | before.folders
-            with os.scandir(path) as entries:
-                for entry in unhurried(entries):
-                    if entry.name not in known and self._ignores(entry.name):
-                        continue
-                    is_folder = entry.is_dir(follow_symlinks=False)
-                    (found.folders if is_folder else found.files).add(entry.name)
+                return _Found(folder=before)
+            trusted = mtime_ns + _COARSE_NS < time.time_ns()
+            folder = before or _Folder(mtime_ns=mtime_ns, trusted=trusted)
+            came, still, folders = self._list(path, folder)
+            went = folder.files - _files_in(path) if still < len(folder.files) else set()
         except (FileNotFoundError, NotADirectoryError):
             return None
-        return found
+        # The names that stay are kept as they are: made anew at each look they would scatter the memory.
+        folder.files -= went
+        folder.files |= came
+        folder.mtime_ns, folder.trusted, folder.folders = mtime_ns, trusted, folders
+        return _Found(folder=folder, came=came, went=went)
+
+    def _list(self, path: Path, folder: _Folder) -> tuple[set[str], int, set[str]]:
+        """The files that are new, how many of the others are still there, and all folders."""
+        came: set[str] = set()
+        folders: set[str] = set()
+        still = 0
+        with os.scandir(path) as entries:
+            for entry in unhurried(entries):
+                name = entry.name
+                if name not in folder.files and name not in folder.folders and self._ignores(name):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(name)
+                elif name in folder.files:
+                    still += 1
+                else:
+                    came.add(name)
+        return came, still, folders
+
+
+def _files_in(path: Path) -> set[str]:
+    with os.scandir(path) as entries:
+        return {each.name for each in unhurried(entries) if not each.is_dir(follow_symlinks=False)}
