@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -39,12 +40,14 @@ def kept(
     return version
 
 
-def promoter_of(station: Station, line: ByHand) -> Promoter:
+def promoter_of(
+    station: Station, line: ByHand, *, clock: Callable[[], datetime] = now_utc
+) -> Promoter:
     remember_current(line.database, line.pipeline.model.metadata, now_utc())
     return Promoter(
         station.settings(),
         database=line.database,
         health=line.health,
-        clock=now_utc,
+        clock=clock,
         line=line.pipeline,
     )

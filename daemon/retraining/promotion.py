@@ -82,6 +82,7 @@ class Promoter:
         self._line = line
         self._lock = threading.Lock()
         self._swapped_at: float | None = None
+        self._resumed = False
         self._look_at = 0.0
 
     def commands(self) -> Handlers:
@@ -160,11 +161,12 @@ class Promoter:
 
     def step(self, *, now: float) -> None:
         """Go back by itself from a new model that fails, or that people contradict."""
-        if self._line is None or self._swapped_at is None:
-            return
-        if now - self._swapped_at > _PROBATION_SECONDS:
+        if self._line is None:
             return
         try:
+            self._resume(now)
+            if self._swapped_at is None or now - self._swapped_at > _PROBATION_SECONDS:
+                return
             why = self._failing()
             if not why and now >= self._look_at:
                 self._look_at = now + _LOOK_SECONDS
@@ -173,6 +175,16 @@ class Promoter:
                 self._go_back_by_itself(why)
         except (RefusedError, StoreError, OSError) as error:
             self._health.trouble(TROUBLE, f"the model should be rolled back and cannot be: {error}")
+
+    def _resume(self, now: float) -> None:
+        """Go on, once, with the probation that a restart interrupted."""
+        if self._resumed:
+            return
+        promoted = store.promoted_at(self._database)
+        self._resumed = True
+        if self._swapped_at is None and promoted is not None:
+            # A clock that was set back makes it longer than it would be, and not shorter.
+            self._swapped_at = now - max(0.0, (self._clock() - promoted).total_seconds())
 
     def _go_back_by_itself(self, why: str) -> None:
         with self._lock:
@@ -247,7 +259,7 @@ class Promoter:
 
     def _take_over(self, model: Model, *, on_probation: bool) -> None:
         now = time.monotonic()
-        self._swapped_at = now if on_probation else None
+        self._swapped_at, self._resumed = (now if on_probation else None), True
         if self._line is None:
             return
         before = self._line.model

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select, update
 
-from daemon.clock import timestamp
+from daemon.clock import moment, timestamp
 from daemon.store.database import Database
 from daemon.store.schema import IN_FORCE, image, label, model
 from models.checkpoint import Metadata
@@ -107,6 +107,23 @@ def served_before(database: Database) -> list[str]:
     )
     with database.reading() as connection:
         return list(connection.scalars(query))
+
+
+def promoted_at(database: Database) -> datetime | None:
+    """When the current model took the place of another; None if it began, or was gone back to.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    served = (
+        select(model.c.status, model.c.promoted_at)
+        .where(model.c.promoted_at.is_not(None))
+        .order_by(model.c.status == "current", model.c.promoted_at, model.c.created_at)
+    )
+    with database.reading() as connection:
+        rows = connection.execute(served).all()
+    statuses = [row.status for row in rows[-2:]]
+    return moment(rows[-1].promoted_at) if statuses == ["retired", "current"] else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from daemon.retraining.promotion import TROUBLE
 from daemon.service import now_utc
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
+from daemon.store.models import promoted_at
 from models.checkpoint import WEIGHTS
 
 WAIT = 60.0
@@ -211,6 +213,36 @@ def test_a_new_model_that_people_contradict_goes_back_by_itself(
         line.work()
         assert line.pipeline.model.version == first
         assert "4 are defects" in line.health.troubles()[TROUBLE]
+
+
+def test_a_restart_does_not_end_the_time_in_which_a_new_model_goes_back_by_itself(
+    station: Station, second: str
+) -> None:
+    with by_hand(station.settings()) as line:
+        first = line.pipeline.model.version
+        promoter_of(station, line).promote(second, "the gate")
+    with by_hand(station.settings()) as line:
+        line.pipeline.serve_with(load_serving_model(station.settings()))
+        line.work()
+        passed_and_labelled(line, second, ["patches"] * 6)
+        promoter = promoter_of(station, line)
+        promoter.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == first
+        # What was gone back to is not on probation: people found it good before.
+        assert promoted_at(line.database) is None
+
+
+def test_after_a_day_a_restart_leaves_a_model_as_it_is(station: Station, second: str) -> None:
+    with by_hand(station.settings()) as line:
+        promoter_of(station, line).promote(second, "the gate")
+    with by_hand(station.settings()) as line:
+        line.pipeline.serve_with(load_serving_model(station.settings()))
+        line.work()
+        passed_and_labelled(line, second, ["patches"] * 6)
+        promoter_of(station, line, clock=lambda: now_utc() + timedelta(hours=25)).step(now=0.0)
+        line.work()
+        assert line.pipeline.model.version == second
 
 
 def passed_and_labelled(line: ByHand, version: str, names: list[str]) -> None:
