@@ -14,7 +14,7 @@ from typing import Final, Literal
 import structlog
 
 from config.settings import Settings
-from daemon import moving
+from daemon import moving, placing
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.flushing import fsync_all, fsync_folders
 from daemon.names import to_text
@@ -159,21 +159,21 @@ def _bring(
         return True
     try:
         if (folder := target.parent) not in made:
-            moving.make_folder(folder)
+            placing.make_folder(folder)
             made.add(folder)
         if intent.verdict is Verdict.UNREADABLE:
             # First whose place it is: the reason goes over what lies under the reason's name.
             moving.is_there(intent.delivery, intent.sha256, target)
             _write_reason(intent, target, now)
         moving.bring(intent.delivery, intent.sha256, target, held.get(intent.image_id))
-    except moving.TargetTakenError:
+    except placing.TargetTakenError:
         log.warning("target taken", image=intent.image_id, path=to_text(target))
         routed.taken.append(intent)
-    except moving.ChangedError:
+    except placing.ChangedError:
         log.info("written to after it was judged", path=to_text(intent.delivery.path))
         _remove_reason(target)
         routed.withdrawn.append(intent)
-    except moving.GoneError:
+    except placing.GoneError:
         _remove_reason(target)
         routed.missing.append(Settled(intent=intent, progress=Progress.GONE, path=None))
     except OSError as error:
@@ -192,7 +192,7 @@ def _release(
         end = moving.release(delivery, marker_suffix)
         if end is moving.Release.ABSENT and intent.plan.target is not None:
             moving.make_own(intent.plan.target, delivery, intent.sha256)
-    except moving.ChangedError:  # written to just now; the next try takes it back
+    except placing.ChangedError:  # written to just now; the next try takes it back
         return None
     except OSError as error:
         routed.failed.append((intent, error))
@@ -231,7 +231,7 @@ def _write_reason(intent: Intent, target: Path, now: datetime) -> None:
         "quarantined_at": timestamp(now.astimezone(UTC)),
     }
     text = json.dumps(document, indent=2) + "\n"
-    moving.write_durably(target.with_name(target.name + moving.REASON_SUFFIX), text)
+    placing.write_durably(target.with_name(target.name + moving.REASON_SUFFIX), text)
 
 
 def _remove_reason(target: Path) -> None:

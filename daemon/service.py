@@ -25,9 +25,9 @@ from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.integrity.mending import Mender
-from daemon.moving import make_folder
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
+from daemon.placing import make_folder
 from daemon.process import (
     allow_descriptors,
     instance_lock,

@@ -18,8 +18,8 @@ import structlog
 from config.settings import Settings
 from daemon.control import RefusedError
 from daemon.health import Health
-from daemon.moving import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, to_text
+from daemon.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.store import labels, viewing
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelChangedError, LabelInForce, Relocation

@@ -8,7 +8,8 @@ import pytest
 from meanwhile import just_before
 
 from daemon import moving
-from daemon.moving import ChangedError, GoneError, Release, TargetTakenError
+from daemon.moving import Release
+from daemon.placing import ChangedError, GoneError, TargetTakenError, make_folder, write_durably
 from daemon.values import Delivery
 
 DATA = b"the image" * 100
@@ -309,15 +310,15 @@ def test_the_marker_goes_with_its_image_and_with_no_other(delivery: Delivery) ->
 
 @pytest.mark.fault(38)
 def test_a_small_file_is_replaced_whole(tmp_path: Path) -> None:
-    moving.write_durably(tmp_path / "x.json", "one")
-    moving.write_durably(tmp_path / "x.json", "two")
+    write_durably(tmp_path / "x.json", "one")
+    write_durably(tmp_path / "x.json", "two")
     assert (tmp_path / "x.json").read_text() == "two"
     assert names(tmp_path) == {"x.json"}
 
 
 def test_folders_are_made_with_those_above_them(tmp_path: Path) -> None:
-    moving.make_folder(tmp_path / "a" / "b" / "c")
-    moving.make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
+    make_folder(tmp_path / "a" / "b" / "c")
     assert (tmp_path / "a" / "b" / "c").is_dir()
 
 
