@@ -8,7 +8,7 @@ it changes.
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatch
@@ -41,6 +41,7 @@ _TIMES_PAUSED: Final = 49.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 """An operator who moved a file waits no longer than that."""
 _AGAIN_SECONDS: Final = 5.0
+_AT_A_TIME: Final = 200
 _STEP_SECONDS: Final = 1.0
 _SETTLE_SECONDS: Final = 20.0
 _TROUBLE: Final = "review folder"
@@ -215,8 +216,15 @@ class ReviewMinder:
             self._forget(here)
         self._pass_over_what_is_in_order(changes.came)
 
-    def _pass_over_what_is_in_order(self, paths: Iterable[Path]) -> None:
-        """At a start that is nearly all there is: it is not waited for, nor read."""
+    def _pass_over_what_is_in_order(self, paths: Sequence[Path]) -> None:
+        """At a start that is nearly all there is: it is not waited for, nor read.
+
+        Some at a time: what is known of thousands of images would take megabytes meanwhile.
+        """
+        for start in range(0, len(paths), _AT_A_TIME):
+            self._pass_over(paths[start : start + _AT_A_TIME])
+
+    def _pass_over(self, paths: Sequence[Path]) -> None:
         names = {path: ids_in(path.name) for path in paths}
         images = known_unhurried(self._database, (one for ids in names.values() for one in ids))
         remembered = review_files.remembered(self._database, names)
