@@ -45,8 +45,8 @@ soak: $(READY)
 fuzz: $(READY)
 	$(BIN)/pytest -m fuzz -s tests/fuzz
 
-# The model that ships, from NEU-DET's training part (a folder or a zip), in an hour and a half on two
-# free cores, in minutes on a GPU. What is interrupted goes on where it ended.
+# The model that ships, from NEU-DET's training part (a folder or a zip), in a good hour on two free
+# cores, in minutes on a GPU. What is interrupted goes on where it ended.
 model: $(READY)
 	@test -n "$(NEU_DET)" || { echo "name the data: make model NEU_DET=path/to/NEU-DET"; exit 1; }
 	$(BIN)/millwatch prepare "$(NEU_DET)" --select-percent 10 --test-percent 5 --out build/model/manifest.json

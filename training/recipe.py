@@ -73,7 +73,7 @@ STEEL: Final = Recipe(
         quality=8,
     ),
 )
-"""From scratch, on two cores, in an hour and a half; shown what a bad day on the line does to a picture."""
+"""From scratch, on two cores, in an hour; shown what a bad day on the line does to a picture."""
 
 CALM: Final = replace(
     STEEL,
