@@ -15,11 +15,11 @@ from typing import Final
 
 from daemon.flushing import fsync, fsync_folder
 from daemon.placing import (
-    LINK_IMPOSSIBLE,
     ChangedError,
     GoneError,
     TargetTakenError,
     copy,
+    link,
     rename_without_overwriting,
 )
 from daemon.values import Delivery
@@ -277,16 +277,9 @@ def _put_back(aside: Path, path: Path) -> None:
 
 def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) -> None:
     """Put the open file at the target under a name that did not exist."""
-    try:
-        # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
-        # must be given for Python to follow the link in /proc; the absolute path makes it unused.
-        os.link(f"/proc/self/fd/{source}", target, src_dir_fd=source, follow_symlinks=True)
-    except FileExistsError as error:
-        raise TargetTakenError(str(target)) from error
-    except OSError as error:
-        if error.errno not in LINK_IMPOSSIBLE:
-            raise
-    else:
+    # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
+    # must be given for Python to follow the link in /proc; the absolute path makes it unused.
+    if link(f"/proc/self/fd/{source}", target, src_dir_fd=source):
         return
     partial = _partial(target, delivery, sha256)
     try:

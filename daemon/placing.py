@@ -15,7 +15,7 @@ from typing import Final
 from daemon.flushing import fsync, fsync_folder
 
 _CHUNK: Final = 1 << 20
-LINK_IMPOSSIBLE: Final = {
+_LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
     errno.EACCES,
@@ -152,15 +152,26 @@ def copy(source: int, partial: Path, sha256: str, *, size: int, mtime_ns: int) -
         raise ChangedError(f"other bytes than were judged, on the way to {partial}")
 
 
-def rename_without_overwriting(partial: Path, target: Path) -> None:
+def link(source: Path | str, target: Path, *, src_dir_fd: int | None = None) -> bool:
+    """Give a file one more name, that no other has; False where that is impossible.
+
+    Raises:
+        TargetTakenError: a file has that name.
+    """
     try:
-        os.link(partial, target)
+        os.link(source, target, src_dir_fd=src_dir_fd, follow_symlinks=True)
     except FileExistsError as error:
         raise TargetTakenError(str(target)) from error
     except OSError as error:
-        if error.errno not in LINK_IMPOSSIBLE:
+        if error.errno not in _LINK_IMPOSSIBLE:
             raise
-    else:
+        return False
+    return True
+
+
+def rename_without_overwriting(partial: Path, target: Path) -> None:
+    """Raises TargetTakenError, OSError."""
+    if link(partial, target):
         return
     # No links on this filesystem (FAT, some shares). The daemon alone writes under this name, with
     # the image's id in it; what remains is the instant between this look and the rename.

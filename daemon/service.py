@@ -41,6 +41,7 @@ from daemon.retraining.retrainer import Retrainer
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
+from daemon.review.reconciling import Reconciler
 from daemon.serving import ServingModelError, load_first, point_to
 from daemon.store import images
 from daemon.store.database import Database, StoreError
@@ -132,11 +133,13 @@ class Service:
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
         self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
         self._review = ReviewMinder(
-            settings,
-            database=database,
-            labeller=self._labeller,
-            health=self._health,
-            clock=clock,
+            Reconciler(
+                settings,
+                database=database,
+                labeller=self._labeller,
+                health=self._health,
+                clock=clock,
+            )
         )
         commands: Handlers = {
             "status": lambda _: self.status(),

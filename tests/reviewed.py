@@ -16,6 +16,7 @@ from daemon.health import Health
 from daemon.names import from_text
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
+from daemon.review.reconciling import Reconciler
 from daemon.routing import Folders
 from daemon.store import images
 from daemon.store.database import Database
@@ -116,9 +117,10 @@ def looking(station: Station) -> Iterator[Looking]:
         return NOW
 
     labeller = Labeller(settings, database=database, health=health, clock=clock)
-    minder = ReviewMinder(
+    reconciler = Reconciler(
         settings, database=database, labeller=labeller, health=health, clock=clock
     )
+    minder = ReviewMinder(reconciler)
     try:
         yield Looking(database=database, labeller=labeller, minder=minder, health=health)
     finally:

@@ -28,7 +28,7 @@ from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
-from daemon.review.minder import ReviewMinder
+from daemon.review.reconciling import Reconciler
 from daemon.service import now_utc
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
@@ -189,12 +189,12 @@ def _alone(settings: Settings) -> Iterator[Handlers]:
 
 def settle(settings: Settings, database: Database, labeller: Labeller, health: Health) -> None:
     """Record what people moved in the review folder while no daemon ran."""
-    minder = ReviewMinder(
+    reconciler = Reconciler(
         settings, database=database, labeller=labeller, health=health, clock=now_utc
     )
     until = time.monotonic() + _SETTLE_SECONDS
     pause = threading.Event()
-    while minder.step(now=time.monotonic()) or not minder.is_settled:
+    while reconciler.step(now=time.monotonic()) or not reconciler.is_settled:
         if time.monotonic() > until:
             return
         pause.wait(_PAUSE_SECONDS)

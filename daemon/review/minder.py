@@ -3,15 +3,10 @@
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Final
 
-from config.settings import Settings
 from daemon.control import Answer, Arguments
-from daemon.health import Health
-from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler
-from daemon.store.database import Database
 
 _TIMES_PAUSED: Final = 49.0
 """Of the processor time that a look took: looking takes a fiftieth of a core, but for large folders."""
@@ -23,18 +18,8 @@ _SETTLE_SECONDS: Final = 20.0
 class ReviewMinder:
     """Has the review folder reconciled with the database, again and again, in a thread of its own."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        database: Database,
-        labeller: Labeller,
-        health: Health,
-        clock: Callable[[], datetime],
-    ) -> None:
-        self._reconciler = Reconciler(
-            settings, database=database, labeller=labeller, health=health, clock=clock
-        )
+    def __init__(self, reconciler: Reconciler) -> None:
+        self._reconciler = reconciler
         self._begun = self._ended = 0
         self._stepped = threading.Condition()
         self._woken = threading.Event()

@@ -21,7 +21,7 @@ from config.logging import configure_logging
 from config.settings import Settings
 from daemon.health import Health
 from daemon.review.labelling import Labeller
-from daemon.review.minder import ReviewMinder
+from daemon.review.reconciling import Reconciler
 from daemon.store.database import Database
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -32,7 +32,7 @@ def live(order: dict[str, Any], settings: Settings) -> None:
     database = Database(settings.database_file)
     health = Health()
     labeller = Labeller(settings, database=database, health=health, clock=lambda: NOW)
-    minder = ReviewMinder(
+    reconciler = Reconciler(
         settings, database=database, labeller=labeller, health=health, clock=lambda: NOW
     )
     kill = Kill(order["kill_at"], Path(order["trace"]))
@@ -44,7 +44,7 @@ def live(order: dict[str, Any], settings: Settings) -> None:
             labeller.label(image_id, label, "anna", seen=None)
     pause = threading.Event()
     looks = 0
-    while minder.step(now=time.monotonic()) or not minder.is_settled or looks < 2:
+    while reconciler.step(now=time.monotonic()) or not reconciler.is_settled or looks < 2:
         looks += 1
         if looks > 500:
             raise AssertionError(f"it never settles: {health.troubles()}")
