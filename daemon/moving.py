@@ -1,6 +1,7 @@
 """Moving one file so that it is always whole in at least one place, and never over another.
 
-Link, then unlink: a link cannot overwrite. Where a link is impossible (another filesystem, a share, a file of another owner) the bytes are copied.
+Link, then unlink: a link cannot overwrite. Where a link is impossible (another filesystem, a share,
+a file of another owner) the bytes are copied.
 """
 
 import errno

@@ -1,17 +1,23 @@
 """The page of a running daemon: over TLS, with a port that was taken at first, and images pushed to it."""
 
-import io
 import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import pytest
-from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    clean_environment,
+    surface_file,
+    wait_until,
+)
 from commands import Millwatch
 from pages import HASH, PASSWORD
 from pictures import png
@@ -169,22 +175,32 @@ def test_a_decompression_bomb_is_recorded_and_never_unpacked(served: Served) -> 
     assert "quarantine" in picture.json()["detail"]
 
 
+def add_user(config: Path, *arguments: str, typed: str) -> "subprocess.CompletedProcess[str]":
+    """In a process of its own, whose standard input is what a script would pipe into it."""
+    return subprocess.run(
+        [sys.executable, "-m", "daemon.cli", "users", "add", *arguments, "--config", config],
+        input=f"{typed}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+        env=clean_environment(),
+    )
+
+
 def test_users_are_added_and_removed_while_the_daemon_runs_and_while_it_does_not(
-    served: Served, millwatch: Millwatch, station: Station, monkeypatch: pytest.MonkeyPatch
+    served: Served, millwatch: Millwatch, station: Station
 ) -> None:
     for each in (served.station, station):
-        monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
         config = ("--config", each.config)
-        assert millwatch("users", "add", "Lena", "--role", "look", *config).status == 0
+        added = add_user(each.config, "Lena", "--role", "look", typed=PASSWORD)
+        assert added.returncode == 0, added.stderr
         listed = millwatch("users", "list", "--json", *config).out
         assert '"name": "lena", "role": "look"' in listed
-        monkeypatch.setattr("sys.stdin", io.StringIO(f"{PASSWORD}\n"))
-        refused = millwatch("users", "add", "lena", *config)
-        assert refused.status == 1
-        assert "a user lena already" in refused.err
+        refused = add_user(each.config, "lena", typed=PASSWORD)
+        assert refused.returncode == 1
+        assert "a user lena already" in refused.stderr
         assert millwatch("users", "remove", "lena", *config).status == 0
         assert millwatch("users", "remove", "lena", *config).status == 1
-    monkeypatch.setattr("sys.stdin", io.StringIO("short\n"))
-    short = millwatch("users", "add", "otto", "--config", station.config)
-    assert short.status == 1
-    assert "at least 10 characters" in short.err
+    short = add_user(station.config, "otto", typed="short")
+    assert short.returncode == 1
+    assert "at least 10 characters" in short.stderr
