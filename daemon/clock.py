@@ -7,6 +7,10 @@ from typing import Final
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
 
 
+def now_utc() -> datetime:
+    return datetime.now(UTC)
+
+
 def timestamp(moment: datetime) -> str:
     """`YYYY-MM-DDTHH:MM:SSZ` of an aware moment."""
     # Not strftime: it writes the year 900 with three digits, which no longer sorts as text.

@@ -1,11 +1,9 @@
-"""The service: composed, started, run and stopped."""
+"""The service: composed, run and stopped."""
 
 import os
-import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -27,13 +25,6 @@ from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.integrity.mending import Mender
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
-from daemon.placing import make_folder
-from daemon.process import (
-    allow_descriptors,
-    instance_lock,
-    one_thread_a_product,
-    stop_on_signals,
-)
 from daemon.reloading import merged
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
@@ -42,17 +33,14 @@ from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
 from daemon.review.reconciling import Reconciler
-from daemon.serving import ServingModelError, load_first, point_to
-from daemon.store import images
+from daemon.serving import ServingModelError
+from daemon.store import deliveries, images
 from daemon.store.database import Database, StoreError
-from daemon.store.models import remember_current, set_status
-from daemon.store.upgrading import prepare_database
 from daemon.supervisor import Supervisor
 from daemon.users import Users
 from daemon.web.desk import Desk
 from daemon.web.server import WebServer
 from models.registry import Model
-from models.taxonomy import KNOWN_DEFECTS
 
 log = structlog.get_logger(__name__)
 
@@ -64,12 +52,8 @@ class ThreadDiedError(Exception):
     """A thread that the service cannot do without has ended."""
 
 
-def now_utc() -> datetime:
-    return datetime.now(UTC)
-
-
 class Service:
-    """One daemon on one state folder: composed by `serve`, which holds what it needs."""
+    """One daemon on one state folder: with what `serve` holds for it."""
 
     def __init__(
         self,
@@ -339,84 +323,13 @@ class Service:
             camera,
             room=self._room,
             rule=NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore),
-            known=lambda deliveries: images.known(self._database, deliveries),
+            known=lambda some: deliveries.known(self._database, some),
             mounts=self._mounts,
             health=self._health,
             rescan_seconds=settings.intake.rescan_seconds,
             marker_suffix=settings.intake.marker_suffix,
             stopping=self._stopping,
         )
-
-
-def serve(
-    settings: Settings,
-    *,
-    stopping: threading.Event | None = None,
-    clock: Callable[[], datetime] = now_utc,
-    reread: Callable[[], Settings] | None = None,
-) -> None:
-    """Run a daemon until `stopping` is set, or a signal is caught when it is not given.
-
-    Args:
-        reread: the settings as they are written now, for SIGHUP. Raises ConfigurationError.
-
-    Raises:
-        AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
-        StoreError: the database cannot be opened now, or was found damaged.
-        ThreadDiedError: something unforeseen.
-    """
-    reloading = threading.Event()
-    if stopping is None:
-        stopping = threading.Event()
-        stop_on_signals(stopping)
-        signal.signal(signal.SIGHUP, lambda *_: reloading.set())
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with ExitStack() as held:
-        held.enter_context(instance_lock(settings.state_dir))
-        held.enter_context(one_thread_a_product())
-        model, fallen = load_first(settings)
-        for remark in model.remarks:
-            log.warning("slower than it could be", why=remark)
-        database = prepare_database(
-            settings.database_file, backups=settings.state_dir / "backups", now=clock()
-        )
-        held.callback(database.close)
-        remember_current(database, model.metadata, clock())
-        troubled = ""
-        if fallen is not None:
-            troubled = (
-                f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
-                f"Model {model.version} serves"
-            )
-            point_to(settings, fallen.folder)
-            set_status(database, fallen.version, "rejected", fallen.why)
-        _make_folders(settings)
-        allow_descriptors(settings.batching.max_images)
-        Service(
-            settings,
-            database=database,
-            model=model,
-            stopping=stopping,
-            clock=clock,
-            troubled=troubled,
-            reloading=reloading,
-            reread=reread,
-        ).run()
-
-
-def _make_folders(settings: Settings) -> None:
-    """Those that people expect to find. One that cannot be made now is made when it is needed."""
-    classes = dict.fromkeys((*settings.policy.normal_classes, *KNOWN_DEFECTS))
-    for folder in (
-        settings.review_folder / "to_check",
-        *(settings.review_folder / "labelled" / name for name in classes),
-        settings.archive_folder,
-        settings.quarantine_folder,
-    ):
-        try:
-            make_folder(folder)
-        except OSError as error:
-            log.warning("folder not made", folder=to_text(folder), error=str(error))
 
 
 def _check(threads: list[threading.Thread]) -> None:

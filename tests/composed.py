@@ -9,15 +9,15 @@ from typing import Any
 from builders import WAIT_SECONDS, wait_until
 
 from config.settings import Settings
+from daemon.clock import now_utc
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
 from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.pipeline import Pipeline
-from daemon.service import now_utc
 from daemon.serving import load_serving_model
-from daemon.store import images
+from daemon.store import deliveries
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 from models.registry import Model
@@ -86,7 +86,7 @@ def by_hand(
             camera,
             room=room,
             rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
-            known=lambda deliveries: images.known(database, deliveries),
+            known=lambda some: deliveries.known(database, some),
             mounts=MountMemory(settings.state_dir / "drop_folders.json"),
             health=health,
             rescan_seconds=intake.rescan_seconds,

@@ -13,7 +13,8 @@ from argon2 import PasswordHasher
 from builders import surface_file
 from fastapi.testclient import TestClient
 
-from config.settings import Camera, Intake, Settings, Web
+from config.settings import Camera, Intake, Settings
+from config.web import Web
 from daemon.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.review.labelling import Labeller

@@ -12,8 +12,8 @@ from builders import Station
 from composed import ByHand
 from safetensors.numpy import load_file, save_file
 
+from daemon.clock import now_utc
 from daemon.retraining.promotion import Promoter
-from daemon.service import now_utc
 from daemon.serving import registry_folder
 from daemon.store.models import remember_current
 from models.checkpoint import METADATA, WEIGHTS

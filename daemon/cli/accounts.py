@@ -12,9 +12,9 @@ from rich.table import Table
 
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.clock import now_utc
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.process import AlreadyRunningError, instance_lock
-from daemon.service import now_utc
 from daemon.store.upgrading import open_existing, prepare_database
 from daemon.store.users import User, all_users
 from daemon.users import Role, Users, hash_password

@@ -13,9 +13,8 @@ from config.text import as_one_line
 from daemon.alarms.alarms import try_out
 from daemon.alarms.sending import Sender
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
-from daemon.clock import timestamp
+from daemon.clock import now_utc, timestamp
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
-from daemon.service import now_utc
 from daemon.store import outbox
 from daemon.store.upgrading import open_existing
 

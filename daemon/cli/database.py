@@ -10,10 +10,10 @@ import typer
 from config.logging import configure_logging
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.clock import now_utc
 from daemon.integrity.names import last_id_in_names
 from daemon.names import to_text
 from daemon.process import AlreadyRunningError, instance_lock
-from daemon.service import now_utc
 from daemon.store.backups import back_up, delete_old_backups, new_backup
 from daemon.store.restoring import Restored
 from daemon.store.restoring import restore as put_back

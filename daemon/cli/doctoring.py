@@ -9,9 +9,9 @@ import typer
 
 from config.text import as_one_line
 from daemon.cli.options import ConfigOption, JsonOption, print_json
+from daemon.clock import now_utc
 from daemon.doctor.checked import Checked, State
 from daemon.doctor.examining import examine
-from daemon.service import now_utc
 
 _SIGNS = {State.GOOD: "good", State.REMARK: "note", State.BAD: "BAD "}
 

@@ -7,11 +7,11 @@ import typer
 
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, settings_of
+from daemon.clock import now_utc
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.drift.minder import DriftMinder
 from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
-from daemon.service import now_utc
 from daemon.store.upgrading import prepare_database
 
 _drift = typer.Typer(help="What changed about the cameras' images.", no_args_is_help=True)

@@ -10,11 +10,11 @@ import typer
 
 from config.settings import Settings
 from daemon.cli.options import CommandError, ConfigOption, logged_aside, settings_of
+from daemon.clock import now_utc
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
 from daemon.retraining.promotion import Promoter
-from daemon.service import now_utc
 from daemon.store.upgrading import prepare_database
 
 _SECONDS: Final = 300.0

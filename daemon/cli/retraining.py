@@ -18,13 +18,13 @@ from daemon.cli.options import (
     settings_of,
 )
 from daemon.cli.reviewing import settle
+from daemon.clock import now_utc
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
-from daemon.service import now_utc
 from daemon.store.upgrading import prepare_database
 
 _LOOK_SECONDS: Final = 0.5

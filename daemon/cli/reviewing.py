@@ -23,13 +23,13 @@ from daemon.cli.options import (
     print_json,
     settings_of,
 )
+from daemon.clock import now_utc
 from daemon.control import Handlers, NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.health import Health
 from daemon.process import AlreadyRunningError, instance_lock
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler
-from daemon.service import now_utc
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 

@@ -20,7 +20,7 @@ from daemon.checking import CHECKS, alarm_problems, camera_problems, policy_prob
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, ask
 from daemon.crashes import trace_crashes
-from daemon.service import serve
+from daemon.starting import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
 from daemon.units import UnitError, write_drop_ins

@@ -9,7 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from config.settings import Settings, Web
+from config.settings import Settings
+from config.web import Web
 from daemon.doctor.checked import Checked, bad, good, remark
 
 _SOON_DAYS: Final = 30

@@ -10,7 +10,6 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Row,
-    TextClause,
     bindparam,
     delete,
     func,
@@ -24,37 +23,13 @@ from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.days import add_up, count_days
-from daemon.store.schema import PENDING, STILL_THERE, image, tally
+from daemon.store.deliveries import FIND, MAY_COME_BACK, identity, progress_of
+from daemon.store.schema import PENDING, image, tally
 from daemon.values import Action, Appearance, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Reason, Verdict
 
 _CHUNK: Final = 200
-_MAY_COME_BACK: Final = {Progress.GONE.value, Progress.UNSEEN.value}
 _REVIEWED: Final = {Verdict.DEFECT.value, Verdict.UNSURE.value}
-_IDENTITY: Final = ("camera", "filename", "inode", "size", "mtime_ns")
-# One delivery at a time: of a list, `(camera, ...) IN (...)`, SQLite reads the whole table.
-_FIND: Final = select(image.c.id, image.c.progress, image.c.sha256, image.c.path).where(
-    STILL_THERE, *(image.c[name] == bindparam(name) for name in _IDENTITY)
-)
-_AT_ONCE: Final = 100
-_FEW: Final = 20
-
-
-def _find_many() -> TextClause:
-    """The same of so many deliveries: a loop over them, each looked up in the index."""
-    names = ", ".join(_IDENTITY)
-    rows = (", ".join(f":{name}{number}" for name in _IDENTITY) for number in range(_AT_ONCE))
-    wanted = ", ".join(f"({number}, {row})" for number, row in enumerate(rows))
-    same = " AND ".join(f"image.{name} = wanted.{name}" for name in _IDENTITY)
-    return text(
-        f"WITH wanted(number, {names}) AS (VALUES {wanted}) "  # noqa: S608 -- no value is in it
-        f"SELECT wanted.number, image.progress FROM wanted CROSS JOIN image WHERE {same} "
-        f"AND image.{STILL_THERE.text}"
-    )
-
-
-_FIND_MANY: Final = _find_many()
-
 # Built once: to build and to look up a statement takes longer than SQLite takes to run it.
 _INSERT: Final = insert(image)
 _SETTLE: Final = (
@@ -100,36 +75,6 @@ class Settled:
     intent: Intent
     progress: Progress
     path: Path | None
-
-
-def known(database: Database, deliveries: Sequence[Delivery]) -> set[Delivery]:
-    """Those that have a record and whose file may still lie where it was delivered."""
-    with database.reading() as connection:
-        found = _progress_of(connection, deliveries)
-    return {delivery for delivery, progress in found if progress not in _MAY_COME_BACK}
-
-
-def _progress_of(
-    connection: Connection, deliveries: Sequence[Delivery]
-) -> list[tuple[Delivery, str]]:
-    """Of those that have a record and whose file may still lie where it was delivered."""
-    found: list[tuple[Delivery, str]] = []
-    if len(deliveries) < _FEW:
-        rows = ((each, connection.execute(_FIND, _identity(each)).first()) for each in deliveries)
-        return [(each, row.progress) for each, row in rows if row is not None]
-    for first in range(0, len(deliveries), _AT_ONCE):
-        some = deliveries[first : first + _AT_ONCE]
-        # Always as many: of each number of them a statement would be kept.
-        filled = [*some, *[some[0]] * (_AT_ONCE - len(some))]
-        values = {
-            f"{name}{number}": value
-            for number, delivery in enumerate(filled)
-            for name, value in _identity(delivery).items()
-        }
-        found += [
-            (filled[row.number], row.progress) for row in connection.execute(_FIND_MANY, values)
-        ]
-    return found
 
 
 def record(
@@ -264,23 +209,23 @@ def _sort_out(
     """The findings that have no record yet, and the intents of those whose file came back."""
     fresh: dict[tuple[object, ...], Finding] = {}
     returned: list[Intent] = []
-    found = _progress_of(connection, [finding.delivery for finding in findings])
+    found = progress_of(connection, [finding.delivery for finding in findings])
     recorded = {delivery for delivery, _ in found}
     for finding in findings:
-        identity = _identity(finding.delivery)
+        same = identity(finding.delivery)
         if finding.delivery not in recorded:
-            fresh.setdefault(tuple(identity.values()), finding)
+            fresh.setdefault(tuple(same.values()), finding)
             continue
-        row = connection.execute(_FIND, identity).first()
+        row = connection.execute(FIND, same).first()
         if row is None:
-            fresh.setdefault(tuple(identity.values()), finding)
+            fresh.setdefault(tuple(same.values()), finding)
         elif row.progress == Progress.UNSEEN.value and row.sha256 != finding.sha256:
             # Another file has the number, the name, the size and the time of one that did leave.
             end = Progress.DELETED if row.path is None else Progress.MOVED
             this = image.c.id == row.id
             connection.execute(update(image).where(this).values(progress=end.value))
-            fresh.setdefault(tuple(identity.values()), finding)
-        elif row.progress in _MAY_COME_BACK:
+            fresh.setdefault(tuple(same.values()), finding)
+        elif row.progress in MAY_COME_BACK:
             returned.append(_take_up_again(connection, row.id, finding.delivery))
     return list(fresh.values()), returned
 
@@ -312,21 +257,10 @@ def _count(connection: Connection, findings: Sequence[Finding], step: int) -> No
     count_days(connection, findings, step)
 
 
-def _identity(delivery: Delivery) -> dict[str, Any]:
-    """The columns of `_IDENTITY`."""
-    return {
-        "camera": delivery.camera,
-        "filename": to_text(delivery.filename),
-        "inode": str(delivery.inode),
-        "size": delivery.size,
-        "mtime_ns": str(delivery.mtime_ns),
-    }
-
-
 def _row(finding: Finding, now: datetime) -> dict[str, Any]:
     delivery = finding.delivery
     return {
-        **_identity(delivery),
+        **identity(delivery),
         "sha256": finding.sha256,
         "captured_at": timestamp_of_ns(delivery.mtime_ns),
         "recorded_at": timestamp(now),

@@ -14,7 +14,7 @@ from typing import Final
 
 import structlog
 
-from config.settings import Web
+from config.web import Web
 from daemon.store import users
 from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from config.settings import Web
+from config.web import Web
 
 UPLOADS: Final = "/api/inspections"
 """The one address that takes more than a little."""

@@ -15,9 +15,9 @@ import pytest
 from builders import Station, surface_file, wait_until
 from composed import by_hand
 
+from daemon.clock import now_utc
 from daemon.control import ask
 from daemon.review.labelling import Labeller
-from daemon.service import now_utc
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 

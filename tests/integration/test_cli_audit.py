@@ -19,10 +19,10 @@ from composed import by_hand
 from filesystems import obeying_permissions
 from records import finding
 
+from daemon.clock import now_utc
 from daemon.control import RefusedError
 from daemon.integrity.mending import Mender
 from daemon.routing import Folders, route
-from daemon.service import now_utc
 from daemon.store import expiry, images
 from daemon.store.database import Database
 from daemon.store.upgrading import MIGRATIONS, prepare_database

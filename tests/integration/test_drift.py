@@ -12,8 +12,8 @@ from commands import Millwatch
 from composed import by_hand
 from PIL import Image
 
+from daemon.clock import now_utc
 from daemon.drift.measuring import measure
-from daemon.service import now_utc
 from models.preprocessing import decode
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 
-from daemon.service import now_utc
+from daemon.clock import now_utc
 
 YEAR = timedelta(days=365)
 

@@ -12,9 +12,9 @@ from drawn import drawn_manifest
 from lines import labelled, write_run
 from promoting import promoter_of
 
+from daemon.clock import now_utc
 from daemon.retraining.folders import runs_folder
 from daemon.retraining.retrainer import Retrainer
-from daemon.service import now_utc
 from daemon.store import retraining
 from models.registry import PRETRAINED
 from models.taxonomy import NO_DEFECT

@@ -14,9 +14,9 @@ from composed import ByHand, by_hand
 from promoting import kept, promoter_of
 from records import finding, record
 
+from daemon.clock import now_utc
 from daemon.control import RefusedError, ask
 from daemon.retraining.promotion import TROUBLE
-from daemon.service import now_utc
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
 from daemon.store.models import promoted_at

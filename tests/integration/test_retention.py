@@ -13,10 +13,10 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from filesystems import filesystem
 
+from daemon.clock import now_utc
 from daemon.disks import Room
 from daemon.health import Health
 from daemon.retention import Retention
-from daemon.service import now_utc
 from daemon.store.database import Database
 
 RATES = "SELECT * FROM defect_rate_hourly ORDER BY camera, hour"

@@ -14,11 +14,11 @@ from composed import ByHand, by_hand
 from drawn import drawn_manifest
 from filesystems import filesystem, full
 
+from daemon.clock import now_utc
 from daemon.control import RefusedError
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
-from daemon.service import now_utc
 from daemon.store import retraining
 from daemon.store.models import remember_current
 from models.taxonomy import KNOWN_DEFECTS

@@ -11,7 +11,8 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from numpy.typing import NDArray
 
-from daemon.service import Service, now_utc
+from daemon.clock import now_utc
+from daemon.service import Service
 from daemon.serving import load_serving_model
 from daemon.store.upgrading import prepare_database
 from models.runtimes.protocol import Outputs, Runtime

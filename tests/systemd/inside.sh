@@ -257,7 +257,7 @@ failing_upgrade() {
     before=$(readlink -f /opt/millwatch/current)
     cp -r /next-0.1.91/migrations/versions/m9001_test.py /source/migrations/versions/
     tree 0.1.92 9002
-    sed -i 's/^def _make_folders.*/&\n    raise RuntimeError("this release is broken")/' /next-0.1.92/daemon/service.py
+    sed -i 's/^def _make_folders.*/&\n    raise RuntimeError("this release is broken")/' /next-0.1.92/daemon/starting.py
     refused /next-0.1.92/systemd/upgrade.sh >/opt/said 2>&1
     grep "this release is broken" /opt/said
     grep "serves again" /opt/said

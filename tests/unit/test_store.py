@@ -24,7 +24,7 @@ from records import (
 from sqlalchemy import event
 
 from daemon.names import to_text
-from daemon.store import images
+from daemon.store import deliveries, images
 from daemon.store.database import Database, StoreError
 from daemon.store.inspections import all_inspections
 from daemon.store.models import remember_current
@@ -115,10 +115,10 @@ def test_a_delivery_that_differs_in_one_thing_is_another_image(
 ) -> None:
     changed = delivery(1, **other)
     record(store, finding(1))
-    assert images.known(store, [delivery(1), changed]) == {delivery(1)}
+    assert deliveries.known(store, [delivery(1), changed]) == {delivery(1)}
     record(store, replace(finding(1), delivery=changed))
     assert count(store) == 2
-    assert images.known(store, [delivery(1), changed]) == {delivery(1), changed}
+    assert deliveries.known(store, [delivery(1), changed]) == {delivery(1), changed}
 
 
 @pytest.mark.fault(42)
@@ -126,7 +126,7 @@ def test_the_same_delivery_after_the_first_was_moved_away_is_another_image(
     store: Database,
 ) -> None:
     settle(store, *record(store, finding(1)))
-    assert images.known(store, [delivery(1)]) == set()
+    assert deliveries.known(store, [delivery(1)]) == set()
     record(store, finding(1))
     assert count(store) == 2
     assert_tallies_agree(store)
@@ -137,7 +137,7 @@ def test_images_that_stay_in_the_drop_folder_are_known_and_never_pending(store: 
     assert len(recorded.findings) == 1
     assert recorded.intents == []
     assert images.count_pending(store) == 0
-    assert images.known(store, [delivery(1), delivery(2)]) == {delivery(1)}
+    assert deliveries.known(store, [delivery(1), delivery(2)]) == {delivery(1)}
 
 
 def test_a_batch_of_deliveries_that_are_all_known_asks_for_nothing(store: Database) -> None:
@@ -164,7 +164,7 @@ def test_no_inode_and_no_time_that_a_disk_can_hold_is_refused(
 ) -> None:
     recorded = record(store, replace(finding(1), delivery=delivery(1, **odd)))
     assert recorded[0].delivery == delivery(1, **odd)
-    assert images.known(store, [delivery(1, **odd)]) == {delivery(1, **odd)}
+    assert deliveries.known(store, [delivery(1, **odd)]) == {delivery(1, **odd)}
     assert images.pending(store) == recorded
 
 
@@ -175,7 +175,7 @@ def test_a_name_of_any_bytes_is_stored_without_loss(store: Database, name: bytes
     filename = os.fsdecode(name)
     record(store, finding(1, filename=filename))
     assert [os.fsencode(each.filename) for each in all_inspections(store)] == [name]
-    assert images.known(store, [delivery(1, filename=filename)])
+    assert deliveries.known(store, [delivery(1, filename=filename)])
     assert images.pending(store)[0].delivery.path == Path("/drop/top-1") / filename
     assert rows(store, "SELECT filename FROM inspections") == [(to_text(filename),)]
 
@@ -260,7 +260,7 @@ def test_a_file_that_was_gone_and_comes_back_resumes_and_is_not_counted_again(
 ) -> None:
     (intent,) = record(store, finding(1))
     settle(store, intent, progress=Progress.GONE)
-    assert images.known(store, [delivery(1)]) == set()
+    assert deliveries.known(store, [delivery(1)]) == set()
     assert images.pending(store) == []
 
     back = images.record(store, [finding(2), finding(1), finding(1)], to_its_id, NOW)
@@ -277,7 +277,7 @@ def test_a_file_that_was_gone_and_comes_back_resumes_and_is_not_counted_again(
 def test_a_moved_file_that_comes_back_is_removed_and_not_counted_again(store: Database) -> None:
     (intent,) = record(store, finding(1))
     settle(store, intent, progress=Progress.UNSEEN)
-    assert images.known(store, [delivery(1)]) == set()
+    assert deliveries.known(store, [delivery(1)]) == set()
 
     back = images.record(store, [finding(1)], to_its_id, NOW)
 
@@ -294,7 +294,7 @@ def test_another_image_with_the_identity_of_one_that_may_come_back_is_another_im
     other = replace(finding(1), sha256="f" * 64)
     recorded = images.record(store, [other], to_its_id, NOW)
     assert recorded.findings == [other]
-    assert images.known(store, [delivery(1)]) == {delivery(1)}
+    assert deliveries.known(store, [delivery(1)]) == {delivery(1)}
     paths = [each.path for each in all_inspections(store)]
     assert paths == [Path("/review/1.jpg"), delivery(1).path]
     assert_tallies_agree(store)
@@ -367,7 +367,7 @@ def plans_of(store: Database, deed: Callable[[], object]) -> list[str]:
 
 def test_no_step_of_an_image_reads_through_all_images(store: Database) -> None:
     deeds: list[Callable[[], object]] = [
-        lambda: images.known(store, [delivery(1), delivery(2)]),
+        lambda: deliveries.known(store, [delivery(1), delivery(2)]),
         lambda: images.record(store, [finding(1), finding(2)], by_name, NOW),
         lambda: images.pending(store),
         lambda: images.replan(store, images.pending(store)[0], Path("/x")),

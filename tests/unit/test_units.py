@@ -8,7 +8,8 @@ import pytest
 from builders import Station
 
 from config.oversight import Alarm
-from config.settings import Camera, Model, Retraining, Review, Settings, Web
+from config.settings import Camera, Model, Retraining, Review, Settings
+from config.web import Web
 from daemon.units import DROP_IN, UnitError, drop_ins, together, write_drop_ins
 
 UNITS = Path(__file__).parents[2] / "systemd"

@@ -1,0 +1,98 @@
+"""A daemon is started: what it holds for as long as it runs, its model, its database, its folders."""
+
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import datetime
+
+import structlog
+
+from config.settings import Settings
+from daemon.clock import now_utc
+from daemon.names import to_text
+from daemon.placing import make_folder
+from daemon.process import (
+    allow_descriptors,
+    instance_lock,
+    one_thread_a_product,
+    stop_on_signals,
+)
+from daemon.service import Service
+from daemon.serving import load_first, point_to
+from daemon.store.models import remember_current, set_status
+from daemon.store.upgrading import prepare_database
+from models.taxonomy import KNOWN_DEFECTS
+
+log = structlog.get_logger(__name__)
+
+
+def serve(
+    settings: Settings,
+    *,
+    stopping: threading.Event | None = None,
+    clock: Callable[[], datetime] = now_utc,
+    reread: Callable[[], Settings] | None = None,
+) -> None:
+    """Run a daemon until `stopping` is set, or a signal is caught when it is not given.
+
+    Args:
+        reread: the settings as they are written now, for SIGHUP. Raises ConfigurationError.
+
+    Raises:
+        AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
+        StoreError: the database cannot be opened now, or was found damaged.
+        ThreadDiedError: something unforeseen.
+    """
+    reloading = threading.Event()
+    if stopping is None:
+        stopping = threading.Event()
+        stop_on_signals(stopping)
+        signal.signal(signal.SIGHUP, lambda *_: reloading.set())
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as held:
+        held.enter_context(instance_lock(settings.state_dir))
+        held.enter_context(one_thread_a_product())
+        model, fallen = load_first(settings)
+        for remark in model.remarks:
+            log.warning("slower than it could be", why=remark)
+        database = prepare_database(
+            settings.database_file, backups=settings.state_dir / "backups", now=clock()
+        )
+        held.callback(database.close)
+        remember_current(database, model.metadata, clock())
+        troubled = ""
+        if fallen is not None:
+            troubled = (
+                f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
+                f"Model {model.version} serves"
+            )
+            point_to(settings, fallen.folder)
+            set_status(database, fallen.version, "rejected", fallen.why)
+        _make_folders(settings)
+        allow_descriptors(settings.batching.max_images)
+        Service(
+            settings,
+            database=database,
+            model=model,
+            stopping=stopping,
+            clock=clock,
+            troubled=troubled,
+            reloading=reloading,
+            reread=reread,
+        ).run()
+
+
+def _make_folders(settings: Settings) -> None:
+    """Those that people expect to find. One that cannot be made now is made when it is needed."""
+    classes = dict.fromkeys((*settings.policy.normal_classes, *KNOWN_DEFECTS))
+    for folder in (
+        settings.review_folder / "to_check",
+        *(settings.review_folder / "labelled" / name for name in classes),
+        settings.archive_folder,
+        settings.quarantine_folder,
+    ):
+        try:
+            make_folder(folder)
+        except OSError as error:
+            log.warning("folder not made", folder=to_text(folder), error=str(error))
