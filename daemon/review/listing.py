@@ -1,15 +1,18 @@
-"""Which names in a few folders, and in all below them, are new, and which have gone.
+"""Which names in a few folders, and in all below them, are new, and which folders have lost some.
 
 A folder whose time has not changed is not listed again: the scan of a review folder that rests costs
-one look at each folder, however many files lie there.
+one look at each folder, however many files lie there. Of each name 8 bytes are kept.
 """
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from daemon.pacing import unhurried
 
@@ -17,21 +20,62 @@ _COARSE_NS: Final = 2_000_000_000
 """A folder that changed this short a time ago may change again without its time telling."""
 _DISTRUST_SECONDS: Final = 300.0
 """Every so often all is listed: the clock of a share may go wrong."""
+_AT_A_TIME: Final = 100
+
+
+class _Names:
+    """The names of a folder's files, each by its hash: all that is asked is which are new.
+
+    As text they would take 0.2 MB for a thousand, and an unattended folder holds a hundred thousand. Among n
+    names a new one is taken for one that is known with a probability of n / 2^64; `Rounds` finds its image.
+    """
+
+    def __init__(self) -> None:
+        self._known = np.empty(0, np.int64)  # ascending
+        self._still = np.empty(0, np.bool_)
+        self._new: list[int] = []
+
+    def begin(self) -> None:
+        """All that lies there now is told next, by `strangers`."""
+        self._still = np.zeros(len(self._known), np.bool_)
+        self._new = []
+
+    def strangers(self, names: list[str]) -> list[str]:
+        """Those that were not known at the end of the last listing."""
+        hashes = np.array([hash(name) for name in names], np.int64)
+        places = np.searchsorted(self._known, hashes)
+        known = places < len(self._known)
+        known[known] = self._known[places[known]] == hashes[known]
+        self._still[places[known]] = True
+        return [name for name, is_known in zip(names, known, strict=True) if not is_known]
+
+    def add(self, names: list[str]) -> None:
+        """Strangers to know from now on."""
+        self._new.extend(hash(name) for name in names)
+
+    def end(self) -> bool:
+        """Know what was told, and nothing else. Returns whether a name has gone."""
+        some_went = not self._still.all()
+        if some_went or self._new:
+            new = np.array(self._new, np.int64)
+            self._known = np.unique(np.concatenate([self._known[self._still], new]))
+        self._new = []
+        return some_went
 
 
 @dataclass(kw_only=True)
 class _Folder:
     mtime_ns: int
     trusted: bool
-    files: set[str] = field(default_factory=set)
+    files: _Names = field(default_factory=_Names)
     folders: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Found:
     folder: _Folder
-    came: set[str] = field(default_factory=set)
-    went: set[str] = field(default_factory=set)
+    came: list[str] = field(default_factory=list)
+    some_went: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +83,12 @@ class Changes:
     """What differs from the listing before; at first, all that lies there came.
 
     Attributes:
+        lost: folders from which files have gone, or that have gone with theirs.
         failed: folders that could not be listed; nothing is said of what lies there.
     """
 
     came: list[Path] = field(default_factory=list)
-    went: list[Path] = field(default_factory=list)
+    lost: list[Path] = field(default_factory=list)
     failed: list[tuple[Path, OSError]] = field(default_factory=list)
 
 
@@ -84,12 +129,11 @@ class Listing:
             if found is None:
                 continue
             seen[folder] = found.folder
-            changes.came.extend(folder / name for name in sorted(found.came))
-            changes.went.extend(folder / name for name in sorted(found.went))
+            changes.came.extend(folder / name for name in found.came)
+            if found.some_went:
+                changes.lost.append(folder)
             below += [folder / name for name in found.folder.folders]
-        for folder, before in self._folders.items():
-            if folder not in seen:
-                changes.went.extend(folder / name for name in sorted(before.files))
+        changes.lost.extend(folder for folder in self._folders if folder not in seen)
         self._folders = seen
         if distrusts:
             self._distrust_at = now + _DISTRUST_SECONDS
@@ -103,35 +147,34 @@ class Listing:
                 return _Found(folder=before)
             trusted = mtime_ns + _COARSE_NS < time.time_ns()
             folder = before or _Folder(mtime_ns=mtime_ns, trusted=trusted)
-            came, still, folders = self._list(path, folder)
-            went = folder.files - _files_in(path) if still < len(folder.files) else set()
+            came, folders = self._list(path, folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        # The names that stay are kept as they are: made anew at each look they would scatter the memory.
-        folder.files -= went
-        folder.files |= came
+        some_went = folder.files.end()
         folder.mtime_ns, folder.trusted, folder.folders = mtime_ns, trusted, folders
-        return _Found(folder=folder, came=came, went=went)
+        return _Found(folder=folder, came=came, some_went=some_went)
 
-    def _list(self, path: Path, folder: _Folder) -> tuple[set[str], int, set[str]]:
-        """The files that are new, how many of the others are still there, and all folders."""
-        came: set[str] = set()
+    def _list(self, path: Path, folder: _Folder) -> tuple[list[str], set[str]]:
+        """The files that are new, and all folders."""
+        came: list[str] = []
         folders: set[str] = set()
-        still = 0
+        folder.files.begin()
         with os.scandir(path) as entries:
-            for entry in unhurried(entries):
-                name = entry.name
-                if name not in folder.files and name not in folder.folders and self._ignores(name):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.add(name)
-                elif name in folder.files:
-                    still += 1
-                else:
-                    came.add(name)
-        return came, still, folders
+            for some in unhurried(_some(entries)):
+                names = [each.name for each in some if not each.is_dir(follow_symlinks=False)]
+                new = [name for name in folder.files.strangers(names) if not self._ignores(name)]
+                folder.files.add(new)
+                came += new
+                folders.update(
+                    each.name
+                    for each in some
+                    if each.is_dir(follow_symlinks=False)
+                    and (each.name in folder.folders or not self._ignores(each.name))
+                )
+        return sorted(came), folders
 
 
-def _files_in(path: Path) -> set[str]:
-    with os.scandir(path) as entries:
-        return {each.name for each in unhurried(entries) if not each.is_dir(follow_symlinks=False)}
+def _some(entries: Iterator[os.DirEntry[str]]) -> Iterator[list[os.DirEntry[str]]]:
+    """A few at a time."""
+    while some := list(islice(entries, _AT_A_TIME)):
+        yield some

@@ -5,6 +5,7 @@ that should lie there, some are looked at each time, in turn. A file is read onc
 it changes.
 """
 
+import os
 import stat
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -154,36 +155,40 @@ class Reconciler:
         changes = self._listing.changes(now=now)
         for folder, error in changes.failed:
             self._fail(folder, error)
-        for path in changes.came:
-            self._open.setdefault(path, _Open(since=now, still_since=now))
-        for path in changes.went:
-            self._open.pop(path, None)
-        if changes.went:
-            remembered = review_files.remembered(self._database, changes.went)
-            here = [each for each in remembered.values() if each.problem is not Problem.MISSING]
-            self._forget(here)
-        self._pass_over_what_is_in_order(changes.came)
+        for folder in changes.lost:
+            self._forget_what_left(folder)
+        # At a start that is nearly all there is. What is known of thousands would take megabytes meanwhile.
+        for start in range(0, len(changes.came), _AT_A_TIME):
+            self._open_what_is_not_in_order(changes.came[start : start + _AT_A_TIME], now)
 
-    def _pass_over_what_is_in_order(self, paths: Sequence[Path]) -> None:
-        """At a start that is nearly all there is: it is not waited for, nor read.
+    def _forget_what_left(self, folder: Path) -> None:
+        for file in review_files.remembered_below(self._database, folder):
+            if file.problem is not Problem.MISSING and not os.path.lexists(file.path):
+                self._forget([file])
 
-        Some at a time: what is known of thousands of images would take megabytes meanwhile.
-        """
-        for start in range(0, len(paths), _AT_A_TIME):
-            self._pass_over(paths[start : start + _AT_A_TIME])
-
-    def _pass_over(self, paths: Sequence[Path]) -> None:
+    def _open_what_is_not_in_order(self, paths: Sequence[Path], now: float) -> None:
+        """What is, is not waited for, nor read."""
         names = {path: ids_in(path.name) for path in paths}
         images = known_unhurried(self._database, (one for ids in names.values() for one in ids))
         remembered = review_files.remembered(self._database, names)
         for path, ids in unhurried(names.items()):
-            signature = signature_of(path)
             claimed = [images[one] for one in ids if one in images]
-            if self._is_in_order(path, signature, claimed):
-                self._open.pop(path, None)
-            elif path in remembered and remembered[path].signature == signature:
-                self._open.pop(path, None)
-                self._settle_again(remembered[path])
+            if not self._is_as_it_was(path, claimed, remembered.get(path)):
+                self._open.setdefault(path, _Open(since=now, still_since=now))
+
+    def _is_as_it_was(
+        self, path: Path, claimed: Iterable[Known], before: ReviewFile | None
+    ) -> bool:
+        try:
+            signature = signature_of(path)
+        except OSError:  # which is told when it is to be read
+            return False
+        if self._is_in_order(path, signature, claimed):
+            return True
+        if before is None or before.signature != signature:
+            return False
+        self._settle_again(before)
+        return True
 
     def _is_in_order(
         self, path: Path, signature: Signature | None, claimed: Iterable[Known]

@@ -197,6 +197,19 @@ def remembered_page(database: Database, *, after: str, limit: int) -> list[Revie
         return [_file(row) for row in rows]
 
 
+def remembered_below(database: Database, folder: Path) -> Iterator[ReviewFile]:
+    """What is remembered of files in a folder and those below it, some at a time. Raises StoreError."""
+    after, end = to_text(folder) + "/", to_text(folder) + "0"  # the character after "/"
+    while True:
+        query = select(review_file).where(review_file.c.path > after, review_file.c.path < end)
+        with database.reading() as connection:
+            rows = connection.execute(query.order_by(review_file.c.path).limit(_CHUNK)).all()
+        yield from map(_file, rows)
+        if len(rows) < _CHUNK:
+            return
+        after = rows[-1].path
+
+
 def remember(
     database: Database, files: Sequence[ReviewFile], now: datetime, *, forget: Sequence[Path] = ()
 ) -> None:
