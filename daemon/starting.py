@@ -19,9 +19,10 @@ from daemon.process import (
     stop_on_signals,
 )
 from daemon.service import Service
-from daemon.serving import load_first, point_to
+from daemon.serving import Fallen, load_first, point_to
 from daemon.store.models import remember_current, set_status
 from daemon.store.upgrading import prepare_database
+from models.registry import Model
 from models.taxonomy import KNOWN_DEFECTS
 
 log = structlog.get_logger(__name__)
@@ -33,11 +34,13 @@ def serve(
     stopping: threading.Event | None = None,
     clock: Callable[[], datetime] = now_utc,
     reread: Callable[[], Settings] | None = None,
+    load: Callable[[Settings], tuple[Model, Fallen | None]] = load_first,
 ) -> None:
     """Run a daemon until `stopping` is set, or a signal is caught when it is not given.
 
     Args:
         reread: the settings as they are written now, for SIGHUP. Raises ConfigurationError.
+        load: gives the model to begin with; for whoever has one in memory.
 
     Raises:
         AlreadyRunningError, DatabaseRefusedError, ServingModelError: before anything was touched.
@@ -53,7 +56,7 @@ def serve(
     with ExitStack() as held:
         held.enter_context(instance_lock(settings.state_dir))
         held.enter_context(one_thread_a_product())
-        model, fallen = load_first(settings)
+        model, fallen = load(settings)
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
         database = prepare_database(

@@ -14,7 +14,7 @@ import traceback
 from zygotes import answer, orders
 
 from config.settings import Settings
-from daemon import service
+from daemon.starting import serve
 from models.registry import Model
 
 STOP_SECONDS = 30.0
@@ -24,10 +24,9 @@ ENDED = {signal.SIGCHLD}
 def live(settings: Settings, model: Model) -> None:
     """Never returns."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDED)
-    setattr(service, "load_first", lambda _: (model, None))  # noqa: B010 -- no name it exports
     code = 1
     try:
-        service.serve(settings)
+        serve(settings, load=lambda _: (model, None))
         code = 0
     except BaseException:  # noqa: BLE001 -- told in the log, and by the status
         traceback.print_exc()
