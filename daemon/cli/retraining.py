@@ -80,6 +80,7 @@ def _by_daemon(settings: Settings, *, now: bool) -> dict[str, Any]:
 def _alone(settings: Settings, *, now: bool) -> dict[str, Any]:
     with _retrainer(settings) as retrainer:
         if now:
+            retrainer.recover()
             run = retrainer.start()
 
             def stepped() -> dict[str, Any]:
@@ -117,7 +118,6 @@ def _retrainer(settings: Settings) -> Iterator[Retrainer]:
         try:
             labeller = Labeller(settings, database=database, health=health, clock=now_utc)
             settle(settings, database, labeller, health)
-            retrainer.recover()
             yield retrainer
         finally:
             retrainer.close()

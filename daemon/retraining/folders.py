@@ -6,7 +6,7 @@ import shutil
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,8 @@ LOG: Final = "log.txt"
 REQUESTED: Final = "requested"
 """In the folder of the runs: which of them systemd shall start."""
 _FORMAT: Final = 1
+_KEPT: Final = 50
+"""Runs whose folders stay. A folder without its candidate takes some 100 kB."""
 _MOST_CHARACTERS: Final = 2000
 
 
@@ -35,25 +37,45 @@ def request(folder: Path) -> None:
     (folder.parent / REQUESTED).write_text(f"{folder}\n")
 
 
+def is_requested(folder: Path) -> bool:
+    """Whether this is the run that systemd was asked for last."""
+    with suppress(OSError):
+        return (folder.parent / REQUESTED).read_text() == f"{folder}\n"
+    return False
+
+
+def keep_few(runs: Path) -> None:
+    """Remove the folders of the oldest runs beyond the count."""
+    with suppress(OSError):
+        kept = sorted(each for each in runs.iterdir() if each.is_dir() and each.name[0] != ".")
+        for folder in kept[:-_KEPT]:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def name_of(now: datetime) -> str:
     return f"run-{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
 
 
-def usable(
-    labels: Sequence[LabelInForce], *, known: Sequence[str], fewest: int
-) -> list[LabelInForce]:
+@dataclass(frozen=True, kw_only=True)
+class Usable:
+    """The labels that a run learns from, and the new classes left out with their number of images."""
+
+    labels: list[LabelInForce]
+    rare: dict[str, int]
+
+
+def usable(labels: Sequence[LabelInForce], *, known: Sequence[str], fewest: int) -> Usable:
     """Without contradictions, files that are gone, and new classes with too few images."""
     named: dict[str, set[str]] = {}
     for each in labels:
         named.setdefault(each.sha256, set()).add(each.label)
     kept = [each for each in labels if each.path is not None and len(named[each.sha256]) == 1]
     counts = Counter(each.label for each in kept)
-    return [each for each in kept if each.label in known or counts[each.label] >= fewest]
+    rare = {name: count for name, count in counts.items() if name not in known and count < fewest}
+    return Usable(labels=[each for each in kept if each.label not in rare], rare=rare)
 
 
-def freeze(
-    settings: Settings, folder: Path, labels: Sequence[LabelInForce], now: datetime, *, seed: int
-) -> None:
+def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, seed: int) -> None:
     """Write a run folder whole or not at all. Raises OSError."""
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -69,6 +91,11 @@ def freeze(
         "labels": "labels.json",
         "base_set": None if base_set is None else str(base_set),
         "policy": asdict(policy_of(settings)),
+        "left_out": [
+            f"{name} has {count} labelled images and a new class needs "
+            f"{settings.retraining.min_class_labels}: label {_more(settings, count)} more"
+            for name, count in sorted(learned.rare.items())
+        ],
     }
     images = [
         {
@@ -77,12 +104,25 @@ def freeze(
             "sha256": each.sha256,
             "label": each.label,
         }
-        for each in labels
+        for each in learned.labels
     ]
     _write(partial / "labels.json", {"images": images})
     _write(partial / "run.json", run)
     partial.rename(folder)
     fsync(folder.parent)
+
+
+def _more(settings: Settings, count: int) -> int:
+    return settings.retraining.min_class_labels - count
+
+
+def left_out_of(folder: Path) -> list[str]:
+    """What was left out of a run, in words."""
+    with suppress(OSError, ValueError):
+        told = json.loads((folder / "run.json").read_text()).get("left_out", [])
+        if isinstance(told, list):
+            return [str(each) for each in told]
+    return []
 
 
 def progress_of(folder: Path) -> dict[str, Any] | None:

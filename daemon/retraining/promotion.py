@@ -130,7 +130,7 @@ class Promoter:
                 raise
             self._take_over(model, on_probation=True)
             self._health.mended(TROUBLE)
-            self._keep_few()
+        self.keep_few()
         return version
 
     def roll_back(self, by: str) -> str:
@@ -293,15 +293,25 @@ class Promoter:
                 )
         return model
 
+    def keep_few(self) -> None:
+        """Remove old versions beyond the count; never what serves, nor where to go back to.
+
+        First those that were rejected, of the others the oldest.
+        """
+        with self._lock, suppress(StoreError):
+            self._keep_few()
+
     def _keep_few(self) -> None:
-        """Remove old versions beyond the count; never what serves, nor where to go back to."""
+        versions = model_versions(self._database)
+        rejected = {each.version for each in versions if each.status == "rejected"}
         keep = self._settings.retraining.keep_versions
         registry = registry_folder(self._settings)
         serving = serving_folder(self._settings)
         safe = [serving, *self._before(serving)[:1]]
         with suppress(OSError):
             kept = [each for each in registry.iterdir() if each.is_dir() and each.name[0] != "."]
-            kept.sort(key=lambda each: each.stat().st_mtime, reverse=True)
+            kept.sort(key=lambda each: (each.name not in rejected, each.stat().st_mtime))
+            kept.reverse()
             ordered = [each for each in safe if each in kept]
             ordered += [each for each in kept if each not in safe]
             for folder in ordered[keep:]:

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -19,20 +19,22 @@ from daemon.clock import timestamp
 from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.health import Health
 from daemon.retraining import folders
-from daemon.retraining.gate import Outcome, Rules, Ruling, decide
+from daemon.retraining.finishing import Finisher
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.schedule import Schedule
-from daemon.serving import is_version, registry_folder, serving_folder
-from daemon.store import models, retraining
+from daemon.serving import serving_folder
+from daemon.store import retraining
 from daemon.store.database import Database, StoreError
-from daemon.store.labels import count_new_since, labels_to_learn_from
-from models.checkpoint import CheckpointError, fsync, load_metadata
-from models.figures import FiguresError, RunFigures
+from daemon.store.labels import count_new_since, labels_to_learn_from, newest_label
+from models.checkpoint import CheckpointError, load_metadata
+from models.figures import FiguresError
 
 log = structlog.get_logger(__name__)
 
 _TROUBLE: Final = "retraining"
 _BACK: Final = timedelta(days=1)
+_AGAIN: Final = timedelta(minutes=10)
+"""After a run that was due could not be started."""
 _STEP_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 5.0
 _LONGEST: Final = timedelta(hours=12)
@@ -41,16 +43,21 @@ _UNIT: Final = "millwatch-retrain.path"
 _UNIT_FOLDERS: Final = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 
+@dataclass(kw_only=True)
 class _Going:
-    """A run that goes on: of `process`, or None where systemd runs it."""
+    """A run that goes on.
 
-    def __init__(
-        self, run_id: int, folder: Path, since: datetime, process: "subprocess.Popen[bytes] | None"
-    ) -> None:
-        self.run_id = run_id
-        self.folder = folder
-        self.since = since
-        self.process = process
+    Attributes:
+        due: whether the schedule asked for it.
+        to_spawn: it has no process yet, and systemd runs none for it.
+    """
+
+    run_id: int
+    folder: Path
+    since: datetime
+    due: bool = False
+    to_spawn: bool = False
+    process: "subprocess.Popen[bytes] | None" = None
 
 
 class Retrainer:
@@ -74,6 +81,7 @@ class Retrainer:
         self._runs = folders.runs_folder(settings)
         self._lock = threading.Lock()
         self._going: _Going | None = None
+        self._not_before: datetime | None = None
 
     def commands(self) -> Handlers:
         def retrain(_: Arguments) -> Answer:
@@ -105,14 +113,17 @@ class Retrainer:
     def _recover(self) -> None:
         for run in retraining.unfinished(self._database):
             folder = self._runs / (run.name or "")
-            going = _Going(run.id, folder, self._clock(), None)
+            going = _Going(run_id=run.id, folder=folder, since=self._clock())
             done = (folder / folders.EVALUATION).exists()
-            if done or (self._by_systemd() and folder.is_dir()):
+            if done or folders.is_requested(folder):
                 if not done:  # where it runs on, this changes nothing; after a power cut it starts
                     folders.request(folder)
                 self._going = going
             else:
-                self._failed(going, _STOPPED)
+                before = [each for each in retraining.latest(self._database) if each.id < run.id]
+                # Once: what ends the daemon each time is not to be tried each time.
+                again = not before or before[0].reason != _STOPPED
+                self._failed(going, _STOPPED, still_due=again)
 
     def step(self) -> None:
         """Look after the run that goes on, or start one that is due."""
@@ -122,11 +133,13 @@ class Retrainer:
                     self._watch(self._going)
                 else:
                     self._start_if_due(self._clock())
-            self._health.mended(_TROUBLE)
-        except (StoreError, OSError, RefusedError) as error:
+        except (StoreError, OSError, RefusedError, CheckpointError) as error:
             self._health.trouble(
                 _TROUBLE, f"retraining waits: {error}; it is tried again by itself"
             )
+        else:
+            if self._not_before is None:
+                self._health.mended(_TROUBLE)
 
     def start(self) -> str:
         """Start a run now; the name of its folder.
@@ -149,20 +162,25 @@ class Retrainer:
     def status(self) -> dict[str, Any]:
         """What goes on, when the next is due and what came of the last, as JSON values."""
         going = self._going
+        # A command beside a daemon that was stopped finds what systemd runs on.
+        name = going.folder.name if going else self._unfinished()
         now = self._clock()
         next_due = self._schedule.after(now)
         done = [run for run in retraining.latest(self._database) if run.state != "running"]
         return {
-            "running": None if going is None else going.folder.name,
-            "progress": None if going is None else folders.progress_of(going.folder),
+            "running": name,
+            "progress": None if name is None else folders.progress_of(self._runs / name),
             "next_due": None if next_due is None else timestamp(next_due),
             "new_labels": self.new_labels(),
             "last": None if not done else asdict(done[0]),
         }
 
+    def _unfinished(self) -> str | None:
+        return next((run.name for run in retraining.unfinished(self._database)), None)
+
     def new_labels(self) -> int:
         """Since the last run that came to an end. Raises StoreError."""
-        return count_new_since(self._database, retraining.last_done(self._database) or "")
+        return count_new_since(self._database, *retraining.last_done(self._database))
 
     @property
     def busy(self) -> bool:
@@ -172,13 +190,17 @@ class Retrainer:
         """End the run that goes on; the schedule starts it again."""
         with self._lock:
             going = self._going
-            if going is None or going.process is None:
+            if going is None or (going.process is None and not going.to_spawn):
                 return
-            _end(going.process)
+            if going.process is not None:
+                _end(going.process)
             with suppress(StoreError):
                 self._failed(going, _STOPPED, still_due=True)
 
     def _start_if_due(self, now: datetime) -> None:
+        if self._not_before is not None and now < self._not_before <= now + _AGAIN:
+            return
+        self._not_before = None
         until = retraining.handled_until(self._database)
         if until is None:
             retraining.skip(self._database, "the schedule begins", now)
@@ -202,12 +224,13 @@ class Retrainer:
 
     def _start(self, now: datetime, *, due: bool) -> str:
         current = load_metadata(serving_folder(self._settings))
-        labels = folders.usable(
+        labels_until = newest_label(self._database)
+        learned = folders.usable(
             labels_to_learn_from(self._database),
             known=current.classes,
             fewest=self._settings.retraining.min_class_labels,
         )
-        if not labels:
+        if not learned.labels:
             raise RefusedError(
                 "there are no labelled images to learn from: label some, at least "
                 f"{self._settings.retraining.min_class_labels} of each new class"
@@ -216,20 +239,26 @@ class Retrainer:
         while folder.exists():  # asked for twice in a second
             now += timedelta(seconds=1)
             folder = self._runs / folders.name_of(now)
-        run_id = retraining.begin(self._database, folder.name, now, due=due)
-        going = _Going(run_id, folder, now, None)
+        run_id = retraining.begin(
+            self._database, folder.name, now, due=due, labels_until=labels_until
+        )
+        going = _Going(run_id=run_id, folder=folder, since=now, due=due)
         try:
-            folders.freeze(self._settings, folder, labels, now, seed=run_id)
+            folders.freeze(self._settings, folder, learned, now, seed=run_id)
             if self._by_systemd():
                 folders.request(folder)
             else:
-                going.process = self._spawn(folder)
+                going.to_spawn = True
         except OSError as error:
-            self._failed(going, f"it could not be started: {error}")
+            self._not_started(going, error)
             raise
         self._going = going
-        log.info("retraining started", run=folder.name, labels=len(labels))
+        log.info("retraining started", run=folder.name, labels=len(learned.labels))
         return folder.name
+
+    def _not_started(self, going: _Going, error: OSError) -> None:
+        self._failed(going, f"it could not be started: {error}", still_due=going.due)
+        self._not_before = going.since + _AGAIN if going.due else None
 
     def _spawn(self, folder: Path) -> "subprocess.Popen[bytes]":
         wanted = self._settings.retraining
@@ -258,6 +287,14 @@ class Retrainer:
 
     def _watch(self, going: _Going) -> None:
         folder = going.folder
+        if going.to_spawn:
+            # Here and not where it was asked for: the kernel ends it with the thread that began it.
+            going.to_spawn = False
+            try:
+                going.process = self._spawn(folder)
+            except OSError as error:
+                self._not_started(going, error)
+                raise
         status = None if going.process is None else going.process.poll()
         if going.process is not None and status is None:
             if self._clock() - going.since > _LONGEST:
@@ -274,56 +311,23 @@ class Retrainer:
             self._failed(going, "nothing was heard of it for 12 hours; see its unit's log")
 
     def _finish(self, going: _Going) -> None:
-        """Let the gate decide on what a run made."""
+        finisher = Finisher(
+            self._settings,
+            database=self._database,
+            promoter=self._promoter,
+            health=self._health,
+        )
         try:
-            figures = RunFigures.from_json((going.folder / folders.EVALUATION).read_text())
-            version = self._adopt(going.folder)
-            metadata = load_metadata(registry_folder(self._settings) / version)
+            done = finisher.finish(going.folder)
         except (FiguresError, CheckpointError) as error:
             self._failed(going, str(error))
             return
-        ruling = decide(figures, self._rules())
-        status = "candidate" if ruling.outcome is Outcome.PROMOTE else _STATUS[ruling.outcome]
-        document = asdict(figures)
-        models.remember_candidate(
-            self._database, metadata, status=status, reason=ruling.reason, figures=document
+        retraining.end(
+            self._database, going.run_id, "done", done.said, self._clock(), figures=done.figures
         )
-        if ruling.outcome is Outcome.PROMOTE:
-            ruling = self._promote(version, ruling)
-        said = f"{version}: {ruling.outcome.value}: {ruling.reason}"
-        retraining.end(self._database, going.run_id, "done", said, self._clock(), figures=document)
         self._going = None
-        log.info("retraining done", run=going.folder.name, model=version, said=said)
-
-    def _adopt(self, folder: Path) -> str:
-        """Bring a candidate to the registry; its version. Raises CheckpointError, OSError."""
-        registry = registry_folder(self._settings)
-        candidate = folder / folders.CANDIDATE
-        noted = folder / "version.txt"
-        if not candidate.exists() and noted.exists():  # a kill after the move
-            return noted.read_text().strip()
-        version = load_metadata(candidate).version
-        if not is_version(version) or (registry / version).exists():
-            raise CheckpointError(
-                f"the candidate's version {version!r} cannot name a folder, or is taken; retrain"
-            )
-        noted.write_text(f"{version}\n")
-        registry.mkdir(parents=True, exist_ok=True)
-        candidate.rename(registry / version)
-        fsync(registry)
-        return version
-
-    def _promote(self, version: str, ruling: Ruling) -> Ruling:
-        try:
-            self._promoter.promote(
-                version, "the gate", reason=f"promoted: {ruling.reason}", if_as_fast=True
-            )
-        except RefusedError as error:
-            why = f"the gate let it through, and then {error}"
-            models.set_status(self._database, version, "rejected", why)
-            self._health.trouble("model", f"model {version} was not promoted: {why}")
-            return Ruling(outcome=Outcome.REJECT, reasons=(why,))
-        return ruling
+        folders.keep_few(self._runs)
+        log.info("retraining done", run=going.folder.name, model=done.version, said=done.said)
 
     def _failed(self, going: _Going, why: str, *, still_due: bool = False) -> None:
         folders.clear(going.folder)
@@ -332,19 +336,6 @@ class Retrainer:
         )
         self._going = None
         log.warning("retraining failed", run=going.folder.name, why=why)
-
-    def _rules(self) -> Rules:
-        gate = self._settings.gate
-        return Rules(
-            max_missed_defect_rate=self._settings.policy.max_missed_defect_rate,
-            max_extra_missed=gate.max_extra_missed,
-            max_reference_loss=gate.max_reference_loss,
-            max_calibration_error=gate.max_calibration_error,
-            max_times_slower=gate.max_times_slower,
-        )
-
-
-_STATUS: Final = {Outcome.REJECT: "rejected", Outcome.NEEDS_A_PERSON: "needs_a_person"}
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

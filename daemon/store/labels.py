@@ -126,11 +126,26 @@ def history(database: Database, image_id: int) -> list[PastLabel]:
         ]
 
 
-def count_new_since(database: Database, since: str) -> int:
-    """Labels in force that were given after a time, `YYYY-MM-DDTHH:MM:SSZ`. Raises StoreError."""
-    query = select(func.count()).where(IN_FORCE, label.c.labelled_at > since)
+def count_new_since(database: Database, since: str, after: int | None = None) -> int:
+    """Labels in force that are newer than one, if it is known which, or else than a time.
+
+    Args:
+        since: `YYYY-MM-DDTHH:MM:SSZ`. A clock that was set back makes every label look older.
+        after: the id of a label.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    newer = label.c.labelled_at > since if after is None else label.c.id > after
+    query = select(func.count()).where(IN_FORCE, newer)
     with database.reading() as connection:
         return int(connection.scalar(query) or 0)
+
+
+def newest_label(database: Database) -> int:
+    """The id of the label that was given last; 0 without any. Raises StoreError."""
+    with database.reading() as connection:
+        return int(connection.scalar(select(func.max(label.c.id))) or 0)
 
 
 def used_labels(database: Database) -> list[str]:

@@ -74,6 +74,14 @@ def remember_candidate(
         )
 
 
+def status_of(database: Database, version: str) -> str | None:
+    """What has become of a version; None of one that is not recorded. Raises StoreError."""
+    query = select(model.c.status).where(model.c.version == version)
+    with database.reading() as connection:
+        found: str | None = connection.scalar(query)
+        return found
+
+
 def set_status(database: Database, version: str, status: str, reason: str) -> None:
     """Record what has become of a version, and why. Raises StoreError."""
     with database.writing() as connection:

@@ -30,7 +30,9 @@ class RetrainingRun:
     reason: str | None
 
 
-def begin(database: Database, name: str, now: datetime, *, due: bool) -> int:
+def begin(
+    database: Database, name: str, now: datetime, *, due: bool, labels_until: int | None = None
+) -> int:
     """Record that a run starts, `due` by the schedule or asked for. Its id. Raises StoreError."""
     with database.writing() as connection:
         return int(
@@ -41,6 +43,7 @@ def begin(database: Database, name: str, now: datetime, *, due: bool) -> int:
                     state="running",
                     started_at=timestamp(now),
                     handled_until=timestamp(now) if due else None,
+                    labels_until=labels_until,
                 )
                 .returning(retraining_run.c.id)
             ).scalar_one()
@@ -114,17 +117,21 @@ def handled_until(database: Database) -> str | None:
         return found
 
 
-def last_done(database: Database) -> str | None:
-    """When the last run began that came to an end. Raises StoreError."""
+def last_done(database: Database) -> tuple[str, int | None]:
+    """When the last run began that came to an end, and the newest label that there was then.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
     query = (
-        select(retraining_run.c.started_at)
+        select(retraining_run.c.started_at, retraining_run.c.labels_until)
         .where(retraining_run.c.state == "done")
         .order_by(retraining_run.c.id.desc())
         .limit(1)
     )
     with database.reading() as connection:
-        found: str | None = connection.scalar(query)
-        return found
+        row = connection.execute(query).first()
+    return ("", None) if row is None else (row.started_at, row.labels_until)
 
 
 def _run(row: Any) -> RetrainingRun:

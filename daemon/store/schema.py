@@ -250,6 +250,8 @@ retraining_run: Final = Table(
     Column("handled_until", Text),
     Column("reason", Text),
     Column("figures", Text),
+    # The newest label that there was; NULL for a run of an older version.
+    Column("labels_until", BigInteger),
     sqlite_autoincrement=True,
 )
 

@@ -20,6 +20,7 @@ from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
 from daemon.store import retraining
+from daemon.store.labels import newest_label
 from daemon.store.models import remember_current
 from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
@@ -89,6 +90,7 @@ def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_wa
         label(station, line, {"no_defect": 10})
         with retrainer_of(station, line) as retrainer:
             run = retrainer.start()
+            retrainer.step()
             process = wait_until(lambda: _process_of(run), what=f"there is a process of {run}")
             os.kill(process, signal.SIGKILL)
             stepped_to_the_end(retrainer)
@@ -149,6 +151,96 @@ def test_a_run_found_unfinished_at_the_start_is_marked_failed_and_its_big_files_
     ((state, why),) = states(station)
     assert (state, "stopped while it ran" in why) == ("failed", True)
     assert [each.name for each in folder.iterdir()] == ["log.txt"]
+
+
+@pytest.mark.fault(26)
+@pytest.mark.fault(33)
+def test_a_run_that_was_due_and_died_with_the_daemon_is_made_up_for_once(station: Station) -> None:
+    with by_hand(station.settings()) as line:
+        retraining.skip(line.database, "the schedule begins", NIGHT - timedelta(hours=1))
+        before = retraining.handled_until(line.database)
+        met = []
+        for number in range(2):
+            at = NIGHT + timedelta(minutes=number)
+            retraining.begin(line.database, f"run-{number}", at, due=True)  # and the power goes
+            with retrainer_of(station, line, Clock(at)) as retrainer:
+                retrainer.recover()
+            met.append(retraining.handled_until(line.database))
+    assert met == [before, "2026-11-24T03:01:00Z"]
+
+
+@pytest.mark.fault(19)
+def test_a_run_that_was_due_on_a_full_disk_is_told_of_until_it_is_started_later(
+    station: Station,
+) -> None:
+    station.tables = {"retraining": {"min_new_labels": 1}}
+    station.write_config()
+    runs = station.state_dir / "runs"
+    clock = Clock(NIGHT - timedelta(minutes=1))
+    with by_hand(station.settings()) as line, filesystem(runs, size="2m"):
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line, clock) as retrainer:
+            retrainer.step()
+            clock.now = NIGHT + timedelta(minutes=1)
+            with full(runs):
+                retrainer.step()
+                retrainer.step()
+                assert "No space left" in line.health.troubles()["retraining"]
+            assert [state for state, _ in states(station)] == ["skipped", "failed"]
+            clock.now += timedelta(minutes=11)
+            retrainer.step()
+            assert retrainer.busy
+            retrainer.step()
+            assert "retraining" not in line.health.troubles()
+
+
+@pytest.mark.fault(26)
+def test_labels_count_as_new_after_a_run_under_a_clock_that_was_ahead(station: Station) -> None:
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 4})
+        with retrainer_of(station, line, Clock(NIGHT + timedelta(days=4000))) as retrainer:
+            assert retrainer.new_labels() == 4
+            until = newest_label(line.database)
+            run = retraining.begin(
+                line.database, "run-1", NIGHT + timedelta(days=4000), due=True, labels_until=until
+            )
+            retraining.end(line.database, run, "done", "it is better", NIGHT)
+            assert retrainer.new_labels() == 0
+            image_id = station.query("SELECT max(id) FROM inspections")[0][0]
+            Labeller(
+                station.settings(), database=line.database, health=line.health, clock=now_utc
+            ).label(image_id, "scratches", "eva", seen=None)
+            assert retrainer.new_labels() == 1
+
+
+@pytest.mark.fault(33)
+@pytest.mark.parametrize("memory", [8.0, 0.2], ids=["enough memory", "too little memory"])
+def test_a_run_in_a_process_of_its_own_ends_with_a_candidate_or_with_the_current_model_untouched(
+    station: Station, memory: float
+) -> None:
+    drawn_manifest(station.root / "base", KNOWN_DEFECTS, SEEDS).save(station.root / "base.json")
+    base = str(station.root / "base.json")
+    station.tables = {"retraining": {"base_set": base, "max_memory_gb": memory}}
+    station.write_config()
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 15})
+        teach = Labeller(
+            station.settings(), database=line.database, health=line.health, clock=now_utc
+        )
+        for image_id in (1, 2, 3):
+            teach.label(image_id, "blowhole", "eva", seen=None)
+        with retrainer_of(station, line) as retrainer:
+            retrainer.start()
+            stepped_to_the_end(retrainer)
+    ((state, why),) = states(station)
+    models = station.query("SELECT version, status FROM model_versions ORDER BY created_at")
+    if memory > 1:
+        assert state == "done", why
+        assert "blowhole has 3 labelled images and a new class needs 10: label 7 more" in why
+        assert len(models) == 2
+    else:
+        assert state == "failed"
+        assert models == [("tiny-6-0", "current")]
 
 
 @pytest.mark.fault(26)

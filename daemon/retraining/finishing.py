@@ -1,0 +1,127 @@
+"""What a run made: adopted, ruled on by the gate, recorded, promoted if it may be, once and for all."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from config.settings import Settings
+from daemon.control import RefusedError
+from daemon.health import Health
+from daemon.retraining import folders
+from daemon.retraining.gate import Outcome, Rules, Ruling, decide
+from daemon.retraining.promotion import Promoter
+from daemon.serving import is_version, registry_folder, serving_folder
+from daemon.store import models
+from daemon.store.database import Database
+from models.checkpoint import CheckpointError, fsync, load_metadata
+from models.figures import RunFigures
+
+_STATUS: Final = {
+    Outcome.PROMOTE: "candidate",
+    Outcome.REJECT: "rejected",
+    Outcome.NEEDS_A_PERSON: "needs_a_person",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """What came of a run, in words, and the figures that it rests on as JSON values."""
+
+    version: str
+    said: str
+    figures: dict[str, Any]
+
+
+class Finisher:
+    """Ends runs. Called by one thread."""
+
+    def __init__(
+        self, settings: Settings, *, database: Database, promoter: Promoter, health: Health
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._promoter = promoter
+        self._health = health
+
+    def finish(self, folder: Path) -> Finished:
+        """Let the gate decide on what a run made. After a kill or an error it may be done again.
+
+        Raises:
+            FiguresError, CheckpointError: the run made nothing that can be used.
+            StoreError, OSError: not all is done yet.
+        """
+        figures = RunFigures.from_json((folder / folders.EVALUATION).read_text())
+        version = self._adopt(folder)
+        metadata = load_metadata(registry_folder(self._settings) / version)
+        ruling = self._rule(figures)
+        status = models.status_of(self._database, version)
+        if status is None:
+            status = _STATUS[ruling.outcome]
+            models.remember_candidate(
+                self._database,
+                metadata,
+                status=status,
+                reason=ruling.reason,
+                figures=asdict(figures),
+            )
+        # Else it was promoted or refused already, and only the end of the run was not recorded.
+        if ruling.outcome is Outcome.PROMOTE and status == "candidate":
+            ruling = self._promote(version, ruling)
+        reasons = "; ".join((ruling.reason, *folders.left_out_of(folder)))
+        said = f"{version}: {ruling.outcome.value}: {reasons}"
+        self._promoter.keep_few()
+        return Finished(version=version, said=said, figures=asdict(figures))
+
+    def _rule(self, figures: RunFigures) -> Ruling:
+        ruling = decide(figures, rules_of(self._settings))
+        serving = load_metadata(serving_folder(self._settings)).version
+        compared = (figures.current.version, figures.candidate.version)
+        if ruling.outcome is not Outcome.PROMOTE or serving in compared:
+            return ruling
+        changed = (
+            f"it was held against model {figures.current.version}, and meanwhile model {serving} "
+            "serves: retrain, or promote it if it is the better one"
+        )
+        return Ruling(outcome=Outcome.NEEDS_A_PERSON, reasons=(changed, *ruling.reasons))
+
+    def _adopt(self, folder: Path) -> str:
+        """Bring a candidate to the registry; its version. Raises CheckpointError, OSError."""
+        registry = registry_folder(self._settings)
+        candidate = folder / folders.CANDIDATE
+        noted = folder / "version.txt"
+        if not candidate.exists() and noted.exists():  # a kill after the move
+            return noted.read_text().strip()
+        version = load_metadata(candidate).version
+        if not is_version(version) or (registry / version).exists():
+            raise CheckpointError(
+                f"the candidate's version {version!r} cannot name a folder, or is taken; retrain"
+            )
+        noted.write_text(f"{version}\n")
+        registry.mkdir(parents=True, exist_ok=True)
+        candidate.rename(registry / version)
+        fsync(registry)
+        return version
+
+    def _promote(self, version: str, ruling: Ruling) -> Ruling:
+        try:
+            self._promoter.promote(
+                version, "the gate", reason=f"promoted: {ruling.reason}", if_as_fast=True
+            )
+        except RefusedError as error:
+            why = f"the gate let it through, and then {error}"
+            models.set_status(self._database, version, "rejected", why)
+            self._health.trouble("model", f"model {version} was not promoted: {why}")
+            return Ruling(outcome=Outcome.REJECT, reasons=(why,))
+        return ruling
+
+
+def rules_of(settings: Settings) -> Rules:
+    """As the configuration says."""
+    gate = settings.gate
+    return Rules(
+        max_missed_defect_rate=settings.policy.max_missed_defect_rate,
+        max_extra_missed=gate.max_extra_missed,
+        max_reference_loss=gate.max_reference_loss,
+        max_calibration_error=gate.max_calibration_error,
+        max_times_slower=gate.max_times_slower,
+    )

@@ -1,0 +1,132 @@
+"""The end of a run: what it made is adopted, ruled on and promoted once, whatever comes between."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from builders import Station
+from composed import ByHand, by_hand
+from promoting import kept, promoter_of
+from ruled import GOOD
+
+from daemon.clock import now_utc
+from daemon.retraining.finishing import Finisher, rules_of
+from daemon.retraining.promotion import Promoter
+from daemon.retraining.retrainer import Retrainer
+from daemon.serving import registry_folder
+from daemon.store import retraining
+from daemon.store.models import remember_candidate
+from models.checkpoint import load_metadata
+
+RUN = "run-1"
+
+
+@pytest.fixture
+def line(station: Station, commissioned_model: Path) -> Iterator[ByHand]:
+    """A line whose run has made `made`, better than `tiny-6-0`, which serves."""
+    version = kept(station, commissioned_model, "made")
+    folder = station.state_dir / "runs" / RUN
+    folder.mkdir(parents=True)
+    shutil.move(registry_folder(station.settings()) / version, folder / "candidate")
+    figures = replace(
+        GOOD,
+        candidate=replace(GOOD.candidate, version=version),
+        current=replace(GOOD.current, version="tiny-6-0"),
+    )
+    (folder / "evaluation.json").write_text(figures.to_json())
+    with by_hand(station.settings()) as line:
+        retraining.begin(line.database, RUN, now_utc(), due=True)
+        yield line
+
+
+def ended(station: Station, line: ByHand, promoter: Promoter | None = None) -> str:
+    """What a daemon that was just started makes of the run."""
+    retrainer = Retrainer(
+        station.settings(),
+        database=line.database,
+        promoter=promoter or promoter_of(station, line),
+        health=line.health,
+        clock=now_utc,
+    )
+    retrainer.recover()
+    retrainer.step()
+    assert not retrainer.busy
+    ((state, reason),) = station.query("SELECT state, reason FROM retraining_run")
+    assert state == "done"
+    return str(reason)
+
+
+def statuses(station: Station) -> dict[str, str]:
+    return dict(station.query("SELECT version, status FROM model_versions"))
+
+
+def test_what_the_gate_lets_through_serves(station: Station, line: ByHand) -> None:
+    assert ended(station, line).startswith("made: promote: it also knows")
+    assert statuses(station) == {"tiny-6-0": "retired", "made": "current"}
+
+
+def test_a_kill_after_the_candidate_was_recorded_ends_no_differently(
+    station: Station, line: ByHand
+) -> None:
+    metadata = load_metadata(station.state_dir / "runs" / RUN / "candidate")
+    remember_candidate(line.database, metadata, status="candidate", reason="it is better")
+    assert ended(station, line).startswith("made: promote: it also knows")
+    assert statuses(station) == {"tiny-6-0": "retired", "made": "current"}
+
+
+def test_a_kill_after_the_promotion_ends_no_differently(station: Station, line: ByHand) -> None:
+    promoter = promoter_of(station, line)
+    Finisher(
+        station.settings(), database=line.database, promoter=promoter, health=line.health
+    ).finish(station.state_dir / "runs" / RUN)
+    assert statuses(station)["made"] == "current"
+    assert ended(station, line, promoter).startswith("made: promote: it also knows")
+    assert statuses(station) == {"tiny-6-0": "retired", "made": "current"}
+
+
+def test_what_was_held_against_a_model_that_serves_no_more_waits_for_a_person(
+    station: Station, line: ByHand, commissioned_model: Path
+) -> None:
+    promoter = promoter_of(station, line)
+    promoter.promote(kept(station, commissioned_model, "meanwhile"), "eva")
+    said = ended(station, line, promoter)
+    assert "needs_a_person: it was held against model tiny-6-0, and meanwhile" in said
+    assert statuses(station) == {
+        "tiny-6-0": "retired",
+        "meanwhile": "current",
+        "made": "needs_a_person",
+    }
+
+
+def test_rejected_candidates_do_not_gather_nor_push_out_what_served(
+    station: Station, line: ByHand, commissioned_model: Path
+) -> None:
+    station.tables = {"retraining": {"keep_versions": 3}}
+    station.write_config()
+    promoter = promoter_of(station, line)
+    promoter.promote(kept(station, commissioned_model, "good"), "eva")
+    for number in range(3):
+        name = kept(station, commissioned_model, f"bad-{number}")
+        metadata = load_metadata(registry_folder(station.settings()) / name)
+        remember_candidate(line.database, metadata, status="rejected", reason="worse")
+    ended(station, line, promoter)
+    registry = registry_folder(station.settings())
+    left = {each.name for each in registry.iterdir() if each.is_dir()}
+    assert {"good", "made"} <= left
+    assert len(left) == 3
+
+
+def test_each_key_of_the_gate_reaches_its_rule(station: Station) -> None:
+    gate = {
+        "max_extra_missed": 0.011,
+        "max_reference_loss": 0.012,
+        "max_calibration_error": 0.13,
+        "max_times_slower": 1.4,
+    }
+    station.tables = {"gate": gate, "policy": {"max_missed_defect_rate": 0.015}}
+    station.write_config()
+    rules = rules_of(station.settings())
+    assert {name: getattr(rules, name) for name in gate} == gate
+    assert rules.max_missed_defect_rate == 0.015
