@@ -98,6 +98,8 @@ class Pipeline:
         self.meter = Meter()
         self.verdicts: Counter[str] = Counter()
         """Images recorded since the start, by verdict."""
+        self.failed_on: Counter[str] = Counter()
+        """Pictures that a model failed on, and not on all, by its version."""
         self.latency_seconds: deque[float] = deque(maxlen=1000)
         """From the last write of a file to the commit of its record, of the latest images."""
 
@@ -239,6 +241,7 @@ class Pipeline:
                 findings.append(self._judged(reading, outcome, batch.model.version))
             else:
                 findings.append(_unreadable(reading, outcome))
+                self.failed_on[batch.model.version] += outcome is not None
         self._health.mended("judging")
         return findings
 

@@ -1,12 +1,13 @@
 """Which model serves: promotion, going back, and what goes back by itself.
 
-The pointer (`daemon.serving`) is the truth and is moved first; the record follows, and a start makes
-up for a kill in between. Pictures are judged on meanwhile: the pipeline swaps between two batches.
+The pointer (`daemon.serving`) is the truth; a start makes the record follow it after a kill between
+the two. Pictures are judged on meanwhile: the pipeline swaps between two batches.
 """
 
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
@@ -47,6 +48,8 @@ _SLACK_SECONDS: Final = 0.05
 _PROBATION_SECONDS: Final = 24 * 3600.0
 _LOOK_SECONDS: Final = 10.0
 _MIN_CONTRADICTIONS: Final = 3
+_FEW_FAILURES: Final = 3
+"""Pictures that a new model may fail on. None is too odd for it: they are decoded, of one size, and grey."""
 _CERTAINLY_DEFECTS: Final = 0.05
 """Of what passed and was looked at, the share that people called defects: with 95 % assurance more."""
 
@@ -59,6 +62,9 @@ class Line(Protocol):
 
     @property
     def shadow(self) -> Shadow: ...
+
+    @property
+    def failed_on(self) -> Counter[str]: ...
 
     def serve_with(self, model: Model) -> None: ...
 
@@ -167,7 +173,7 @@ class Promoter:
             self._resume(now)
             if self._swapped_at is None or now - self._swapped_at > _PROBATION_SECONDS:
                 return
-            why = self._failing()
+            why = self._failing(self._line)
             if not why and now >= self._look_at:
                 self._look_at = now + _LOOK_SECONDS
                 why = self._contradicted(self._line.model.version)
@@ -196,7 +202,10 @@ class Promoter:
             "`millwatch models list` shows both, promote another or retrain",
         )
 
-    def _failing(self) -> str:
+    def _failing(self, line: Line) -> str:
+        failed = line.failed_on[line.model.version]
+        if failed >= _FEW_FAILURES:
+            return f"it failed on {failed} pictures, which lie in quarantine: deliver them again"
         return self._health.troubles().get("judging", "")
 
     def _contradicted(self, version: str) -> str:
@@ -221,17 +230,19 @@ class Promoter:
             except RefusedError as error:
                 log.warning("cannot go back to it", model=folder.name, why=str(error))
                 continue
-            point_to(self._settings, folder)
+            # The record first: after a kill in between it serves on, recorded so, and can be gone
+            # back from again. The other way about it would be retired, and gone back to.
+            store.roll_back_to(
+                self._database,
+                model.metadata,
+                self._clock(),
+                rejected=version or self._version_of(serving),
+                reason=reason,
+            )
             try:
-                store.roll_back_to(
-                    self._database,
-                    model.metadata,
-                    self._clock(),
-                    rejected=version or self._version_of(serving),
-                    reason=reason,
-                )
-            except StoreError:
-                point_to(self._settings, serving)
+                point_to(self._settings, folder)
+            except OSError:
+                store.remember_current(self._database, load_metadata(serving), self._clock())
                 raise
             self._take_over(model, on_probation=False)
             log.warning("rolled back", to=model.version, why=reason)
@@ -263,6 +274,7 @@ class Promoter:
         if self._line is None:
             return
         before = self._line.model
+        self._line.failed_on.clear()
         self._line.serve_with(model)
         if on_probation:
             self._line.shadow.begin(

@@ -37,6 +37,8 @@ _AGAIN: Final = timedelta(minutes=10)
 """After a run that was due could not be started."""
 _STEP_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 5.0
+_WITHOUT_MEMORY: Final = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGKILL)
+"""How libraries, and the kernel, end a process that gets none."""
 _LONGEST: Final = timedelta(hours=12)
 _STOPPED: Final = "Millwatch stopped while it ran; the current model is as it was"
 _UNIT: Final = "millwatch-retrain.path"
@@ -306,6 +308,8 @@ class Retrainer:
         why = folders.failure_of(folder)
         if why or going.process is not None:
             told = f"it ended with status {status}; see {folder / folders.LOG}"
+            if status in _WITHOUT_MEMORY:
+                told += ". It may have needed more than retraining.max_memory_gb"
             self._failed(going, why or told)
         elif self._clock() - going.since > _LONGEST:
             self._failed(going, "nothing was heard of it for 12 hours; see its unit's log")

@@ -384,9 +384,10 @@ def _end_seen(connection: Connection, image_id: int, seen: int, now: datetime) -
         raise LabelChangedError(known)
     if known is not None:
         count_label(connection, seen, -1)
-    connection.execute(
-        update(label).where(label.c.id == seen).values(undone_at=timestamp(now), moving_to=None)
-    )
+    this = label.c.image_id == image_id
+    connection.execute(update(label).where(label.c.id == seen).values(undone_at=timestamp(now)))
+    # A label that was taken back may be bringing the file somewhere still: that is over too.
+    connection.execute(update(label).where(this).values(moving_to=None))
 
 
 def _label_of(connection: Connection, image_id: int) -> LabelInForce | None:

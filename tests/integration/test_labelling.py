@@ -11,7 +11,7 @@ from records import rows
 
 from daemon.control import RefusedError
 from daemon.names import from_text
-from daemon.review.labelling import ChangedSinceError
+from daemon.review.labelling import ChangedSinceError, Labeller
 from daemon.store import labels
 from daemon.store.labels import Filter
 from daemon.web.app import create_app
@@ -133,6 +133,28 @@ def test_a_file_that_cannot_be_moved_now_is_moved_when_it_can_be(page: Page) -> 
     page.labeller.undo(image_id, "anna", seen=label_id)
     page.labeller.label(image_id, "patches", "anna", seen=0)
     assert path_of(page, image_id).parent == labelled / "patches"
+
+
+@pytest.mark.fault(22)
+def test_a_label_given_after_an_undo_that_could_move_nothing_stands(page: Page) -> None:
+    image_id = page.add_image(1)
+    first = path_of(page, image_id)
+    label_id = page.labeller.label(image_id, "patches", "anna", seen=0)
+    scratches = page.settings.review_folder / "labelled" / "scratches"
+    first.parent.rmdir()
+    for folder in (first.parent, scratches):
+        folder.write_text("a file where a folder should be")
+    page.labeller.undo(image_id, "anna", seen=label_id)
+    page.labeller.label(image_id, "scratches", "eva", seen=0)
+    for folder in (first.parent, scratches):
+        folder.unlink()
+    Labeller(
+        page.settings, database=page.database, health=page.desk.health, clock=lambda: page.now
+    ).finish_if_due()
+    assert path_of(page, image_id) == scratches / first.name
+    assert path_of(page, image_id).is_file()
+    assert not first.exists()
+    assert labels.relocations(page.database) == []
 
 
 def test_a_strangers_file_of_the_same_name_is_kept(page: Page) -> None:

@@ -1,5 +1,6 @@
 """Another model serves: promotion, going back, and what goes back by itself."""
 
+import io
 import threading
 import time
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from commands import Millwatch
 from composed import ByHand, by_hand
+from PIL import Image
 from promoting import kept, promoter_of
 from records import finding, record
 
@@ -19,7 +21,7 @@ from daemon.control import RefusedError, ask
 from daemon.retraining.promotion import TROUBLE
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
-from daemon.store.models import promoted_at
+from daemon.store.models import promoted_at, roll_back_to
 from models.checkpoint import WEIGHTS
 
 WAIT = 60.0
@@ -133,6 +135,27 @@ def test_a_kill_between_pointer_and_record_is_settled_at_the_start(
 
 
 @pytest.mark.fault(33)
+def test_a_kill_within_a_rollback_never_leads_back_to_what_was_rejected(
+    station: Station, second: str
+) -> None:
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line)
+        first = line.pipeline.model
+        promoter.promote(second, "the gate")
+        roll_back_to(
+            line.database, first.metadata, now_utc(), rejected=second, reason="rolled back by eva"
+        )
+    with station.running():  # after the kill
+        assert station.status()["model_version"] == second
+        assert current(station) == [second]
+        ask(station.state_dir, "models rollback", seconds=WAIT, by="eva")
+        with pytest.raises(RefusedError, match="no model that served before"):
+            ask(station.state_dir, "models rollback", seconds=WAIT, by="eva")
+    assert current(station) == [first.version]
+    assert status_of(station, second) == ("rejected", "rolled back by eva")
+
+
+@pytest.mark.fault(33)
 @pytest.mark.parametrize("harm", ["weights cut short", "not a number"])
 def test_a_candidate_that_cannot_serve_is_refused_and_the_current_one_goes_on(
     station: Station, model: Path, harm: str
@@ -193,6 +216,36 @@ def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
         assert line.pipeline.model.version == first
         assert "rolled back by itself" in line.health.troubles()[TROUBLE]
     assert station.query("SELECT model_version FROM inspections") == [(first,)]
+    assert current(station) == [first]
+
+
+def test_a_new_model_that_fails_on_some_pictures_goes_back_by_itself(
+    station: Station, second: str
+) -> None:
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line)
+        first = line.pipeline.model.version
+        promoter.promote(second, "the gate")
+        line.work()
+        runtime = line.pipeline.model.runtime
+
+        def infer(images: np.ndarray, **_: object) -> object:
+            outputs = runtime.infer(images)
+            outputs.logits[images.mean(axis=(1, 2)) > 250] = np.nan
+            return outputs
+
+        known = {"name": runtime.name, "head": runtime.head, "infer": staticmethod(infer)}
+        line.pipeline.serve_with(replace(line.pipeline.model, runtime=type("Partly", (), known)()))
+        white = io.BytesIO()
+        Image.new("L", (96, 96), 255).save(white, "png")
+        for number in range(3):
+            station.drop("top-1", f"white-{number}.png", white.getvalue())
+            station.drop("top-1", f"{number}.jpg", surface_file(seed=number))
+        line.work_until(lambda: station.count() == 6)
+        promoter.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == first
+        assert "it failed on 3 pictures, which lie in quarantine" in line.health.troubles()[TROUBLE]
     assert current(station) == [first]
 
 

@@ -240,6 +240,7 @@ def test_a_run_in_a_process_of_its_own_ends_with_a_candidate_or_with_the_current
         assert len(models) == 2
     else:
         assert state == "failed"
+        assert "more than retraining.max_memory_gb" in why
         assert models == [("tiny-6-0", "current")]
 
 
