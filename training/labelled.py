@@ -2,8 +2,9 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -76,12 +77,14 @@ def load_labelled(
     known: tuple[str, ...],
     *,
     side: int,
+    earlier: Mapping[str, bool] = MappingProxyType({}),
     on_image: Callable[[int, int], None] = _tell_nobody,
 ) -> Labelled:
     """Read every labelled image that can be read.
 
     Args:
         known: the classes of the current model.
+        earlier: by the SHA-256 of a file, whether runs before this one held it out.
 
     Raises:
         RunError: when nothing can be learned from what is left, in words for an operator.
@@ -98,19 +101,18 @@ def load_labelled(
     kept, contradictions = _without_contradictions(kept)
     skipped += contradictions
     groups = _groups(kept)
-    held_out = np.array(
-        [
-            part_of(group, select_percent=0, test_percent=HELD_OUT_PERCENT) is Part.TEST
-            for group in groups
-        ],
-        dtype=np.bool_,
-    )
+    held_out = _held_out(kept, groups, earlier)
     kept, groups, held_out, rare = _without_rare(kept, groups, held_out, known)
     skipped += rare
     if not kept:
         raise RunError(
             f"no class has {FEWEST_OF_A_CLASS} labelled images to learn from "
             f"({len(labels)} labels, {len(skipped)} left out); label more and retrain"
+        )
+    if held_out.all():
+        raise RunError(
+            f"all {len(kept)} labelled images that can be learned from belong to the fifth that is held "
+            "out; label more and retrain"
         )
     names = {image.label.label for image in kept}
     classes = known + tuple(sorted(names.difference(known)))
@@ -182,8 +184,7 @@ def _without_contradictions(read: Sequence[_Read]) -> tuple[list[_Read], list[Sk
 def _groups(read: Sequence[_Read]) -> list[str]:
     """For each picture the content hash that decides its part: of the first one of its group.
 
-    The first by the database's order and not the smallest hash: what is labelled later follows, and
-    moves nothing that a run has trained on already.
+    The first by the database's order and not the smallest hash, which any later one might have.
     """
     found = [image.content for image in read]
     for members in grouped(len(read), near_duplicates([image.fingerprint for image in read])):
@@ -191,6 +192,27 @@ def _groups(read: Sequence[_Read]) -> list[str]:
             for index in members:
                 found[index] = read[min(members)].content
     return found
+
+
+def _held_out(
+    read: Sequence[_Read], groups: Sequence[str], earlier: Mapping[str, bool]
+) -> NDArray[np.bool_]:
+    """Whether each is held out, `(N,)`: as ever before; else as its near-copies; else by its content."""
+    of_group: defaultdict[str, set[bool]] = defaultdict(set)
+    for image, group in zip(read, groups, strict=True):
+        if image.label.sha256 in earlier:
+            of_group[group].add(earlier[image.label.sha256])
+
+    def is_out(image: _Read, group: str) -> bool:
+        if image.label.sha256 in earlier:
+            return earlier[image.label.sha256]
+        if of_group[group]:
+            # What is nearly the same as a fitted one shows nothing new.
+            return all(of_group[group])
+        return part_of(group, select_percent=0, test_percent=HELD_OUT_PERCENT) is Part.TEST
+
+    found = [is_out(image, group) for image, group in zip(read, groups, strict=True)]
+    return np.array(found, dtype=np.bool_)
 
 
 def _without_rare(

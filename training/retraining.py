@@ -57,7 +57,11 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     network, parent = load_network(asked.current_model)
     reference = _reference(asked, network, parent)
     line = load_labelled(
-        asked.labels, parent.classes, side=parent.input_size, on_image=_telling(asked, "reading")
+        asked.labels,
+        parent.classes,
+        side=parent.input_size,
+        earlier=asked.earlier,
+        on_image=_telling(asked, "reading"),
     )
     _write_manifest(asked, line)
     kept = Activated(
@@ -247,7 +251,15 @@ def _write_manifest(asked: Run, line: Labelled) -> None:
         {"image_id": each.label.image_id, "path": str(each.label.path), "reason": each.reason}
         for each in line.skipped
     ]
-    document = {"sha256": line.manifest_sha256, "images": images, "skipped": skipped}
+    now = {
+        source.sha256: bool(out) for source, out in zip(line.sources, line.held_out, strict=True)
+    }
+    document = {
+        "sha256": line.manifest_sha256,
+        "images": images,
+        "skipped": skipped,
+        "held_out": {**asked.earlier, **now},  # for good: the next run is told
+    }
     write_whole(asked.folder / "manifest.json", json.dumps(document, indent=1) + "\n")
 
 

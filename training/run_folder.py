@@ -2,7 +2,8 @@
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,7 @@ class Run:
         threads: of the processor that it may keep busy.
         current_model: the model folder to start from.
         base_set: manifest of the images that it was first trained on, if they are at hand.
+        earlier: by the SHA-256 of a file, whether runs before this one held it out. It stays so.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class Run:
     base_set: Path | None
     policy: Policy
     labels: tuple[Label, ...]
+    earlier: Mapping[str, bool] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
@@ -67,6 +70,10 @@ def read_run(folder: Path) -> Run:
         path = folder / document["labels"]
         rows = json.loads(path.read_text())["images"]
         policy = document["policy"]
+        earlier = {}
+        if "earlier" in document:  # not in a folder that an older version froze
+            path = folder / document["earlier"]
+            earlier = {str(key): bool(out) for key, out in json.loads(path.read_text()).items()}
         return Run(
             folder=folder,
             id=str(document["id"]),
@@ -76,6 +83,7 @@ def read_run(folder: Path) -> Run:
             base_set=Path(document["base_set"]) if document["base_set"] else None,
             policy=Policy(**{**policy, "normal_classes": tuple(policy["normal_classes"])}),
             labels=tuple(Label(**{**row, "path": Path(row["path"])}) for row in rows),
+            earlier=earlier,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); retrain") from error

@@ -89,6 +89,7 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
         "threads": settings.retraining.threads,
         "current_model": str(serving_folder(settings).resolve()),
         "labels": "labels.json",
+        "earlier": "earlier.json",
         "base_set": None if base_set is None else str(base_set),
         "policy": asdict(policy_of(settings)),
         "left_out": [
@@ -107,9 +108,20 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
         for each in learned.labels
     ]
     _write(partial / "labels.json", {"images": images})
+    _write(partial / "earlier.json", _held_out_before(folder.parent))
     _write(partial / "run.json", run)
     partial.rename(folder)
     fsync(folder.parent)
+
+
+def _held_out_before(runs: Path) -> dict[str, Any]:
+    """What the latest run that came so far knew of every content: whether it is held out."""
+    for manifest in sorted(runs.glob("run-*/manifest.json"), reverse=True):
+        with suppress(OSError, ValueError):
+            known = json.loads(manifest.read_text()).get("held_out")
+            if isinstance(known, dict):
+                return known
+    return {}
 
 
 def _more(settings: Settings, count: int) -> int:

@@ -6,16 +6,20 @@ well enough, in `needs_a_person`; both say why, and what is missing.
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import chain
 from typing import Final
 
 from models.binomial import interval, upper_bound
 from models.figures import ClassFigures, ModelFigures, RunFigures
+from models.taxonomy import KNOWN_DEFECTS
 
 _ENOUGH: Final = 30
 """Images of a class from which on it is judged by itself; smaller classes are pooled."""
+
+
+_NOTHING_WORSE: Final = "nothing that is measured is worse beyond the margins"
 
 
 class Outcome(StrEnum):
@@ -34,6 +38,9 @@ class Rules:
         max_reference_loss: of the six defects' reference images, rightly named by the current model.
         max_calibration_error: expected calibration error, unless the current model's is as large.
         max_times_slower: in milliseconds an image; beyond it a person is asked.
+        max_loss: of the images of one class, held out or reference, and of all held-out ones, which the
+            current model names rightly or lets pass as sound, for a candidate that is better elsewhere;
+            two images always. Beyond it a person is asked.
         max_doubted: of a defect's labelled images, the share that may have a likely wrong label.
         min_held_out: held-out images of this line, defects and others together.
         min_class_images: labelled images of each of this line's defects.
@@ -44,6 +51,7 @@ class Rules:
     max_reference_loss: float = 0.005
     max_calibration_error: float = 0.10
     max_times_slower: float = 2.0
+    max_loss: float = 0.05
     max_doubted: float = 0.15
     min_held_out: int = 20
     min_class_images: int = 10
@@ -69,7 +77,7 @@ def decide(figures: RunFigures, rules: Rules) -> Ruling:
         *_certainly_missed(figures, rules),
     ]
     gains = list(_gains(figures))
-    if not gains:
+    if not gains and _images(figures.candidate.held_out.values()) >= rules.min_held_out:
         against.append(
             "it is no better: it knows no new class, sends no fewer sound images to review and "
             "names no more images rightly"
@@ -81,11 +89,13 @@ def decide(figures: RunFigures, rules: Rules) -> Ruling:
         *_too_little(figures, rules),
         *_slower(figures, rules),
         *_perhaps_missed(figures, rules),
+        *_worse_somewhere(figures, rules),
+        *_not_shown(figures),
         *contradictions,
     ]
     if doubts:
         return Ruling(outcome=Outcome.NEEDS_A_PERSON, reasons=tuple(doubts))
-    return Ruling(outcome=Outcome.PROMOTE, reasons=(*gains, "nothing that is measured is worse"))
+    return Ruling(outcome=Outcome.PROMOTE, reasons=(*gains, _NOTHING_WORSE))
 
 
 def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
@@ -242,6 +252,56 @@ def _too_little(figures: RunFigures, rules: Rules) -> Iterator[str]:
         yield "it may let images pass, and no labelled defect of this line shows what it would miss"
 
 
+def _worse_somewhere(figures: RunFigures, rules: Rules) -> Iterator[str]:
+    """What a gain elsewhere would hide."""
+    candidate, current = figures.candidate, figures.current
+    for before, after, what in (
+        (current.held_out, candidate.held_out, "held-out images"),
+        (current.reference, candidate.reference, "reference images"),
+    ):
+        for name in sorted(before.keys() & after.keys()):
+            yield from _fewer(before[name], after[name], f"{what} of {name}", rules)
+    all_before, all_after = _sum(current.held_out.values()), _sum(candidate.held_out.values())
+    yield from _fewer(all_before, all_after, "held-out images", rules)
+    sound = _sum(_normal(figures, current)), _sum(_normal(figures, candidate))
+    loss = sound[0].passed - sound[1].passed
+    if loss > _margin(sound[1].images, rules):
+        yield (
+            f"of {sound[1].images} held-out sound images it sends {loss} to review that the current "
+            "model lets pass"
+        )
+
+
+def _fewer(before: ClassFigures, after: ClassFigures, what: str, rules: Rules) -> Iterator[str]:
+    loss = before.right - after.right
+    if before.images == after.images and loss > _margin(after.images, rules):
+        yield f"of {after.images} {what} it names {loss} fewer rightly than the current model"
+
+
+def _margin(images: int, rules: Rules) -> float:
+    return max(2.0, rules.max_loss * images)
+
+
+def _not_shown(figures: RunFigures) -> Iterator[str]:
+    """Classes that the current model knows and of which the run had no image."""
+    candidate = figures.candidate
+    shown = {
+        name
+        for rows in (candidate.held_out, candidate.crossvalidated, candidate.reference)
+        for name, row in rows.items()
+        if row.images
+    }
+    shown.update(figures.fitted)
+    if not candidate.reference:  # which is told already
+        shown.update(KNOWN_DEFECTS)
+    for name in figures.current.classes:
+        if name not in shown:
+            yield (
+                f"there is no labelled image of {name} any more: whether it still knows {name} is not "
+                "known; put some back, or promote it if the line has no such images"
+            )
+
+
 def _doubted(figures: RunFigures, rules: Rules) -> Iterator[str]:
     """Classes whose labels contradict each other: what was learned from them may be wrong."""
     for name in sorted({*figures.doubted, *(each.suggested for each in figures.suspects)}):
@@ -308,6 +368,12 @@ def _passed(rows: Iterable[ClassFigures]) -> int:
 def _right(model: ModelFigures) -> int:
     rows: Mapping[str, ClassFigures] = model.held_out
     return sum(row.right for row in rows.values())
+
+
+def _sum(rows: Iterable[ClassFigures]) -> ClassFigures:
+    kept = list(rows)
+    names = [each.name for each in fields(ClassFigures)]
+    return ClassFigures(**{name: sum(getattr(row, name) for row in kept) for name in names})
 
 
 def _share_passed(rows: Iterable[ClassFigures]) -> float:

@@ -1,5 +1,6 @@
 """Runs as the daemon starts, watches and ends them."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -169,7 +170,7 @@ def test_a_run_that_was_due_and_died_with_the_daemon_is_made_up_for_once(station
     assert met == [before, "2026-11-24T03:01:00Z"]
 
 
-@pytest.mark.fault(19)
+@pytest.mark.fault(33)
 def test_a_run_that_was_due_on_a_full_disk_is_told_of_until_it_is_started_later(
     station: Station,
 ) -> None:
@@ -230,14 +231,18 @@ def test_a_run_in_a_process_of_its_own_ends_with_a_candidate_or_with_the_current
         for image_id in (1, 2, 3):
             teach.label(image_id, "blowhole", "eva", seen=None)
         with retrainer_of(station, line) as retrainer:
-            retrainer.start()
+            first = retrainer.start()
             stepped_to_the_end(retrainer)
-    ((state, why),) = states(station)
+            ((state, why),) = states(station)
+            runs, second = station.state_dir / "runs", retrainer.start()
     models = station.query("SELECT version, status FROM model_versions ORDER BY created_at")
     if memory > 1:
         assert state == "done", why
         assert "blowhole has 3 labelled images and a new class needs 10: label 7 more" in why
         assert len(models) == 2
+        known = json.loads((runs / first / "manifest.json").read_text())["held_out"]
+        assert json.loads((runs / second / "earlier.json").read_text()) == known
+        assert len(known) == 12
     else:
         assert state == "failed"
         assert "more than retraining.max_memory_gb" in why

@@ -106,6 +106,73 @@ def test_too_little_data_is_for_a_person_and_says_what_is_missing(
     assert what_is_missing in said.reason
 
 
+KNOWS_MORE = replace(
+    CURRENT,
+    classes=(*KNOWN_DEFECTS, NEW, NO_DEFECT),
+    held_out={NO_DEFECT: row(95, passed=95), NEW: row(20)},
+)
+
+
+@pytest.mark.parametrize(
+    ("current", "fields", "why"),
+    [
+        (
+            KNOWS_MORE,
+            {"held_out": {NO_DEFECT: row(95, passed=0), NEW: row(20)}},
+            "of 95 held-out sound images it sends 95 to review that the current model lets pass",
+        ),
+        (
+            KNOWS_MORE,
+            {"held_out": {NO_DEFECT: row(95, passed=95), NEW: row(20, right=6)}},
+            f"of 20 held-out images of {NEW} it names 14 fewer rightly",
+        ),
+        (
+            replace(KNOWS_MORE, held_out={NO_DEFECT: row(95, passed=94), NEW: row(20)}),
+            {"held_out": {NO_DEFECT: row(95, passed=95, right=80), NEW: row(20)}},
+            "of 115 held-out images it names 15 fewer rightly",
+        ),
+        (
+            replace(
+                CURRENT,
+                reference={**REFERENCE, "crazing": row(23), "inclusion": row(23, right=13)},
+            ),
+            {"reference": {**REFERENCE, "crazing": row(23, right=13), "inclusion": row(23)}},
+            "of 23 reference images of crazing it names 10 fewer rightly",
+        ),
+    ],
+    ids=["sound ones passed", "a class of the line", "all together", "a reference class"],
+)
+def test_what_is_better_here_and_much_worse_there_waits_for_a_person(
+    current: ModelFigures, fields: dict[str, object], why: str
+) -> None:
+    better = replace(CANDIDATE, classes=(*CANDIDATE.classes, "fray"), **fields)  # type: ignore[arg-type]
+    said = decide(replace(GOOD, current=current, candidate=better), RULES)
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert why in said.reason
+
+
+def test_a_class_without_any_image_left_may_be_forgotten_which_a_person_is_asked() -> None:
+    knows = replace(CURRENT, classes=(*KNOWN_DEFECTS, "fray"))
+    better = replace(CANDIDATE, classes=(*CANDIDATE.classes, "fray"))
+    said = decide(replace(GOOD, current=knows, candidate=better), RULES)
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert "there is no labelled image of fray any more" in said.reason
+
+
+def test_what_so_few_images_cannot_show_to_be_better_is_not_called_no_better() -> None:
+    few = {NO_DEFECT: row(2, right=0), NEW: row(1, right=0)}
+    said = decide(
+        replace(
+            GOOD,
+            current=replace(CURRENT, held_out=few),
+            candidate=replace(CURRENT, version="new", held_out=few),
+        ),
+        RULES,
+    )
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert "only 3 labelled images are held out, 20 are needed" in said.reason
+
+
 @pytest.mark.parametrize("told_by_training", [True, False])
 def test_a_defect_whose_labels_are_poisoned_is_not_promoted(told_by_training: bool) -> None:
     suspects = tuple(
