@@ -73,7 +73,7 @@ def show(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """What is known of a model: figures, thresholds under [policy], and what its evidence supports.
+    """What is known of a model: figures, thresholds under `policy`, what its evidence supports.
 
     Without MODEL it is the one that the configuration serves.
     """
