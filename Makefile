@@ -9,8 +9,10 @@ NEU_DET ?=
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
 
-.PHONY: demo run test lint docs bench soak fuzz model lock clean \
+.PHONY: setup demo run test lint docs bench soak fuzz model lock clean \
 	install upgrade uninstall bundle systemd-test licences sbom audit-dependencies
+
+setup: $(READY)
 
 demo: $(READY)
 	$(BIN)/millwatch demo

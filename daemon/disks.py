@@ -46,6 +46,11 @@ class DiskMinder:
         self._look_at = 0.0
         self._must_pause = False
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Stand still below as much as these say from now on. From any thread."""
+        self._pause_below_gb = settings.retention.pause_below_gb
+        self._look_at = 0.0
+
     def must_pause(self) -> bool:
         """Whether so little room is left that no image may be judged."""
         if time.monotonic() >= self._look_at:

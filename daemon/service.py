@@ -248,6 +248,7 @@ class Service:
         else:
             self._retrainer.reconfigure(settings)
             self._retention.reconfigure(settings)
+            self._disks.reconfigure(settings)
             self._pipeline.shadow.reconfigure(settings)
             self._settings = settings
             self._health.mended("configuration")

@@ -11,7 +11,7 @@ from models.checkpoint import Arrays, CheckpointError, Metadata, load_evidence, 
 from models.decision import Decider, Decision, Policy
 from models.evidence import Evidence
 from models.heatmap import heatmap
-from models.runtimes.choosing import choose
+from models.runtimes.choosing import Chosen, choose
 from models.runtimes.protocol import Runtime
 
 PRETRAINED: Final = Path(__file__).with_name("pretrained")
@@ -73,12 +73,17 @@ def load_model(folder: Path, *, policy: Policy, runtime: str = "auto") -> Model:
     """
     metadata = load_metadata(folder)
     chosen = choose(folder, metadata, runtime)
-    if chosen.evidence is None:
-        evidence = read_evidence(folder, metadata)
-    else:
-        evidence = _evidence_of(chosen.evidence, folder, metadata)
+    evidence = _seen_by(chosen, folder, metadata)
     decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
     return Model(metadata=metadata, runtime=chosen.runtime, decider=decider, remarks=chosen.remarks)
+
+
+def serving_evidence(folder: Path, metadata: Metadata, *, runtime: str) -> Evidence:
+    """The held-out images that decisions follow from where `load_model` loads this runtime.
+
+    Raises as `load_model`.
+    """
+    return _seen_by(choose(folder, metadata, runtime), folder, metadata)
 
 
 def read_evidence(folder: Path, metadata: Metadata) -> Evidence:
@@ -90,6 +95,12 @@ def read_evidence(folder: Path, metadata: Metadata) -> Evidence:
         CheckpointError: if they are missing, altered, or of other classes.
     """
     return _evidence_of(load_evidence(folder, metadata), folder, metadata)
+
+
+def _seen_by(chosen: Chosen, folder: Path, metadata: Metadata) -> Evidence:
+    if chosen.evidence is None:
+        return read_evidence(folder, metadata)
+    return _evidence_of(chosen.evidence, folder, metadata)
 
 
 def _evidence_of(arrays: Arrays, folder: Path, metadata: Metadata) -> Evidence:

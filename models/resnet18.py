@@ -1,7 +1,8 @@
-"""ResNet18 (He et al. 2016, arXiv:1512.03385), as torchvision lays it out.
+"""ResNet18, as torchvision lays it out.
 
-The same layers under the same names, so that torchvision's weights fit. Not torchvision itself: to
-import it doubles the time and the memory that a service needs to start.
+He et al. 2016, arXiv:1512.03385. The same layers under the same names, so that torchvision's weights
+fit. Not torchvision itself: to import it doubles the time and the memory that a service needs to
+start.
 """
 
 from torch import Tensor, nn

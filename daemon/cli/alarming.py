@@ -19,7 +19,7 @@ from daemon.store import outbox
 from daemon.store.upgrading import open_existing
 
 _SECONDS: Final = 120.0
-_alarms = typer.Typer(help="What is told to whom ([[alarms]]).", no_args_is_help=True)
+_alarms = typer.Typer(help="What is told to whom (`alarms`).", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

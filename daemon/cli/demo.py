@@ -12,6 +12,7 @@ from daemon.cli import demo_telling as tell
 from daemon.cli.demo_line import Line
 from daemon.cli.options import CommandError
 from daemon.control import ask
+from daemon.retraining.gate import Outcome
 from daemon.store.inspections import Inspection, all_inspections
 from daemon.store.upgrading import open_existing
 
@@ -84,10 +85,22 @@ def _teach(line: Line, seen: list[Inspection]) -> None:
     if last["state"] != "done":
         raise CommandError(f"the retraining failed: {said}")
     tell.say(line, f"Retrained: {said}")
-    if "needs_a_person" in said:
-        version = said.partition(":")[0]
+    version, outcome = ruled(said)
+    if outcome is Outcome.NEEDS_A_PERSON:
         tell.say(line, f"You are that person: millwatch models promote {version}")
         ask(line.state_dir, "models promote", seconds=_ANSWER_SECONDS, version=version, by="demo")
+
+
+def ruled(said: str) -> tuple[str, Outcome]:
+    """The version that may serve and the gate's outcome, from what is said of a run that is done.
+
+    Raises CommandError where nothing new may serve: there is no second pass then.
+    """
+    version, _, rest = said.partition(": ")
+    for outcome in (Outcome.PROMOTE, Outcome.NEEDS_A_PERSON):
+        if rest.startswith(f"{outcome.value}: "):
+            return version, outcome
+    raise CommandError(f"what was learned may not serve, so nothing more passes: {said}")
 
 
 def _move_to_labelled(line: Line, seen: list[Inspection]) -> list[str]:

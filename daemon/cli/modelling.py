@@ -19,7 +19,8 @@ from daemon.serving import KnownModel, known_models, policy_of
 from models.binomial import interval
 from models.checkpoint import CheckpointError, Metadata, load_metadata
 from models.decision import Decider
-from models.registry import read_evidence
+from models.registry import serving_evidence
+from models.runtimes.protocol import RuntimeUnavailableError
 from models.support import MissedDefects, Support
 
 
@@ -72,16 +73,13 @@ def show(
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """What is known of a model: figures, thresholds under [policy], and what its evidence supports.
+    """What is known of a model: figures, thresholds under `policy`, what its evidence supports.
 
     Without MODEL it is the one that the configuration serves.
     """
     settings = settings_of(config)
     folder = _folder_of(model, settings)
-    try:
-        metadata, support = _support(folder, settings)
-    except CheckpointError as error:
-        raise CommandError(str(error)) from error
+    metadata, support = _support(folder, settings)
     if as_json:
         print_json({"folder": to_text(folder), **asdict(metadata), "decision": asdict(support)})
         return
@@ -177,9 +175,11 @@ def _folder_of(model: str | None, settings: Settings) -> Path:
 
 
 def _support(folder: Path, settings: Settings) -> tuple[Metadata, Support]:
-    """Raises CheckpointError."""
-    metadata = load_metadata(folder)
-    evidence = read_evidence(folder, metadata)
+    try:
+        metadata = load_metadata(folder)
+        evidence = serving_evidence(folder, metadata, runtime=settings.model.runtime)
+    except (CheckpointError, RuntimeUnavailableError) as error:
+        raise CommandError(str(error)) from error
     policy = policy_of(settings)
     decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
     return metadata, Support.of(decider, evidence, policy)

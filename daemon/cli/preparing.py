@@ -29,7 +29,13 @@ def prepare(
         typer.Option("--folders", metavar="DIR", help="Also copy the images to class folders."),
     ] = None,
     select_percent: Annotated[
-        int, typer.Option(min=0, max=99, help="Share held out to choose the epoch.")
+        int,
+        typer.Option(
+            min=0,
+            max=99,
+            help="Share held out for temperature, novelty and thresholds (and, with the recipe "
+            "`original`, the epoch).",
+        ),
     ] = 15,
     test_percent: Annotated[
         int, typer.Option(min=0, max=99, help="Share held out to report figures from.")

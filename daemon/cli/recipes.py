@@ -15,7 +15,7 @@ RecipesOption = Annotated[
     typer.Option(
         "--recipe",
         help="`steel`, `calm`, or `original` (Adam at 1e-3). Given again, the next phase, from the "
-        "weights of the one before.  [default: steel, then calm]",
+        "weights of the one before. Without it: `steel`, then `calm`.",
     ),
 ]
 

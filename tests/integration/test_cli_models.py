@@ -11,6 +11,7 @@ from commands import Millwatch
 from drawn import prepared_manifest
 from torchvision.models import resnet18
 
+from daemon.serving import load_serving_model
 from models.checkpoint import load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS
@@ -82,6 +83,24 @@ def test_thresholds_are_shown_under_the_configured_policy(
     assert thresholds[-1] is None
     words = millwatch("models", "show", commissioned_model, "--config", station.config).out
     assert "An image may pass from confidence" in words
+
+
+def test_the_thresholds_that_are_shown_are_those_that_serve(
+    millwatch: Millwatch, station: Station
+) -> None:
+    shown = {}
+    for runtime in ("openvino", "torch"):
+        station.tables = {"model": {"folder": str(PRETRAINED), "runtime": runtime}}
+        station.write_config()
+        told = json.loads(millwatch("models", "show", "--config", station.config, "--json").out)
+        decider = load_serving_model(station.settings()).decider
+        assert told["decision"]["temperature"] == decider.temperature
+        assert told["decision"]["novelty_threshold"] == decider.novelty_threshold
+        assert {
+            each["name"]: each["threshold"]["threshold"] for each in told["decision"]["classes"]
+        } == {name: each.threshold for name, each in decider.defect_thresholds.items()}
+        shown[runtime] = decider.temperature
+    assert shown["openvino"] != shown["torch"]
 
 
 def test_a_model_is_found_by_its_version(millwatch: Millwatch, station: Station) -> None:

@@ -1,10 +1,14 @@
 import json
 import socket
+from collections.abc import Iterator
 
 import pytest
+import typer
 from builders import Station, run_cli, stop_process
 from commands import Millwatch
+from rich.text import Text
 
+from daemon.cli.main import app
 from daemon.control import SOCKET, ControlServer
 
 COMMANDS = [
@@ -159,6 +163,22 @@ def test_every_command_explains_itself(millwatch: Millwatch, command: list[str])
     assert done.status == 0
     assert f"millwatch {' '.join(command)}" in done.out
     assert done.err == ""
+
+
+def _helps(command: typer.core.TyperGroup | typer.core.TyperCommand) -> Iterator[str]:
+    yield command.help or ""
+    yield from (getattr(each, "help", None) or "" for each in command.params)
+    for each in getattr(command, "commands", {}).values():
+        yield from _helps(each)
+
+
+def test_no_words_of_a_help_are_taken_for_markup(millwatch: Millwatch) -> None:
+    helps = list(_helps(typer.main.get_command(app)))
+    assert len(helps) > 100
+    assert [each for each in helps if Text.from_markup(each).plain != each] == []
+    told = millwatch("--help").out + millwatch("models", "show", "--help").out
+    assert "told to whom (`alarms`)" in told
+    assert "thresholds under `policy`" in told
 
 
 def test_the_help_names_every_command(millwatch: Millwatch) -> None:

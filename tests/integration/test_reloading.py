@@ -1,9 +1,11 @@
 """What a changed configuration changes at once, and what it leaves for a restart."""
 
+import os
 import signal
 from pathlib import Path
 
 from builders import Station, surface_file, wait_until
+from filesystems import filesystem
 
 from config.settings import Intake, Policy, Retention, Settings
 from daemon.reloading import merged
@@ -47,6 +49,21 @@ def test_a_daemon_takes_over_a_changed_policy_on_sighup_and_goes_on_after_a_mist
         told = wait_until(lambda: station.troubles().get("configuration"))
         assert "policy.min_defect_confidence" in told
         assert daemon.poll() is None
+
+
+def test_a_daemon_stands_still_below_another_room_on_sighup(model: Path, tmp_path: Path) -> None:
+    keep = {"make_room_below_gb": 0, "pause_below_gb": 0}
+    state = tmp_path / "small"
+    station = Station(root=tmp_path, model=model, state=state, tables={"retention": keep})
+    with filesystem(state, size="40m"), station.process() as daemon:
+        room = os.statvfs(state)
+        with (state / "filler").open("wb") as filler:
+            os.posix_fallocate(filler.fileno(), 0, room.f_bavail * room.f_frsize - 200_000)
+        for gigabytes in (1, 0):  # of which no more than a hundredth of the disk is asked for
+            station.tables = {"retention": {**keep, "pause_below_gb": gigabytes}}
+            station.write_config()
+            daemon.send_signal(signal.SIGHUP)
+            wait_until(lambda below=gigabytes: ("space" in station.troubles()) == bool(below))
 
 
 def _log(station: Station) -> str:

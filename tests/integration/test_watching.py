@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -209,9 +210,11 @@ def test_descriptors_threads_and_waiting_files_do_not_grow_with_images(station: 
         station.drop_surfaces(40)
         station.drop("top-1", "bad-1.jpg", b"no picture")
         station.wait_for_images(41)
+        threads = threading.active_count()
         station.drop_surfaces(80, first=40)
         station.drop("top-1", "bad-2.jpg", b"no picture")
         station.wait_for_images(122)
         wait_until(lambda: not descriptors(), what="no descriptor is left open")
+        wait_until(lambda: threading.active_count() <= threads, what="no thread is left over")
         wait_until(lambda: all(c["waiting"] == 0 for c in station.status()["cameras"]))
     assert_every_image_accounted_for(station)

@@ -23,7 +23,7 @@ skip() {
 for program in debootstrap systemd-nspawn nsenter; do
     command -v "$program" >/dev/null || skip "$program is not installed"
 done
-[ -x "$UV" ] || skip "there is no .venv: make .venv/.ready"
+[ -x "$UV" ] || skip "there is no .venv: make setup"
 
 cleanup() {
     local status=$?
@@ -108,7 +108,7 @@ boot() {
     inside systemctl is-system-running --wait || inside systemctl --failed
 }
 
-# What `make .venv/.ready` fetched lies in uv's cache; there is no network in there.
+# What `make setup` fetched lies in uv's cache; there is no network in there.
 packages() {
     inside /opt/uv venv --quiet --python python3 /tmp/probe &&
         inside /opt/uv pip install --quiet --dry-run --python /tmp/probe/bin/python --require-hashes -r /source/requirements-line.lock

@@ -12,6 +12,37 @@ from config.problems import ConfigurationError
 from config.settings import Batching, Camera, Intake, Retraining, Review, Settings
 from config.wording import table_model
 
+DESIGN = """
+state_dir = "/var/lib/millwatch"
+database_url = "sqlite:////var/lib/millwatch/millwatch.db"
+time_zone = "UTC"
+[[cameras]]
+name = "top-1"
+folder = "/srv/cameras/top-1"
+watch = "auto"
+[intake]
+quiet_seconds = 2.0
+give_up_seconds = 60.0
+rescan_seconds = 10.0
+[review]
+folder = "/srv/review"
+[batching]
+max_images = 32
+[model]
+runtime = "auto"
+[policy]
+normal_classes = ["no_defect"]
+on_pass = "archive"
+max_missed_defect_rate = 0.005
+[retraining]
+schedule = "0 3 * * *"
+min_new_labels = 50
+[web]
+enabled = true
+host = "127.0.0.1"
+port = 8470
+"""
+"""The configuration as it was designed, whole."""
 EXAMPLE = Path(__file__).parents[2] / "config" / "millwatch.example.toml"
 
 
@@ -57,14 +88,24 @@ def test_the_lines_that_the_example_comments_out_say_what_is_derived(tmp_path: P
     assert spelled_out.review_folder == Settings().review_folder
 
 
-def test_every_key_of_the_design_has_the_design_s_default() -> None:
-    settings = Settings()
+def test_every_key_of_the_design_has_the_design_s_default_but_for_two(tmp_path: Path) -> None:
+    file = tmp_path / "design.toml"
+    file.write_text(DESIGN)
+    design, defaults = load_settings(file, {}), Settings()
 
-    assert settings.resolved_database_url == "sqlite:////var/lib/millwatch/millwatch.db"
-    assert settings.archive_folder == Path("/var/lib/millwatch/archive")
-    assert settings.quarantine_folder == Path("/var/lib/millwatch/quarantine")
-    assert settings.intake.quiet_seconds == 2.0
-    assert settings.policy.max_missed_defect_rate == 0.005
+    assert design.database_url == defaults.resolved_database_url
+    assert design.cameras == (Camera(name="top-1", folder=Path("/srv/cameras/top-1")),)
+    assert design == Settings(
+        database_url=design.database_url,
+        cameras=design.cameras,
+        # By default below state_dir, which is there on every machine.
+        review=Review(folder=Path("/srv/review")),
+        # A backlog is drained faster in batches of up to 128, and an idle line has none to fill.
+        batching=Batching(max_images=32),
+    )
+    assert defaults.batching.max_images == 128
+    assert defaults.archive_folder == Path("/var/lib/millwatch/archive")
+    assert defaults.quarantine_folder == Path("/var/lib/millwatch/quarantine")
 
 
 def test_every_key_says_what_it_is_for() -> None:
