@@ -42,7 +42,7 @@ def fsync_folder(folder: Path) -> None:
 def fsync_all(descriptors: Sequence[int]) -> dict[int, OSError]:
     """The same as `fsync` of each; those that could not be made durable, and why."""
     failed: dict[int, OSError] = {}
-    for descriptor in _not_synced(descriptors) if len(descriptors) >= _MANY else descriptors:
+    for descriptor in not_synced(descriptors) if len(descriptors) >= _MANY else descriptors:
         try:
             fsync(descriptor)
         except OSError as error:
@@ -71,7 +71,7 @@ def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
-def _not_synced(descriptors: Sequence[int]) -> list[int]:
+def not_synced(descriptors: Sequence[int]) -> list[int]:
     """Make whole filesystems durable; the files and folders for which that could not be said."""
     by_device: dict[int, list[int]] = {}
     for descriptor in descriptors:

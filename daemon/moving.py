@@ -57,12 +57,12 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
             _recover_aside(delivery)
         if is_there(delivery, sha256, target):
             # The second name that a kill left.
-            _partial(target, delivery, sha256).unlink(missing_ok=True)
+            partial_of(target, delivery, sha256).unlink(missing_ok=True)
         else:
             _bring(delivery, sha256, target, held)
     except (ChangedError, GoneError, TargetTakenError):
         # Of a copy that a kill ended.
-        _partial(target, delivery, sha256).unlink(missing_ok=True)
+        partial_of(target, delivery, sha256).unlink(missing_ok=True)
         raise
 
 
@@ -87,7 +87,7 @@ def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
     status = target.lstat()
     if status.st_nlink == 1 or not _is_same_inode(status, delivery):
         return
-    partial = _partial(target, delivery, sha256)
+    partial = partial_of(target, delivery, sha256)
     descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW)
     try:
         copy(descriptor, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
@@ -136,7 +136,7 @@ def release(delivery: Delivery, marker_suffix: str = "") -> Release:
     Raises:
         OSError: it cannot be removed now; trying again may help.
     """
-    aside = _aside(delivery)
+    aside = aside_of(delivery)
     if not _recover_aside(delivery):
         try:
             status = os.lstat(delivery.path)
@@ -224,7 +224,7 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
     if held is not None:
         yield held
         return
-    for path in (delivery.path, _aside(delivery)):
+    for path in (delivery.path, aside_of(delivery)):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except (FileNotFoundError, NotADirectoryError):
@@ -239,7 +239,7 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
     raise GoneError(str(delivery.path))
 
 
-def _aside(delivery: Delivery) -> Path:
+def aside_of(delivery: Delivery) -> Path:
     """A name in the drop folder that is no image's, and that the same delivery always gets."""
     return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}.leaving")
 
@@ -250,7 +250,7 @@ def _recover_aside(delivery: Delivery) -> bool:
     Returns:
         Whether the judged one lies aside.
     """
-    aside = _aside(delivery)
+    aside = aside_of(delivery)
     try:
         status = os.lstat(aside)
     except (FileNotFoundError, NotADirectoryError):
@@ -282,7 +282,7 @@ def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) ->
     # must be given for Python to follow the link in /proc; the absolute path makes it unused.
     if link(f"/proc/self/fd/{source}", target, src_dir_fd=source):
         return
-    partial = _partial(target, delivery, sha256)
+    partial = partial_of(target, delivery, sha256)
     try:
         copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         rename_without_overwriting(partial, target)
@@ -290,5 +290,6 @@ def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) ->
         partial.unlink(missing_ok=True)
 
 
-def _partial(target: Path, delivery: Delivery, sha256: str) -> Path:
+def partial_of(target: Path, delivery: Delivery, sha256: str) -> Path:
+    """A name beside the target that is no image's, and that the same delivery always gets."""
     return target.parent / f".{sha256[:16]}-{delivery.inode}.part"

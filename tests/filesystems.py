@@ -16,6 +16,17 @@ def mount_memory(folder: Path, *, size: str) -> bool:
     return os.geteuid() == 0 and subprocess.run(command, check=False).returncode == 0
 
 
+def kind_of_filesystem(folder: Path) -> str:
+    """Such as "ext4": that of the innermost mount which the folder lies below (proc(5))."""
+    above = {str(each) for each in (folder.resolve(), *folder.resolve().parents)}
+    kind, length = "", 0
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        fields, (told, *_) = line.split(" ")[:5], line.partition(" - ")[2].split(" ")
+        if fields[4] in above and len(fields[4]) >= length:  # a later mount hides the one before
+            kind, length = told, len(fields[4])
+    return kind
+
+
 @contextmanager
 def filesystem(folder: Path, *, size: str) -> Iterator[None]:
     """A small filesystem of its own mounted on a folder."""

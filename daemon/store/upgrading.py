@@ -72,7 +72,7 @@ def open_existing(path: Path) -> Iterator[Database]:
         revision = _revision(path)
     except DatabaseRefusedError as error:
         raise StoreError(str(error)) from error
-    if revision != _head(MIGRATIONS):
+    if revision != head_of(MIGRATIONS):
         what = "is empty" if revision is None else f"has the older schema {revision}"
         raise StoreError(
             f"the database {path} {what}; `millwatch run` brings it up to date, or `millwatch db "
@@ -103,7 +103,7 @@ def inspect(path: Path, scripts: Path) -> str | None:
     revision = _revision(path)
     if revision is None:
         return None
-    if revision not in _chain(scripts):
+    if revision not in chain_of(scripts):
         raise DatabaseRefusedError(
             f"the database {path} has schema {revision}, which this version of Millwatch does not "
             "know; install the version that made it"
@@ -153,7 +153,7 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
 def _upgrade(
     database: Database, before: str | None, backups: Path, now: datetime, scripts: Path
 ) -> None:
-    head = _head(scripts)
+    head = head_of(scripts)
     if before == head:
         return
     backup = None
@@ -201,7 +201,7 @@ def _migrated(folder: Path, revision: str) -> Iterator[sqlite3.Connection]:
         database.close()
 
 
-def _chain(scripts: Path) -> dict[str, str | None]:
+def chain_of(scripts: Path) -> dict[str, str | None]:
     """Each migration's revision, and the one before it, as the files say.
 
     Alembic would import them, and takes a sixth of the time of a start: it is asked only to migrate.
@@ -215,14 +215,15 @@ def _chain(scripts: Path) -> dict[str, str | None]:
     return chain
 
 
-def _head(scripts: Path) -> str:
-    chain = _chain(scripts)
+def head_of(scripts: Path) -> str:
+    """The revision that all others lead to."""
+    chain = chain_of(scripts)
     (head,) = chain.keys() - set(chain.values())
     return head
 
 
 def _migrate(connection: Connection, scripts: Path, revision: str) -> None:
-    from alembic import command  # noqa: PLC0415 -- see `_chain`
+    from alembic import command  # noqa: PLC0415 -- see `chain_of`
     from alembic.config import Config  # noqa: PLC0415
 
     config = Config()

@@ -18,9 +18,9 @@ from daemon.store.database import Database, StoreError
 from daemon.store.upgrading import (
     MIGRATIONS,
     DatabaseRefusedError,
-    _chain,
-    _head,
+    chain_of,
     find_schema_trouble,
+    head_of,
     open_existing,
     prepare_database,
 )
@@ -320,9 +320,9 @@ def test_reports_say_why_a_damaged_database_cannot_be_read(tmp_path: Path) -> No
 
 def test_the_newest_schema_as_the_files_say_is_the_one_that_alembic_upgrades_to() -> None:
     scripts = ScriptDirectory.from_config(_config(MIGRATIONS))
-    assert _head(MIGRATIONS) == scripts.get_current_head()
+    assert head_of(MIGRATIONS) == scripts.get_current_head()
     chain = {script.revision: script.down_revision for script in scripts.walk_revisions()}
-    assert _chain(MIGRATIONS) == chain
+    assert chain_of(MIGRATIONS) == chain
 
 
 def test_a_start_on_a_database_that_is_up_to_date_does_without_alembic(tmp_path: Path) -> None:

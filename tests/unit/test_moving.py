@@ -116,7 +116,7 @@ def test_when_the_name_is_used_a_third_time_meanwhile_all_three_are_kept(
 
     def put_second() -> None:
         second.replace(delivery.path)
-        aside = moving._aside(delivery)
+        aside = moving.aside_of(delivery)
         just_before("os.link", aside, lambda: delivery.path.write_bytes(b"third"))
 
     just_before("os.rename", delivery.path, put_second)
@@ -130,14 +130,14 @@ def test_a_kill_with_the_delivered_file_aside_is_made_up_for(
     delivery: Delivery, target: Path
 ) -> None:
     moving.bring(delivery, SHA256, target, None)
-    delivery.path.rename(moving._aside(delivery))
+    delivery.path.rename(moving.aside_of(delivery))
     moving.bring(delivery, SHA256, target, None)
     assert moving.release(delivery) is Release.REMOVED
     assert names(delivery.path.parent) == set()
 
 
 def test_a_kill_with_the_only_copy_aside_is_made_up_for(delivery: Delivery, target: Path) -> None:
-    delivery.path.rename(moving._aside(delivery))
+    delivery.path.rename(moving.aside_of(delivery))
     moving.bring(delivery, SHA256, target, None)
     assert moving.release(delivery) is Release.REMOVED
     assert target.read_bytes() == DATA
@@ -149,7 +149,7 @@ def test_a_kill_with_the_cameras_next_file_aside_is_made_up_for(
 ) -> None:
     moving.bring(delivery, SHA256, target, None)
     delivery.path.unlink()
-    moving._aside(delivery).write_bytes(b"newer")
+    moving.aside_of(delivery).write_bytes(b"newer")
     moving.bring(delivery, SHA256, target, None)
     assert delivery.path.read_bytes() == b"newer"
     assert moving.release(delivery) is Release.ABSENT
@@ -276,7 +276,7 @@ def test_a_held_file_whose_name_is_gone_is_still_brought(delivery: Delivery, tar
 
 @pytest.mark.fault(3)
 def test_what_a_kill_left_of_a_copy_is_removed(delivery: Delivery, target: Path) -> None:
-    partial = moving._partial(target, delivery, SHA256)
+    partial = moving.partial_of(target, delivery, SHA256)
     partial.write_bytes(DATA[:50])
     with delivery.path.open("rb") as held:
         delivery.path.unlink()

@@ -213,7 +213,7 @@ def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
     intent.plan.target.parent.mkdir(parents=True)
     intent.plan.target.hardlink_to(intent.delivery.path)
     renamed = intent.delivery.path.rename(intent.delivery.path.with_name("renamed.jpg"))
-    copy = moving._partial(intent.plan.target, intent.delivery, intent.sha256)
+    copy = moving.partial_of(intent.plan.target, intent.delivery, intent.sha256)
     just_before("open", copy, lambda: renamed.write_bytes(b"in place!"))
     routed = route([intent], held={}, now=NOW)
     assert (routed.settled, routed.withdrawn, routed.failed) == ([], [], [])
