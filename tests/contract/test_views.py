@@ -32,6 +32,7 @@ PROMISED = {
     "camera_days": ("camera day model_version inspected brightness sharpness novelty unknown_rate"),
     "camera_day_classes": "camera day model_version predicted_class images",
     "labels": "image_id label labelled_by labelled_at predicted_class confidence agreed",
+    "labels_daily": "day camera labelled_by verdict predicted_class label labels",
     "model_versions": "version status created_at promoted_at trained_on metrics reason",
 }
 EXTRA = {"inspections": ["notes"]}

@@ -1,4 +1,4 @@
-"""The table of faults and the tests that it names hold each other to their word."""
+"""The tables of faults and attacks and the tests that they name hold each other to their word."""
 
 import ast
 import re
@@ -10,6 +10,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 PAGE = TESTS.parent / "docs" / "faults.md"
+SECURITY = TESTS.parent / "docs" / "security.md"
 NOT_BUILT = "not built yet"
 
 
@@ -84,6 +85,17 @@ def test_every_mark_has_a_row_that_names_its_test_and_the_other_way_round(
     marked = {(number, test) for test, numbers in marks.items() for number in numbers}
     assert marked
     assert sorted(marked ^ told) == []
+
+
+def test_every_attack_on_the_security_page_names_tests_that_exist(
+    marks: dict[str, set[int]],
+) -> None:
+    attacks = re.findall(r"^\| (.+?) \| .+ \|(.*)\|$", SECURITY.read_text(), re.MULTILINE)
+    named = {tried: re.findall(r"`(test_\w+)`", tests) for tried, tests in attacks[1:]}
+    assert len(named) == SECURITY.read_text().count("\n| ") - 1 >= 19
+    assert [tried for tried, tests in named.items() if not tests] == []
+    there_are = {name.partition("::")[2] for name in marks}
+    assert [test for tests in named.values() for test in tests if test not in there_are] == []
 
 
 def test_a_mark_is_found_wherever_pytest_finds_it() -> None:

@@ -1,16 +1,22 @@
 """Who may come in, and what stays outside."""
 
 import base64
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 import pytest
+from argon2 import Parameters, extract_parameters
+from argon2.low_level import verify_secret
 from pages import HASH, ORIGIN, PASSWORD, Page, log_in, open_page, token_of
 from records import rows
 
+from daemon.clock import now_utc
 from daemon.control import RefusedError
 from daemon.users import Role, hash_password
 from daemon.web.attempts import FAILURES, WINDOW_SECONDS, Attempts
+from daemon.web.doorkeeper import Doorkeeper
 
 
 @pytest.fixture
@@ -172,6 +178,29 @@ def test_guessing_passwords_ends_after_a_few(page: Page) -> None:
     assert "login refused" in str(deeds(page))
     # An attack by programs is held up by the same limit.
     assert page.browser().get("/api/status", headers=basic("anna")).status_code == 429
+
+
+def test_a_name_that_does_not_exist_costs_the_same_hash(page: Page) -> None:
+    page.users.add("anna", role="look", password_hash=hash_password(PASSWORD), by="root")
+    doorkeeper = Doorkeeper(page.settings.web, page.database, now_utc)
+
+    def hashed(name: str) -> list[Parameters]:
+        """What argon2 was asked to compute for a login that fails."""
+        asked: list[Parameters] = []
+
+        def note(frame: FrameType, event: str, _: object) -> None:
+            if event == "call" and frame.f_code is verify_secret.__code__:
+                asked.append(extract_parameters(frame.f_locals["hash"].decode()))
+
+        sys.setprofile(note)
+        try:
+            assert doorkeeper.login(name, "not the password", "127.0.0.1") is None
+        finally:
+            sys.setprofile(None)
+        return asked
+
+    assert len(hashed("anna")) == 1
+    assert hashed("nobody") == hashed("anna")
 
 
 def test_failures_are_forgotten_in_time_and_never_fill_the_memory() -> None:
