@@ -80,7 +80,7 @@ def test_latency_from_drop_to_row_on_a_line_that_is_not_full(line: Station) -> N
                 seen[name], last = time.perf_counter(), max(last, image_id)
             done.wait(0.001)
 
-    with line.process():
+    with line.process() as process:
         reader = threading.Thread(target=look)
         reader.start()
         dropped: dict[str, float] = {}
@@ -93,6 +93,7 @@ def test_latency_from_drop_to_row_on_a_line_that_is_not_full(line: Station) -> N
         wait_until(lambda: len(seen) == len(images), what="every row is there")
         done.set()
         reader.join()
+        assert stop_process(process) == 0
     assert_every_image_accounted_for(line)
     waits = sorted((seen[name] - dropped[name]) * 1000 for name in dropped)
     median, p99 = waits[len(waits) // 2], waits[len(waits) * 99 // 100 - 1]
