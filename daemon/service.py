@@ -19,10 +19,10 @@ from daemon.disks import DiskMinder
 from daemon.drift.minder import DriftMinder
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
-from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.integrity.mending import Mender
+from daemon.mounts import MountMemory
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.reloading import merged

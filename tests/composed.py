@@ -12,9 +12,9 @@ from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.health import Health
 from daemon.intake.camera import CameraMinder
-from daemon.intake.mounts import MountMemory
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.mounts import MountMemory
 from daemon.pipeline import Pipeline
 from daemon.serving import load_serving_model
 from daemon.store import deliveries

@@ -9,7 +9,7 @@ from typing import Final
 from config.settings import Settings
 from daemon.disks import Room
 from daemon.doctor.checked import Checked, bad, good, remark
-from daemon.intake.mounts import is_network_filesystem, mount_of
+from daemon.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
 from daemon.serving import ServingModelError, load_first
 from daemon.store.database import StoreError

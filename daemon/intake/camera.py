@@ -14,11 +14,11 @@ import structlog
 from config.settings import Camera
 from daemon.health import Health
 from daemon.intake.completeness import Look
-from daemon.intake.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import count_images, scan
 from daemon.intake.waiting import WaitingRoom
 from daemon.intake.watching import FolderWatch, WatchError
+from daemon.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.names import to_text
 from daemon.store.database import StoreError
 from daemon.values import Delivery

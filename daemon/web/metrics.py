@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from starlette.responses import Response
 
 from daemon.disks import Room
-from daemon.intake.mounts import is_network_filesystem
+from daemon.mounts import is_network_filesystem
 from daemon.store.database import StoreError
 from daemon.store.labels import Filter, count_waiting
 from daemon.store.versions import model_versions

@@ -52,7 +52,7 @@ def _unescaped(field: str) -> str:
 
 
 class MountMemory:
-    """Which mount held each drop folder when images were last found there, over restarts.
+    """Which mount held each folder when images were last found there, over restarts.
 
     A share that is not mounted leaves an empty folder behind, which looks like a camera that is idle.
     """
