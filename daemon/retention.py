@@ -23,6 +23,7 @@ from daemon.clock import timestamp
 from daemon.disks import Room
 from daemon.flushing import fsync_folder
 from daemon.health import Health
+from daemon.jumps import ClockTrust
 from daemon.lanes import ANSWER_SECONDS, Lanes
 from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
@@ -40,8 +41,6 @@ _AGES_SECONDS: Final = 3600.0
 _YOUNGEST: Final = timedelta(hours=1)
 """Nothing younger is deleted to make room: somebody may be looking for it."""
 _MAKE_ROOM_SHARE: Final = 0.1
-_JUMP: Final = timedelta(hours=1)
-_MISTRUST_SECONDS: Final = 86_400.0
 
 
 class Retention:
@@ -63,8 +62,7 @@ class Retention:
         }
         self._database = database
         self._health = health
-        self._clock = clock
-        self._trust = _ClockTrust(clock, health)
+        self._clock = ClockTrust(settings.state_dir / "clock.json", clock=clock, health=health)
         self._lanes = Lanes()
         self._round: Iterator[None] = chain(self._mend(), self._one_round())
         self._round_at = 0.0
@@ -99,9 +97,9 @@ class Retention:
 
     def _one_round(self) -> Iterator[None]:
         self._failed = False
+        trusted = self._clock.is_trusted()
         if self._keep.make_room_below_gb:
             yield from self._make_room()
-        trusted = self._trust.is_trusted()
         if trusted and time.monotonic() >= self._ages_at:
             self._ages_at = time.monotonic() + _AGES_SECONDS
             days = self._keep.rows_days
@@ -120,7 +118,7 @@ class Retention:
             yield
 
     def _make_room(self) -> Iterator[None]:
-        limit = timestamp(self._clock() - _YOUNGEST)
+        limit = timestamp(self._clock.now() - _YOUNGEST)
         for verdict, root in self._roots.items():
             for page in self._pages(verdict, limit):
                 if not root.is_dir() or not self._is_short_of_room(root):
@@ -134,7 +132,7 @@ class Retention:
     def _delete_aged(self, verdict: Verdict, *days: int) -> Iterator[None]:
         if not any(days):
             return
-        limit = timestamp(self._clock() - timedelta(days=min(filter(None, days))))
+        limit = timestamp(self._clock.now() - timedelta(days=min(filter(None, days))))
         for page in self._pages(verdict, limit):
             self._delete(verdict, page, "its time is over")
             yield
@@ -180,7 +178,7 @@ class Retention:
     def _forget_aged(self) -> Iterator[None]:
         if not self._keep.rows_days:
             return
-        limit = timestamp(self._clock() - timedelta(days=self._keep.rows_days))
+        limit = timestamp(self._clock.now() - timedelta(days=self._keep.rows_days))
         for page in _older(partial(expiry.ended, self._database), limit):
             left = self._still_there(old for old in page if old.progress is Progress.LEFT)
             forgotten = [old.image_id for old in page if old.image_id not in left]
@@ -198,32 +196,6 @@ class Retention:
         results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
         unknown = {old.image_id for name in by_camera.keys() - results for old in by_camera[name]}
         return unknown.union(*results.values())
-
-
-class _ClockTrust:
-    """Whether ages may be acted upon: a clock that jumped ahead makes every image old."""
-
-    def __init__(self, clock: Callable[[], datetime], health: Health) -> None:
-        self._clock = clock
-        self._health = health
-        self._seen = clock(), time.monotonic()
-        self._trusted_from = 0.0
-
-    def is_trusted(self) -> bool:
-        wall, steady = self._clock(), time.monotonic()
-        jump = wall - self._seen[0] - timedelta(seconds=steady - self._seen[1])
-        self._seen = wall, steady
-        if jump > _JUMP:
-            self._trusted_from = steady + _MISTRUST_SECONDS
-            self._health.trouble(
-                "clock",
-                f"the clock jumped ahead by {timedelta(seconds=round(jump.total_seconds()))} to {timestamp(wall)}; see whether it is right. "
-                "For a day nothing is deleted because of its age",
-            )
-        trusted = steady >= self._trusted_from
-        if trusted:
-            self._health.mended("clock")
-        return trusted
 
 
 def _older(read: Callable[..., list[Old]], limit: str) -> Iterator[list[Old]]:

@@ -1,6 +1,7 @@
 """What is deleted in time, and what never is."""
 
 import copy
+import json
 import os
 import shutil
 import sqlite3
@@ -16,6 +17,7 @@ from filesystems import filesystem
 from daemon.clock import now_utc
 from daemon.disks import Room
 from daemon.health import Health
+from daemon.jumps import ClockTrust
 from daemon.retention import Retention
 from daemon.store.database import Database
 
@@ -62,8 +64,14 @@ def later(days: float) -> Callable[[], datetime]:
     return lambda: moment
 
 
-def keep(station: Station, *, days: float = 0, **keys: float) -> dict[str, str]:
-    """Retention alone, until it has nothing to do; its troubles."""
+def keep(station: Station, *, days: float = 0, ran: bool = True, **keys: float) -> dict[str, str]:
+    """Retention alone, until it has nothing to do; its troubles.
+
+    Args:
+        ran: the clock was seen to go on all these days; else it stands there at the start.
+    """
+    if ran:
+        (station.state_dir / "clock.json").unlink(missing_ok=True)
     station.tables["retention"] = keys
     station.write_config()
     health = Health()
@@ -93,6 +101,17 @@ def age(station: Station, days: float) -> None:
             "UPDATE image SET recorded_at = strftime('%Y-%m-%dT%H:%M:%SZ', recorded_at, ?)",
             (f"{-days:+g} days",),
         )
+
+
+def on_another_disk(station: Station, disk: Path) -> None:
+    shutil.copytree(station.state_dir, disk / "state")
+    before, station.state = station.state_dir, disk / "state"
+    move(station.database, before, station.state)
+
+
+def leave_little_room(disk: Path) -> None:
+    room = Room.of(disk)
+    (disk / "filler").write_bytes(bytes(room.free - room.total // 20))
 
 
 def test_by_default_nothing_is_deleted_by_its_age(line: Station) -> None:
@@ -184,16 +203,13 @@ def test_the_oldest_archived_images_make_room_and_no_other_ever_does(
     line: Station, tmp_path: Path
 ) -> None:
     with filesystem(tmp_path / "small", size="4m"):
-        shutil.copytree(line.state_dir, tmp_path / "small" / "state")
-        before_move, line.state = line.state_dir, tmp_path / "small" / "state"
-        move(line.database, before_move, line.state)
+        on_another_disk(line, tmp_path / "small")
         archive = line.state_dir / "archive"
         before = files(archive)
         age(line, 1)
         keep(line)
         assert files(archive) == before, "there is room"
-        room = Room.of(archive)
-        (tmp_path / "small" / "filler").write_bytes(bytes(room.free - room.total // 20))
+        leave_little_room(tmp_path / "small")
         age(line, -1)
         keep(line)
         assert files(archive) == before, "younger than an hour"
@@ -251,6 +267,67 @@ def test_a_clock_that_jumps_ahead_makes_no_image_old(line: Station) -> None:
         told = wait_until(lambda: line.troubles().get("clock"))
     assert "jumped ahead by 4000 days" in told
     assert len(files(line.state_dir / "archive")) == passed(line)
+
+
+@pytest.mark.fault(26)
+def test_a_clock_that_is_wrong_at_the_start_makes_no_image_old_until_a_day_has_passed(
+    line: Station,
+) -> None:
+    every_age = {"archive_days": 30, "quarantine_days": 30, "rows_days": 60}
+    before = line.files()
+    for start in ("the first with that clock", "another, which finds it as it was"):
+        told = keep(line, days=4000, ran=False, **every_age)
+        assert line.files() == before, start
+        assert "jumped ahead by 4000 days" in told["clock"]
+        assert "For a day nothing is deleted" in told["clock"]
+    memory = line.state_dir / "clock.json"
+    seen = json.loads(memory.read_text())
+    assert 0 < seen["believed_in_seconds"] <= 86_400
+    memory.write_text(json.dumps({**seen, "believed_in_seconds": 0}))
+    assert keep(line, days=4000, ran=False, **every_age) == {}
+    assert files(line.state_dir / "archive") == files(line.state_dir / "quarantine") == []
+
+
+@pytest.mark.fault(26, 54)
+def test_a_clock_that_is_wrong_at_the_start_makes_room_of_nothing_of_the_last_hour(
+    line: Station, tmp_path: Path
+) -> None:
+    with filesystem(tmp_path / "small", size="4m"):
+        on_another_disk(line, tmp_path / "small")
+        leave_little_room(tmp_path / "small")
+        before = files(line.state_dir / "archive")
+        keep(line, days=30, ran=False)
+        assert files(line.state_dir / "archive") == before
+        age(line, 1)
+        assert "clock" in keep(line, days=30, ran=False), "still"
+        assert files(line.state_dir / "archive") == [], "older than an hour by either clock"
+
+
+def test_a_night_without_the_service_is_no_clock_that_jumped(line: Station) -> None:
+    assert keep(line, days=0.9, ran=False, archive_days=1) == {}
+    assert len(files(line.state_dir / "archive")) == passed(line)
+    assert keep(line, days=1.7, ran=False, archive_days=1) == {}
+    assert files(line.state_dir / "archive") == []
+
+
+def test_a_clock_that_begins_in_2000_until_it_is_set_is_believed_at_once(tmp_path: Path) -> None:
+    ahead = timedelta()
+    health = Health()
+
+    def started() -> ClockTrust:
+        clock = tmp_path / "clock.json"
+        return ClockTrust(clock, clock=lambda: now_utc() + ahead, health=health)
+
+    assert started().is_trusted()
+    ahead = -timedelta(days=9000)
+    trust = started()
+    assert trust.is_trusted(), "everything is younger by it"
+    ahead = timedelta(minutes=2)
+    assert trust.is_trusted(), "it goes on from where it was before"
+    assert health.troubles() == {}
+    ahead = timedelta(days=9000)
+    assert not trust.is_trusted()
+    assert trust.now() < now_utc() + timedelta(hours=1)
 
 
 @pytest.mark.fault(54)
