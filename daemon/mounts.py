@@ -58,7 +58,7 @@ class MountMemory:
     """
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
         self._lock = threading.Lock()
         self._mounts: dict[str, list[str]] = {}
         with suppress(OSError, ValueError):  # a memory that is lost is made anew
@@ -74,4 +74,4 @@ class MountMemory:
                 return
             self._mounts[to_text(folder)] = list(mount)
             with suppress(OSError):  # remembered until the next start at least
-                write_durably(self._file, json.dumps(self._mounts, indent=2) + "\n")
+                write_durably(self.file, json.dumps(self._mounts, indent=2) + "\n")

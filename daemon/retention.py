@@ -6,6 +6,7 @@ can be recorded until something was deleted. A kill between the two leaves a rec
 is absent; the oldest records are looked at again after each start.
 """
 
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -25,6 +26,7 @@ from daemon.flushing import fsync_folder
 from daemon.health import Health
 from daemon.jumps import ClockTrust
 from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.mounts import MountMemory, mount_of
 from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.store import expiry
@@ -53,6 +55,7 @@ class Retention:
         database: Database,
         health: Health,
         clock: Callable[[], datetime],
+        mounts: MountMemory,
     ) -> None:
         self._state_dir = settings.state_dir
         self._keep = settings.retention
@@ -62,6 +65,7 @@ class Retention:
         }
         self._database = database
         self._health = health
+        self._mounts = mounts
         self._clock = ClockTrust(settings.state_dir / "clock.json", clock=clock, health=health)
         self._lanes = Lanes()
         self._round: Iterator[None] = chain(self._mend(), self._one_round())
@@ -97,6 +101,8 @@ class Retention:
 
     def _one_round(self) -> Iterator[None]:
         self._failed = False
+        for verdict in self._roots:
+            self._is_in_place(verdict)
         trusted = self._clock.is_trusted()
         if self._keep.make_room_below_gb:
             yield from self._make_room()
@@ -121,7 +127,7 @@ class Retention:
         limit = timestamp(self._clock.now() - _YOUNGEST)
         for verdict, root in self._roots.items():
             for page in self._pages(verdict, limit):
-                if not root.is_dir() or not self._is_short_of_room(root):
+                if not self._is_in_place(verdict) or not self._is_short_of_room(root):
                     break
                 self._delete(verdict, page, "to make room")
                 yield
@@ -142,10 +148,9 @@ class Retention:
         return _older(read, limit)
 
     def _delete(self, verdict: Verdict, olds: Sequence[Old], why: str) -> None:
-        """Delete files, make it durable, then record it."""
+        """Delete files, make it durable, then record it: also of those that are absent already."""
         root = self._roots[verdict]
-        # An empty folder may be where a disk belongs that is not mounted now.
-        if not root.is_dir() or not any(root.iterdir()):
+        if not self._is_in_place(verdict):
             return
         deleted: list[Old] = []
         for old in olds:
@@ -160,12 +165,37 @@ class Retention:
         folders = {old.path.parent for old in deleted if old.path is not None}
         for folder in filter(Path.is_dir, folders):
             fsync_folder(folder)
-        if deleted:
+        # Not what is absent because its disk went away meanwhile.
+        if deleted and self._is_in_place(verdict):
             expiry.deleted(self._database, [old.image_id for old in deleted])
             log.info("deleted", images=len(deleted), verdict=verdict.value, why=why)
         for folder in folders:
             with suppress(OSError):  # not empty, most likely
                 folder.rmdir()
+
+    def _is_in_place(self, verdict: Verdict) -> bool:
+        """Whether the disk of the folder is there, and not the mount point that it leaves behind."""
+        root = self._roots[verdict]
+        mount = mount_of(root)
+        if not self._mounts.is_the_same(root, mount) and not self._holds_the_oldest(verdict):
+            self._health.trouble(
+                "retention",
+                f"{to_text(root)} is on another filesystem than before, and the images that were put "
+                "there are not in it; nothing is deleted there until its disk is mounted. If another "
+                f"took its place for good, stop Millwatch, remove {to_text(self._mounts.file)}, and "
+                "start it",
+            )
+            self._failed = True
+            return False
+        if not root.is_dir() or not any(root.iterdir()):
+            return False
+        self._mounts.remember(root, mount)
+        return True
+
+    def _holds_the_oldest(self, verdict: Verdict) -> bool:
+        """Then it was moved to another disk with all that was in it, or there is nothing to lose."""
+        oldest = expiry.kept_files(self._database, verdict, after=0, limit=1)
+        return all(old.path is None or os.path.lexists(old.path) for old in oldest)
 
     def _tell(self, path: Path, error: OSError) -> None:
         self._health.trouble(

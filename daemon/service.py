@@ -110,10 +110,12 @@ class Service:
             model=lambda: self._pipeline.model,
         )
         self._alarms = Alarms(settings, database=database, health=self._health, clock=clock)
-        self._retention = Retention(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
         self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
+        self._retention = Retention(
+            settings, database=database, health=self._health, clock=clock, mounts=self._mounts
+        )
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
         self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
         self._review = ReviewMinder(

@@ -68,7 +68,8 @@ def write_drop_ins(settings: Settings, folder: Path) -> list[Path]:
 def _service(settings: Settings) -> str:
     own = [settings.state_dir, settings.database_file.parent, settings.review_folder]
     cameras = [camera.folder for camera in settings.cameras]
-    needed = [*own, *filter(None, [settings.model.folder, settings.retraining.base_set])]
+    kept = [settings.archive_folder, settings.quarantine_folder]  # which may be disks of their own
+    needed = [*own, *kept, *filter(None, [settings.model.folder, settings.retraining.base_set])]
     lines = [
         "# One entry for folders of one disk: between two, a file can only be copied, not linked.",
         *_writable([*own, *cameras]),

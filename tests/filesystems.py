@@ -51,6 +51,36 @@ def bound(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def unmounted(folder: Path, keep: Path) -> Iterator[None]:
+    """A mounted filesystem is elsewhere meanwhile, as seen from the folder."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    move = 8192  # MS_MOVE of mount(2)
+    if libc.mount(os.fsencode(folder), os.fsencode(keep), None, move, None) != 0:
+        pytest.skip("this mount cannot be moved")
+    try:
+        yield
+    finally:
+        assert libc.mount(os.fsencode(keep), os.fsencode(folder), None, move, None) == 0
+
+
+@contextmanager
+def hanging(folder: Path) -> Iterator[None]:
+    """A share whose server never answers is mounted on the folder: FUSE without anyone behind it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("only root may mount, and there must be FUSE")
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
+    try:
+        if libc.mount(b"millwatch-test", os.fsencode(folder), b"fuse", 0, options) != 0:
+            pytest.skip("FUSE cannot be mounted here")
+        yield
+    finally:
+        os.close(device)  # the kernel ends whatever waits for an answer
+        libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
+
+
+@contextmanager
 def full(folder: Path) -> Iterator[None]:
     """The filesystem of a folder has not one byte left meanwhile."""
     filler = folder / "filler"

@@ -1,17 +1,14 @@
 """Disks that are full, read-only, away, held or hung (rows 8, 21 to 24, 28 and 41)."""
 
-import ctypes
-import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from composed import by_hand
-from filesystems import filesystem, full, obeying_permissions
+from filesystems import filesystem, full, hanging, obeying_permissions, unmounted
 
 
 def wait_for_trouble(station: Station, name: str) -> str:
@@ -255,36 +252,6 @@ def test_a_share_that_is_not_mounted_is_no_idle_camera_and_its_images_come_back(
             station.wait_for_images(3)
             wait_until_mended(station)
         assert_every_image_accounted_for(station)
-
-
-@contextmanager
-def unmounted(folder: Path, keep: Path) -> Iterator[None]:
-    """A mounted filesystem is elsewhere meanwhile, as seen from the folder."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    move = 8192  # MS_MOVE of mount(2)
-    if libc.mount(os.fsencode(folder), os.fsencode(keep), None, move, None) != 0:
-        pytest.skip("this mount cannot be moved")
-    try:
-        yield
-    finally:
-        assert libc.mount(os.fsencode(keep), os.fsencode(folder), None, move, None) == 0
-
-
-@contextmanager
-def hanging(folder: Path) -> Iterator[None]:
-    """A share whose server never answers is mounted on the folder: FUSE without anyone behind it."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 or not os.access("/dev/fuse", os.R_OK | os.W_OK):
-        pytest.skip("only root may mount, and there must be FUSE")
-    device = os.open("/dev/fuse", os.O_RDWR)
-    options = f"fd={device},rootmode=40000,user_id=0,group_id=0".encode()
-    try:
-        if libc.mount(b"millwatch-test", os.fsencode(folder), b"fuse", 0, options) != 0:
-            pytest.skip("FUSE cannot be mounted here")
-        yield
-    finally:
-        os.close(device)  # the kernel ends whatever waits for an answer
-        libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
 
 
 @pytest.mark.fault(28)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from filesystems import filesystem
+from filesystems import filesystem, unmounted
 
 from daemon.clock import now_utc
 from daemon.disks import Room
 from daemon.health import Health
 from daemon.jumps import ClockTrust
+from daemon.mounts import MountMemory
 from daemon.retention import Retention
 from daemon.store.database import Database
 
@@ -77,7 +78,10 @@ def keep(station: Station, *, days: float = 0, ran: bool = True, **keys: float) 
     health = Health()
     database = Database(station.database)
     settings = station.settings()
-    retention = Retention(settings, database=database, health=health, clock=later(days))
+    mounts = MountMemory(settings.state_dir / "drop_folders.json")
+    retention = Retention(
+        settings, database=database, health=health, clock=later(days), mounts=mounts
+    )
     while retention.step():
         pass
     retention.close(seconds=5.0)
@@ -242,6 +246,47 @@ def test_an_archive_that_is_not_mounted_is_not_taken_for_a_deleted_one(line: Sta
     archive.rmdir()
     (line.state_dir / "elsewhere").rename(archive)
     assert len(files(archive)) == passed(line)
+
+
+@pytest.mark.fault(56)
+def test_an_archive_whose_disk_is_away_is_not_deleted_however_much_is_archived_meanwhile(
+    line: Station,
+) -> None:
+    archive = line.state_dir / "archive"
+    before, elsewhere = line.state_dir / "before", line.state_dir / "elsewhere"
+    elsewhere.mkdir()
+    archive.rename(before)
+    gone = "SELECT count(*) FROM inspections WHERE verdict = 'pass' AND path IS NULL"
+    with filesystem(archive, size="4m"):
+        shutil.copytree(before, archive, dirs_exist_ok=True)
+        assert keep(line) == {}, "this is its disk"
+        with unmounted(archive, elsewhere):
+            with line.running():
+                line.drop("top-1", "meanwhile.jpg", surface_file("no_defect", seed=0))
+                line.wait_for_images(19)
+            assert "meanwhile.jpg" in files(archive)
+            for _ in ("a start", "another"):
+                told = keep(line, days=401, rows_days=400, archive_days=1)
+                assert "nothing is deleted there until its disk is mounted" in told["retention"]
+                assert line.query(gone) == [(0,)]
+            assert files(line.state_dir / "quarantine") == [], "which is in its place"
+        assert len(files(archive)) == passed(line) - 1
+        assert keep(line, days=2, archive_days=1) == {}
+        assert files(archive) == []
+
+
+@pytest.mark.fault(56)
+def test_an_archive_that_was_copied_to_another_disk_is_deleted_from_there(line: Station) -> None:
+    archive = line.state_dir / "archive"
+    assert keep(line) == {}
+    before = line.state_dir / "before"
+    archive.rename(before)
+    with filesystem(archive, size="4m"):
+        (archive / "lost+found").mkdir()
+        assert "took its place" in keep(line, days=2, archive_days=1)["retention"]
+        shutil.copytree(before, archive, dirs_exist_ok=True)
+        assert keep(line, days=2, archive_days=1) == {}
+        assert files(archive) == []
 
 
 def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Station) -> None:

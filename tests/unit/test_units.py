@@ -57,6 +57,8 @@ def test_the_disk_of_the_database_must_be_mounted_and_a_camera_s_share_is_only_a
     )
     assert 'RequiresMountsFor="/data/millwatch"' in lines
     assert 'RequiresMountsFor="/srv/review"' in lines
+    for own_disk in ("archive", "quarantine"):
+        assert f'RequiresMountsFor="/data/millwatch/{own_disk}"' in lines
     assert r"Wants=mnt-nas-top\x201.mount" in lines
     assert r"After=mnt-nas.mount" in lines
     assert not any(line.startswith("RequiresMountsFor") and "nas" in line for line in lines)
