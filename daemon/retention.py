@@ -65,6 +65,7 @@ class Retention:
         }
         self._database = database
         self._health = health
+        self._drop_folders = {camera.name: camera.folder for camera in settings.cameras}
         self._mounts = mounts
         self._clock = ClockTrust(settings.state_dir / "clock.json", clock=clock, health=health)
         self._lanes = Lanes()
@@ -176,6 +177,8 @@ class Retention:
     def _is_in_place(self, verdict: Verdict) -> bool:
         """Whether the disk of the folder is there, and not the mount point that it leaves behind."""
         root = self._roots[verdict]
+        if not root.is_dir():
+            return False
         mount = mount_of(root)
         if not self._mounts.is_the_same(root, mount) and not self._holds_the_oldest(verdict):
             self._health.trouble(
@@ -187,7 +190,7 @@ class Retention:
             )
             self._failed = True
             return False
-        if not root.is_dir() or not any(root.iterdir()):
+        if not any(root.iterdir()):
             return False
         self._mounts.remember(root, mount)
         return True
@@ -222,10 +225,26 @@ class Retention:
         by_camera: dict[str, list[Old]] = defaultdict(list)
         for old in olds:
             by_camera[old.camera].append(old)
-        work = {camera: partial(_lie_there, group) for camera, group in by_camera.items()}
+        work = {
+            camera: partial(self._lie_there, camera, group) for camera, group in by_camera.items()
+        }
         results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
         unknown = {old.image_id for name in by_camera.keys() - results for old in by_camera[name]}
         return unknown.union(*results.values())
+
+    def _lie_there(self, camera: str, olds: Sequence[Old]) -> set[int]:
+        there = {old.image_id for old in olds if old.path and _may_exist(old.path)}
+        folder = self._drop_folders.get(camera)
+        if folder is None or self._is_mounted(folder):
+            return there
+        return {old.image_id for old in olds}
+
+    def _is_mounted(self, folder: Path) -> bool:
+        """Whether the drop folder is there, and not the mount point that a share leaves behind."""
+        try:
+            return folder.is_dir() and self._mounts.is_the_same(folder, mount_of(folder))
+        except OSError:
+            return False
 
 
 def _older(read: Callable[..., list[Old]], limit: str) -> Iterator[list[Old]]:
@@ -244,15 +263,11 @@ def _unlink(path: Path) -> None:
     path.unlink(missing_ok=True)
 
 
-def _lie_there(olds: Iterable[Old]) -> set[int]:
-    there: set[int] = set()
-    for old in olds:
-        try:
-            if old.path is not None:
-                old.path.lstat()
-                there.add(old.image_id)
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError:  # a share that is away
-            there.add(old.image_id)
-    return there
+def _may_exist(path: Path) -> bool:
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # a share that is away
+        return True
+    return True

@@ -177,12 +177,42 @@ def test_a_labelled_image_is_never_deleted(line: Station) -> None:
     assert passed(line) == 1
 
 
+def left_to_others(root: Path, model: Path) -> Station:
+    """A line that leaves what passes in its drop folder."""
+    policy = {"policy": {"on_pass": "leave", "max_missed_defect_rate": 0.2}}
+    return Station(root=root, model=model, tables=policy)
+
+
+@pytest.mark.fault(57)
+def test_records_stay_while_the_share_with_their_images_is_not_mounted(
+    tmp_path: Path, commissioned_model: Path
+) -> None:
+    station = left_to_others(tmp_path, commissioned_model)
+    folder, elsewhere = station.folder("top-1"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with filesystem(folder, size="4m"):
+        with station.running():
+            for number in range(4):
+                station.drop("top-1", f"{number}.jpg", surface_file("no_defect", seed=number))
+            station.wait_for_images(4)
+        left = passed(station)
+        assert left > 0
+        with unmounted(folder, elsewhere):
+            keep(station, days=401, rows_days=400)
+            assert passed(station) == left
+        keep(station, days=401, rows_days=400)
+        assert passed(station) == left, "the images lie there again"
+        for path in folder.iterdir():
+            path.unlink()
+        keep(station, days=401, rows_days=400)
+        assert passed(station) == 0
+
+
 @pytest.mark.fault(57)
 def test_a_record_stays_while_its_image_lies_in_the_drop_folder(
     tmp_path: Path, commissioned_model: Path
 ) -> None:
-    policy = {"policy": {"on_pass": "leave", "max_missed_defect_rate": 0.2}}
-    station = Station(root=tmp_path, model=commissioned_model, tables=policy)
+    station = left_to_others(tmp_path, commissioned_model)
     with station.running():
         for number in range(8):
             station.drop("top-1", f"{number}.jpg", surface_file("no_defect", seed=number))
@@ -192,6 +222,10 @@ def test_a_record_stays_while_its_image_lies_in_the_drop_folder(
     names = "SELECT filename FROM inspections WHERE verdict = 'pass' ORDER BY id"
     (collected,) = station.query(names)[0]
     (station.folder("top-1") / collected).unlink()  # by the program that they are left to
+    away = station.folder("top-1").rename(tmp_path / "away")
+    keep(station, days=401, rows_days=400)
+    assert passed(station) == left, "the folder may come back"
+    away.rename(station.folder("top-1"))
     keep(station, days=401, rows_days=400)
     assert passed(station) == left - 1
     with station.running():
