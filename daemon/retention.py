@@ -168,7 +168,7 @@ class Retention:
             fsync_folder(folder)
         # Not what is absent because its disk went away meanwhile.
         if deleted and self._is_in_place(verdict):
-            expiry.deleted(self._database, [old.image_id for old in deleted])
+            expiry.deleted(self._database, deleted)
             log.info("deleted", images=len(deleted), verdict=verdict.value, why=why)
         for folder in folders:
             with suppress(OSError):  # not empty, most likely

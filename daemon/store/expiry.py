@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from sqlalchemy import Row, Select, bindparam, delete, exists, select, update
 
-from daemon.names import from_text
+from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.schema import ENDED, KEPT, image, label
 from daemon.values import Progress
@@ -44,8 +44,10 @@ def ended(database: Database, *, after: int, limit: int) -> list[Old]:
     return _read(database, select(*_COLUMNS).where(ENDED), after, limit)
 
 
-def deleted(database: Database, image_ids: Sequence[int]) -> None:
+def deleted(database: Database, olds: Sequence[Old]) -> None:
     """Record in one transaction that the files of these are deleted.
+
+    One that was labelled since it was read, or whose file is known to be elsewhere now, stays as it is.
 
     Raises:
         StoreError: the records still tell of the files.
@@ -53,20 +55,22 @@ def deleted(database: Database, image_ids: Sequence[int]) -> None:
     with database.writing() as connection:
         connection.execute(
             update(image)
-            .where(image.c.id == bindparam("b_id"))
+            .where(image.c.id == bindparam("b_id"), image.c.path == bindparam("b_path"))
+            .where(KEPT, _NOT_LABELLED)
             .values(progress=Progress.DELETED.value, path=None),
-            [{"b_id": image_id} for image_id in image_ids],
+            [{"b_id": old.image_id, "b_path": to_text(old.path)} for old in olds if old.path],
         )
 
 
 def forget(database: Database, image_ids: Sequence[int]) -> None:
-    """Delete records. The aggregates that reports rest on stay.
+    """Delete records, but not of what has a file or a label by now. What reports rest on stays.
 
     Raises:
         StoreError: nothing was deleted.
     """
     with database.writing() as connection:
-        connection.execute(delete(image).where(image.c.id.in_(image_ids)))
+        these = image.c.id.in_(image_ids)
+        connection.execute(delete(image).where(these, ENDED, _NOT_LABELLED))
 
 
 def _read(database: Database, query: Select[Any], after: int, limit: int) -> list[Old]:
