@@ -68,16 +68,34 @@ class Retention:
         self._drop_folders = {camera.name: camera.folder for camera in settings.cameras}
         self._mounts = mounts
         self._clock = ClockTrust(settings.state_dir / "clock.json", clock=clock, health=health)
-        self._lanes = Lanes()
+        self._lane, self._cameras = Lanes(), Lanes()
         self._round: Iterator[None] = chain(self._mend(), self._one_round())
         self._round_at = 0.0
         self._ages_at = 0.0
         self._failed = False
 
     def step(self) -> bool:
-        """Do a little. Returns whether there is more to do at once."""
+        """Do a little, in a lane: a disk that hangs holds up nothing but this.
+
+        Returns:
+            Whether there is more to do at once.
+        """
         if time.monotonic() < self._round_at:
             return False
+        work = {"archive and quarantine": self._work}
+        results = self._lane.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
+        if not results:
+            folders = " or ".join(to_text(root) for root in self._roots.values())
+            self._health.trouble(
+                "retention hangs",
+                f"{folders} does not answer; see whether its disk is well, or its server up. Nothing "
+                "is deleted meanwhile",
+            )
+            return False
+        self._health.mended("retention hangs")
+        return any(results.values())
+
+    def _work(self) -> bool:
         try:
             next(self._round)
         except StopIteration:
@@ -98,7 +116,8 @@ class Retention:
         self._ages_at = 0.0
 
     def close(self, *, seconds: float) -> None:
-        self._lanes.close(seconds=seconds)
+        self._lane.close(seconds=seconds)
+        self._cameras.close(seconds=seconds)
 
     def _one_round(self) -> Iterator[None]:
         self._failed = False
@@ -228,7 +247,7 @@ class Retention:
         work = {
             camera: partial(self._lie_there, camera, group) for camera, group in by_camera.items()
         }
-        results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
+        results = self._cameras.run(work, seconds=ANSWER_SECONDS / 2, late=lambda _: None)
         unknown = {old.image_id for name in by_camera.keys() - results for old in by_camera[name]}
         return unknown.union(*results.values())
 

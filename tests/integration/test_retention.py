@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from filesystems import filesystem, unmounted
+from filesystems import filesystem, hanging, unmounted
 
 from daemon.clock import now_utc
 from daemon.disks import Room
@@ -321,6 +321,23 @@ def test_an_archive_that_was_copied_to_another_disk_is_deleted_from_there(line: 
         shutil.copytree(before, archive, dirs_exist_ok=True)
         assert keep(line, days=2, archive_days=1) == {}
         assert files(archive) == []
+
+
+@pytest.mark.fault(28)
+def test_an_archive_that_hangs_is_told_and_holds_up_no_camera(line: Station) -> None:
+    line.tables["retention"] = {"archive_days": 1}
+    line.write_config()
+    age(line, 2)
+    with hanging(line.state_dir / "archive" / "top-1"), line.running():
+        told = wait_until(lambda: line.troubles().get("retention hangs"))
+        assert "does not answer" in told
+        for number in range(3):
+            line.drop("bottom-1", f"{number}.jpg", surface_file("patches", seed=50 + number))
+            line.wait_for_images(19 + number)
+        assert "retention hangs" in line.troubles()
+        assert line.query("SELECT count(*) FROM inspections WHERE path IS NULL") == [(0,)]
+    assert keep(line, days=2, archive_days=1) == {}
+    assert files(line.state_dir / "archive") == []
 
 
 def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Station) -> None:
