@@ -1,7 +1,10 @@
 import os
+from pathlib import Path
 
 import pytest
+from builders import Station
 from commands import Millwatch
+from kept import used_line
 
 
 @pytest.fixture
@@ -12,3 +15,9 @@ def millwatch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "300")
     return Millwatch(capsys)
+
+
+@pytest.fixture(scope="session")
+def used(tmp_path_factory: pytest.TempPathFactory, commissioned_model: Path) -> Station:
+    """For copies of it: nothing is done to this one."""
+    return used_line(tmp_path_factory.mktemp("used"), commissioned_model)

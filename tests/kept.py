@@ -1,0 +1,112 @@
+"""A line with images in its archive and quarantine, and what is deleted of them in time."""
+
+import copy
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from builders import Station, surface_file
+
+from daemon.disks import Room
+from daemon.health import Health
+from daemon.mounts import MountMemory
+from daemon.retention import Retention
+from daemon.store.database import Database
+
+TABLES = {"policy": {"max_missed_defect_rate": 0.2}}
+
+
+def used_line(root: Path, model: Path) -> Station:
+    """A line that passes clean surfaces, and has judged images of each kind."""
+    station = Station(root=root, model=model, tables=TABLES)
+    with station.running():
+        for number in range(6):
+            station.drop("top-1", f"clean-{number}.jpg", surface_file("no_defect", seed=number))
+            station.drop("top-1", f"broken-{number}.jpg", b"no picture %d" % number)
+            station.drop("bottom-1", f"defect-{number}.jpg", surface_file("patches", seed=number))
+        station.wait_for_images(18)
+    return station
+
+
+def a_copy_of(used: Station, root: Path) -> Station:
+    shutil.copytree(used.root, root, dirs_exist_ok=True)
+    station = Station(
+        root=root, model=used.model, tables=copy.deepcopy(TABLES), dropped=used.dropped
+    )
+    move(station.database, used.root, root)
+    return station
+
+
+def left_to_others(root: Path, model: Path) -> Station:
+    """A line that leaves what passes in its drop folder."""
+    policy = {"policy": {"on_pass": "leave", "max_missed_defect_rate": 0.2}}
+    return Station(root=root, model=model, tables=policy)
+
+
+def move(database: Path, before: Path, after: Path) -> None:
+    """As if everything had always been there."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        paths = (os.fspath(before), os.fspath(after))
+        connection.execute("UPDATE image SET path = replace(path, ?, ?)", paths)
+
+
+def later(days: float) -> Callable[[], datetime]:
+    moment = datetime.now(UTC) + timedelta(days=days)
+    return lambda: moment
+
+
+def keep(station: Station, *, days: float = 0, ran: bool = True, **keys: float) -> dict[str, str]:
+    """Retention alone, until it has nothing to do; its troubles.
+
+    Args:
+        ran: the clock was seen to go on all these days; else it stands there at the start.
+    """
+    if ran:
+        (station.state_dir / "clock.json").unlink(missing_ok=True)
+    station.tables["retention"] = keys
+    station.write_config()
+    health = Health()
+    database = Database(station.database)
+    settings = station.settings()
+    mounts = MountMemory(settings.state_dir / "drop_folders.json")
+    retention = Retention(
+        settings, database=database, health=health, clock=later(days), mounts=mounts
+    )
+    while retention.step():
+        pass
+    retention.close(seconds=5.0)
+    database.close()
+    return health.troubles()
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file())
+
+
+def passed(station: Station) -> int:
+    ((count,),) = station.query("SELECT count(*) FROM inspections WHERE verdict = 'pass'")
+    return int(count)
+
+
+def age(station: Station, days: float) -> None:
+    """As if the images had been recorded so long ago."""
+    with closing(sqlite3.connect(station.database)) as connection, connection:
+        connection.execute(
+            "UPDATE image SET recorded_at = strftime('%Y-%m-%dT%H:%M:%SZ', recorded_at, ?)",
+            (f"{-days:+g} days",),
+        )
+
+
+def on_another_disk(station: Station, disk: Path) -> None:
+    shutil.copytree(station.state_dir, disk / "state")
+    before, station.state = station.state_dir, disk / "state"
+    move(station.database, before, station.state)
+
+
+def leave_little_room(disk: Path) -> None:
+    room = Room.of(disk)
+    (disk / "filler").write_bytes(bytes(room.free - room.total // 20))
