@@ -85,11 +85,11 @@ class Retention:
         work = {"archive and quarantine": self._work}
         results = self._lane.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
         if not results:
-            folders = " or ".join(to_text(root) for root in self._roots.values())
+            archive, quarantine = map(to_text, self._roots.values())
             self._health.trouble(
                 "retention hangs",
-                f"{folders} does not answer; see whether its disk is well, or its server up. Nothing "
-                "is deleted meanwhile",
+                f"{archive} or {quarantine} does not answer; see whether its disk is well, or its "
+                "server up. Nothing is deleted meanwhile",
             )
             return False
         self._health.mended("retention hangs")

@@ -35,7 +35,10 @@ def used_line(root: Path, model: Path) -> Station:
 def a_copy_of(used: Station, root: Path) -> Station:
     shutil.copytree(used.root, root, dirs_exist_ok=True)
     station = Station(
-        root=root, model=used.model, tables=copy.deepcopy(TABLES), dropped=used.dropped
+        root=root,
+        model=used.model,
+        tables=copy.deepcopy(TABLES),
+        dropped=copy.deepcopy(used.dropped),
     )
     move(station.database, used.root, root)
     return station
