@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeVar
 
@@ -21,7 +22,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self._lanes: dict[str, Lane] = {}
-        self._overdue: dict[str, Future[Any]] = {}
+        self._overdue: dict[str, threading.Event] = {}
 
     def run(
         self,
@@ -51,8 +52,8 @@ class Lanes:
             if future.done():
                 results[camera] = future.result()
             else:
-                self._overdue[camera] = future
-                future.add_done_callback(lambda done: late(done.result()))
+                told = self._overdue[camera] = threading.Event()
+                future.add_done_callback(partial(_tell, late, told))
         return results
 
     def afterwards(self, camera: str, work: Callable[[], None]) -> None:
@@ -60,9 +61,9 @@ class Lanes:
         self._lane(camera).submit(work)
 
     def overdue(self) -> set[str]:
-        """The cameras that still owe what was waited for in vain."""
+        """The cameras that still owe what was waited for in vain: `late` has not had it."""
         self._overdue = {
-            camera: future for camera, future in self._overdue.items() if not future.done()
+            camera: told for camera, told in self._overdue.items() if not told.is_set()
         }
         return set(self._overdue)
 
@@ -74,6 +75,13 @@ class Lanes:
         if camera not in self._lanes:
             self._lanes[camera] = Lane(f"files of {camera}")
         return self._lanes[camera]
+
+
+def _tell(late: Callable[[Result], None], told: threading.Event, done: "Future[Result]") -> None:
+    try:
+        late(done.result())
+    finally:
+        told.set()
 
 
 class Helpers:

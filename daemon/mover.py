@@ -1,8 +1,8 @@
 """Sees every recorded plan through, now or later, across cameras whose disks may fail or hang."""
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -36,6 +36,7 @@ class Mover:
         lanes: Lanes,
         health: Health,
         clock: Callable[[], datetime],
+        wake: Callable[[], None],
     ) -> None:
         self._marker_suffix = settings.intake.marker_suffix
         self._patience_seconds = settings.intake.give_up_seconds
@@ -43,6 +44,8 @@ class Mover:
         self._lanes = lanes
         self._health = health
         self._clock = clock
+        self._wake = wake
+        self._late: deque[Routed] = deque()
         self._retry_at: float | None = 0.0  # at the start, what a kill left undone
         self._retried_to = 0
         self._round_failed = False
@@ -63,18 +66,27 @@ class Mover:
         return withdrawn
 
     def retry_later(self) -> None:
-        self._retry_at = time.monotonic() + RETRY_SECONDS
+        """Not later than it is to be anyhow: what fails again and again would put off all else."""
+        if self._retry_at is None:
+            self._retry_at = time.monotonic() + RETRY_SECONDS
 
     def retry_if_due(self) -> tuple[bool, list[Intent]]:
-        """Do some of the plans that are not yet known to be done.
+        """Record what came late, and do some of the plans that are not yet known to be done.
 
         Returns:
             Whether there is more to do at once, and those whose records were taken back.
         """
-        if self._retry_at is None or time.monotonic() < self._retry_at:
-            return False, []
+        withdrawn: list[Intent] = []
+        more = False
+        # Before anything is taken from `_late`: who still owes something now is left, even if it
+        # comes meanwhile. What is done already would be done, and recorded, once more.
+        owing = self._lanes.overdue()
         try:
-            return self._retry_page()
+            self._settle_late(withdrawn)
+            if self._retry_at is not None and time.monotonic() >= self._retry_at:
+                self._retry_at = None
+                more, taken_back = self._retry_page(owing)
+                withdrawn += taken_back
         except StoreError as error:
             if error.damaged:
                 raise
@@ -82,21 +94,34 @@ class Mover:
             # Else this page would be passed over, and the round be called done.
             self._retried_to = 0
             self.retry_later()
-            return False, []
+        return more, withdrawn
 
-    def _retry_page(self) -> tuple[bool, list[Intent]]:
+    def _settle_late(self, withdrawn: list[Intent]) -> None:
+        """What took longer than the other cameras wait; to a list, whose records were taken back."""
+        while self._late:
+            routed = self._late[0]  # and stays there, should the database refuse it
+            self._settle(routed)
+            for intent in routed.taken:
+                self._retarget(intent)
+            withdrawn += routed.withdrawn
+            self._late.popleft()
+
+    def _retry_page(self, owing: Collection[str]) -> tuple[bool, list[Intent]]:
         """One page, so that new images do not wait for a long backlog; the next call goes on."""
         intents = images.pending(self._database, after=self._retried_to, limit=_RETRY_BATCH)
         if not intents:
             self._end_round()
             return False, []
         self._retried_to = intents[-1].image_id
-        remaining, withdrawn = self._move(intents, {})
+        due = [intent for intent in intents if intent.delivery.camera not in owing]
+        left, withdrawn = self._move(due, {})
+        remaining = len(intents) - len(due) + left
         self._round_failed = self._round_failed or remaining > 0
         # Where a whole page failed, the next one is likely to fail in the same way.
-        self._retry_at = 0.0
         if remaining == len(intents):
             self.retry_later()
+        else:
+            self._retry_at = 0.0
         return remaining < len(intents), withdrawn
 
     def _end_round(self) -> None:
@@ -105,7 +130,6 @@ class Mover:
             self._round_failed = False
             self.retry_later()
         else:
-            self._retry_at = None
             self._missing_since.clear()
             self._health.mended("moving")
             self._health.mended("database")
@@ -118,13 +142,17 @@ class Mover:
                 camera: partial(self._route, group, held)
                 for camera, group in _by_camera(intents).items()
             }
-            results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
+            results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
             intents = []
             for routed in results.values():
                 remaining -= self._settle(routed)
                 withdrawn += routed.withdrawn
                 intents += [self._retarget(intent) for intent in routed.taken]
         return remaining, withdrawn
+
+    def _take_late(self, routed: Routed) -> None:
+        self._late.append(routed)
+        self._wake()
 
     def _route(self, intents: Sequence[Intent], held: Mapping[int, int]) -> Routed:
         return route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)

@@ -90,7 +90,12 @@ class Pipeline:
         self._judges = deque(Lane(f"judge {number}") for number in range(1, _JUDGES + 1))
         self._ahead: deque[_Batch] = deque()
         self._mover = Mover(
-            settings, database=database, lanes=self._lanes, health=health, clock=clock
+            settings,
+            database=database,
+            lanes=self._lanes,
+            health=health,
+            clock=clock,
+            wake=room.wake,
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
         self.shadow = Shadow(settings, database=database, health=health)

@@ -1,0 +1,136 @@
+"""Plans are seen through, however long a disk takes and whatever else fails meanwhile."""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from builders import Station, wait_until
+from meanwhile import just_before, noting_what_is_opened
+from records import NOW, open_store, rows
+
+from daemon.health import Health
+from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.mover import Mover
+from daemon.routing import Folders
+from daemon.store import images
+from daemon.store.database import Database
+from daemon.values import Delivery, Finding, Intent
+from models.taxonomy import Verdict
+
+
+@dataclass
+class Line:
+    """What moves images, and nothing that judges them."""
+
+    station: Station
+    store: Database
+    mover: Mover
+    health: Health
+    woken: threading.Event
+
+    def record(self, camera: str, name: str, verdict: Verdict = Verdict.DEFECT) -> Intent:
+        path = self.station.folder(camera) / name
+        path.write_bytes(name.encode())
+        status = path.stat()
+        delivery = Delivery(
+            camera=camera,
+            filename=name,
+            path=path,
+            inode=status.st_ino,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+        )
+        finding = Finding(
+            delivery=delivery,
+            sha256=hashlib.sha256(name.encode()).hexdigest(),
+            verdict=verdict,
+            reason="confident",
+            predicted_class="scratches",
+            confidence=0.9,
+        )
+        plan = Folders.of(self.station.settings()).plan
+        (intent,) = images.record(self.store, [finding], plan, NOW).intents
+        return intent
+
+    def progress(self) -> list[str]:
+        return [progress for (progress,) in rows(self.store, "SELECT progress FROM image")]
+
+    def settled(self) -> bool:
+        self.mover.retry_if_due()
+        return "pending" not in self.progress()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[Line]:
+    station = Station(root=tmp_path, model=tmp_path / "none")
+    station.state_dir.mkdir()
+    store, lanes, health, woken = (
+        open_store(station.state_dir),
+        Lanes(),
+        Health(),
+        threading.Event(),
+    )
+    mover = Mover(
+        station.settings(),
+        database=store,
+        lanes=lanes,
+        health=health,
+        clock=lambda: NOW,
+        wake=woken.set,
+    )
+    yield Line(station=station, store=store, mover=mover, health=health, woken=woken)
+    lanes.close(seconds=10)
+    store.close()
+
+
+def held_up(path: Path) -> Callable[[], None]:
+    """The removal of a delivered file takes as long as the test likes: until it calls this."""
+    go_on = threading.Event()
+    just_before("os.rename", path, lambda: go_on.wait(60))
+    return go_on.set
+
+
+@pytest.mark.fault(28)
+def test_a_move_that_takes_longer_than_the_others_wait_is_recorded_when_it_is_done(
+    line: Line,
+) -> None:
+    slow, quick = line.record("top-1", "slow.jpg"), line.record("bottom-1", "quick.jpg")
+    go_on = held_up(slow.delivery.path)
+    before = time.monotonic()
+    assert line.mover.move([slow, quick], {}) == []
+    assert time.monotonic() - before >= ANSWER_SECONDS
+    assert line.progress() == ["pending", "moved"]
+    line.mover.retry_if_due()
+    with noting_what_is_opened(line.station.review) as opened:
+        go_on()
+        assert line.woken.wait(60)
+        line.mover.retry_if_due()
+    # "unseen" would be what is found out by reading the target whole: again and again, if that
+    # takes as long.
+    assert line.progress() == ["moved", "moved"]
+    assert opened == []
+    assert line.settled()
+
+
+@pytest.mark.fault(22)
+def test_moves_that_fail_all_the_time_put_no_other_off(line: Line) -> None:
+    in_the_way = line.station.review
+    in_the_way.write_text("in the way")
+    line.mover.retry_if_due()  # the start's
+    waiting = line.record("top-1", "waits.jpg")
+    line.mover.move([waiting], {})
+    assert "moving" in line.health.troubles()
+    in_the_way.rename(in_the_way.with_name("in-the-way"))
+    failing = line.record("bottom-1", "fails.jpg", Verdict.UNREADABLE)
+    (line.station.state_dir / "quarantine").write_text("in the way")
+
+    def moved() -> bool:
+        line.mover.move([failing], {})
+        line.mover.retry_if_due()
+        return line.progress() == ["moved", "pending"]
+
+    wait_until(moved, seconds=10)
