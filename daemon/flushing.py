@@ -74,11 +74,14 @@ def _open_folder(folder: Path) -> int:
 def not_synced(descriptors: Sequence[int]) -> list[int]:
     """Make whole filesystems durable; the files and folders for which that could not be said."""
     by_device: dict[int, list[int]] = {}
+    unknown: list[int] = []
     for descriptor in descriptors:
-        by_device.setdefault(os.fstat(descriptor).st_dev, []).append(descriptor)
-    return [
-        each for group in by_device.values() if not _sync_filesystem(group[0]) for each in group
-    ]
+        try:
+            by_device.setdefault(os.fstat(descriptor).st_dev, []).append(descriptor)
+        except OSError:  # a share that has forgotten the file: `fsync` tells the same, of it alone
+            unknown.append(descriptor)
+    apart = (group for group in by_device.values() if not _sync_filesystem(group[0]))
+    return [*unknown, *(each for group in apart for each in group)]
 
 
 def _sync_filesystem(descriptor: int) -> bool:

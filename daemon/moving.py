@@ -20,6 +20,7 @@ from daemon.placing import (
     GoneError,
     TargetTakenError,
     copy,
+    digest,
     link,
     rename_without_overwriting,
 )
@@ -38,7 +39,7 @@ def same_file(status: os.stat_result, delivery: Delivery) -> bool:
     )
 
 
-def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> None:
+def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> bool:
     """Make `target` the delivered file, whole and durable but for its folder's entry.
 
     Repeatable: the same content at the target is an unfinished move of this very delivery, as no
@@ -47,6 +48,9 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
     Args:
         held: a descriptor of the file as it was judged, when there is one, that was flushed. It
             keeps a file that the camera replaced under the same name.
+
+    Returns:
+        Whether the delivered file is known to have these bytes, and not only what was at the target.
 
     Raises:
         TargetTakenError, ChangedError, GoneError: nothing was changed.
@@ -58,19 +62,23 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> No
         if is_there(delivery, sha256, target):
             # The second name that a kill left.
             partial_of(target, delivery, sha256).unlink(missing_ok=True)
-        else:
-            _bring(delivery, sha256, target, held)
-    except (ChangedError, GoneError, TargetTakenError):
+            return held is not None
+        _bring(delivery, sha256, target, held)
+    except (ChangedError, GoneError, TargetTakenError) as error:
         # Of a copy that a kill ended.
         partial_of(target, delivery, sha256).unlink(missing_ok=True)
+        if isinstance(error, ChangedError):
+            with suppress(FileNotFoundError, NotADirectoryError):
+                _put_back(aside_of(delivery), delivery.path)
         raise
+    return True
 
 
 def _bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> None:
     with _source(delivery, held) as source:
         if not same_file(os.fstat(source), delivery):
             raise ChangedError(str(delivery.path))
-        _link_or_copy(source, delivery, sha256, target)
+        _link_or_copy(source, delivery, sha256, target, compare=held is None)
         if not same_file(os.fstat(source), delivery):
             target.unlink()
             raise ChangedError(str(delivery.path))
@@ -127,11 +135,14 @@ class Release(Enum):
     """The camera has written to it since; it stays."""
 
 
-def release(delivery: Delivery, marker_suffix: str = "") -> Release:
+def release(delivery: Delivery, marker_suffix: str = "", *, sha256: str = "") -> Release:
     """Remove the delivered file, and its marker, from the drop folder.
 
     To look and then to unlink would unlink what the camera renamed to the same name in between. So
     the name is moved aside first, where no camera touches it, and looked at there.
+
+    Args:
+        sha256: where given, what has other bytes stays, though inode, size and time are the same.
 
     Raises:
         OSError: it cannot be removed now; trying again may help.
@@ -142,18 +153,31 @@ def release(delivery: Delivery, marker_suffix: str = "") -> Release:
             status = os.lstat(delivery.path)
             if not same_file(status, delivery):
                 return _not_removed(status, delivery)
+            if sha256 and not _has_bytes(delivery.path, delivery, sha256):
+                return Release.WRITTEN
             if marker_suffix:
                 # Before the image: a marker that stays would call the next file of this name whole.
                 Path(f"{delivery.path}{marker_suffix}").unlink(missing_ok=True)
             delivery.path.rename(aside)
         except (FileNotFoundError, NotADirectoryError):
             return Release.ABSENT
+    elif sha256 and not _has_bytes(aside, delivery, sha256):
+        _put_back(aside, delivery.path)
+        return Release.WRITTEN
     status = os.lstat(aside)
     if same_file(status, delivery):
         aside.unlink()
         return Release.REMOVED
     _put_back(aside, delivery.path)
     return _not_removed(status, delivery)
+
+
+def _has_bytes(path: Path, delivery: Delivery, sha256: str) -> bool:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        return digest(descriptor, delivery.size) == sha256
+    finally:
+        os.close(descriptor)
 
 
 def _not_removed(status: os.stat_result, delivery: Delivery) -> Release:
@@ -276,20 +300,39 @@ def _put_back(aside: Path, path: Path) -> None:
     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
 
 
-def _link_or_copy(source: int, delivery: Delivery, sha256: str, target: Path) -> None:
-    """Put the open file at the target under a name that did not exist."""
+def _link_or_copy(
+    source: int, delivery: Delivery, sha256: str, target: Path, *, compare: bool
+) -> None:
+    """Put the open file at the target under a name that did not exist.
+
+    Args:
+        compare: nobody kept the file open since it was judged. A camera may have written into it and
+            given it its old time back, or a power failure emptied it.
+    """
     # By descriptor, not by name: the name may be another file's by now. A folder's descriptor
     # must be given for Python to follow the link in /proc; the absolute path makes it unused.
-    if link(f"/proc/self/fd/{source}", target, src_dir_fd=source):
+    name = f"/proc/self/fd/{source}"
+    if not compare and link(name, target, src_dir_fd=source):
         return
     partial = partial_of(target, delivery, sha256)
     try:
-        copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
+        partial.unlink(missing_ok=True)
+        if not compare or not link(name, partial, src_dir_fd=source):
+            copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
+        else:
+            _refuse_other_bytes(source, delivery, sha256)
         rename_without_overwriting(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
 
+def _refuse_other_bytes(source: int, delivery: Delivery, sha256: str) -> None:
+    if digest(source, delivery.size) != sha256:
+        raise ChangedError(str(delivery.path))
+
+
 def partial_of(target: Path, delivery: Delivery, sha256: str) -> Path:
     """A name beside the target that is no image's, and that the same delivery always gets."""
-    return target.parent / f".{sha256[:16]}-{delivery.inode}.part"
+    # Cameras share folders, and two disks number their files alike.
+    camera = hashlib.sha256(delivery.camera.encode()).hexdigest()[:8]
+    return target.parent / f".{sha256[:16]}-{camera}-{delivery.inode}.part"

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from daemon.moving import same_file
+from daemon.placing import digest
 from daemon.values import Delivery
 from models.preprocessing import UnreadableError, UnreadableReason, decode
 
-_CHUNK: Final = 1 << 20
 _CRASHES: Final = UnreadableError(UnreadableReason.CRASHES, "it ends the process that decodes it")
 
 
@@ -124,7 +124,7 @@ def _fetch(delivery: Delivery, held: int, limits: Limits, *, decodable: bool) ->
         delivery=delivery,
         held=held,
         data=None,
-        sha256=_hash(held, delivery.size),
+        sha256=digest(held, delivery.size),
         unreadable=_too_many_bytes(delivery, limits) if too_large else _CRASHES,
     )
 
@@ -152,16 +152,6 @@ def _whole(held: int, size: int) -> bytes:
     while (left := size - sum(map(len, parts))) > 0 and (data := os.read(held, left)):
         parts.append(data)
     return b"".join(parts)
-
-
-def _hash(held: int, size: int) -> str:
-    """Of that many bytes: a file that grows as fast as it is read would never end."""
-    digest = hashlib.sha256()
-    offset = 0
-    while offset < size and (chunk := os.pread(held, min(_CHUNK, size - offset), offset)):
-        digest.update(chunk)
-        offset += len(chunk)
-    return digest.hexdigest()
 
 
 def _too_many_bytes(delivery: Delivery, limits: Limits) -> UnreadableError:

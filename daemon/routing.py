@@ -113,13 +113,14 @@ def route(
     """
     routed = Routed()
     made: set[Path] = set()
+    compared = set(held)
     durable = _fsync_held(intents, held, routed)
-    brought = [intent for intent in durable if _bring(intent, held, routed, now, made)]
+    brought = [intent for intent in durable if _bring(intent, held, routed, now, made, compared)]
     safe = _fsync_folders(brought, _target_folder, routed)
     ends = {
         intent.image_id: end
         for intent in safe
-        if (end := _release(intent, held, routed, marker_suffix)) is not None
+        if (end := _release(intent, held, routed, marker_suffix, compared)) is not None
     }
     released = [intent for intent in safe if intent.image_id in ends]
     for intent in _fsync_folders(released, _source_folder, routed, may_be_gone=True):
@@ -151,9 +152,14 @@ def _done(intent: Intent) -> Settled:
 
 
 def _bring(
-    intent: Intent, held: Mapping[int, int], routed: Routed, now: datetime, made: set[Path]
+    intent: Intent,
+    held: Mapping[int, int],
+    routed: Routed,
+    now: datetime,
+    made: set[Path],
+    compared: set[int],
 ) -> bool:
-    """Whether the target is in place, so that the source may go."""
+    """Whether the target is in place, so that the source may go: one of `compared` unread."""
     target = intent.plan.target
     if target is None:
         return True
@@ -165,7 +171,8 @@ def _bring(
             # First whose place it is: the reason goes over what lies under the reason's name.
             moving.is_there(intent.delivery, intent.sha256, target)
             _write_reason(intent, target, now)
-        moving.bring(intent.delivery, intent.sha256, target, held.get(intent.image_id))
+        if moving.bring(intent.delivery, intent.sha256, target, held.get(intent.image_id)):
+            compared.add(intent.image_id)
     except placing.TargetTakenError:
         log.warning("target taken", image=intent.image_id, path=to_text(target))
         routed.taken.append(intent)
@@ -184,27 +191,35 @@ def _bring(
 
 
 def _release(
-    intent: Intent, held: Mapping[int, int], routed: Routed, marker_suffix: str
+    intent: Intent,
+    held: Mapping[int, int],
+    routed: Routed,
+    marker_suffix: str,
+    compared: set[int],
 ) -> Settled | None:
     """How the intent ends, where nothing of the delivery is in the drop folder any more."""
     delivery = intent.delivery
+    sha256 = "" if intent.image_id in compared else intent.sha256
     try:
-        end = moving.release(delivery, marker_suffix)
-        if end is moving.Release.ABSENT and intent.plan.target is not None:
+        end = moving.release(delivery, marker_suffix, sha256=sha256)
+        absent = end is moving.Release.ABSENT
+        if absent and intent.plan.target is not None:
             moving.make_own(intent.plan.target, delivery, intent.sha256)
+        overwritten = end is moving.Release.WRITTEN and _is_target(intent, delivery.path)
+        away = absent and intent.image_id not in held and not delivery.path.parent.is_dir()
     except placing.ChangedError:  # written to just now; the next try takes it back
         return None
     except OSError as error:
         routed.failed.append((intent, error))
         return None
-    if end is moving.Release.WRITTEN and _is_target(intent, delivery.path):
+    if overwritten:
         # One file under two names: what was judged is overwritten.
         routed.withdrawn.append(intent)
         return None
-    if end is not moving.Release.ABSENT:
+    if not absent:
         return _done(intent)
     unseen = Settled(intent=intent, progress=Progress.UNSEEN, path=intent.plan.target)
-    if intent.image_id not in held and not delivery.path.parent.is_dir():
+    if away:
         routed.missing.append(unseen)  # only a share that is away, perhaps
         return None
     return unseen

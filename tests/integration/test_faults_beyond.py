@@ -49,6 +49,27 @@ def test_a_new_file_with_the_number_name_size_and_time_of_a_moved_one_is_another
         assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(42)
+def test_an_image_that_was_overwritten_before_it_could_be_moved_is_judged_for_what_it_is(
+    station: Station,
+) -> None:
+    """By a program that writes one name again and again, and gives each file the time of its source."""
+    station.review.write_text("in the way")
+    path = station.drop("top-1", "same.bmp", surface_file(seed=1, form="bmp"))
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: station.count() == 1 and "moving" in line.health.troubles())
+        second = surface_file("patches", seed=2, form="bmp")
+        before = path.stat()
+        assert len(second) == before.st_size
+        path.write_bytes(second)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        station.dropped["top-1", path.name] = [hashlib.sha256(second).hexdigest()]
+        station.review.unlink()
+        line.work_until(lambda: line.health.troubles() == {} and not path.exists())
+    station.wait_for_images(1)
+    assert_every_image_accounted_for(station)
+
+
 @pytest.mark.fault(43)
 def test_a_file_of_another_owner_that_may_not_be_linked_is_copied(station: Station) -> None:
     if os.geteuid() != 0 or HARD_LINKS.read_text().strip() != "1":

@@ -62,3 +62,12 @@ def test_a_folder_that_is_gone_is_told_and_the_others_are_flushed(
     assert list(failed) == [tmp_path / "gone"]
     assert isinstance(failed[tmp_path / "gone"], FileNotFoundError)
     assert sum(1 for _ in Path("/proc/self/fd").iterdir()) == before
+
+
+@pytest.mark.fault(28)
+def test_a_file_that_cannot_even_be_looked_at_keeps_no_other_from_the_disk(tmp_path: Path) -> None:
+    """A share may forget an open file. Here it is closed, which `fsync` alone passes over."""
+    with written(tmp_path, 5) as files:
+        forgotten = os.dup(files[0])
+        os.close(forgotten)
+        assert fsync_all([*files, forgotten]) == {}

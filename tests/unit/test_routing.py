@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -220,3 +221,53 @@ def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
     assert route([intent], held={}, now=NOW).withdrawn == [intent]
     assert not intent.plan.target.exists()
     assert renamed.read_bytes() == b"in place!"
+
+
+def overwrite(delivery: Delivery, data: bytes) -> None:
+    """With other bytes of the same size, and the old time."""
+    with delivery.path.open("r+b") as file:
+        file.write(data)
+    os.utime(delivery.path, ns=(delivery.mtime_ns, delivery.mtime_ns))
+    assert moving.same_file(delivery.path.stat(), delivery)
+
+
+@pytest.mark.fault(42)
+def test_what_lies_in_the_place_of_an_image_that_was_moved_or_is_to_be_deleted_stays(
+    folders: Folders, tmp_path: Path
+) -> None:
+    deleting = replace(folders, on_pass="delete")  # noqa: S106
+    passed = intent_of(deleting, finding_of(tmp_path, "1.jpg", verdict=Verdict.PASS), 1)
+    copied = intent_of(folders, finding_of(tmp_path, "2.jpg"), 2)
+    linked = intent_of(folders, finding_of(tmp_path, "3.jpg"), 3)
+    assert copied.plan.target is not None
+    copied.plan.target.parent.mkdir(parents=True)
+    copied.plan.target.write_bytes(DATA)
+    for intent in (passed, copied, linked):
+        overwrite(intent.delivery, DATA[::-1])
+    routed = route([passed, copied, linked], held={}, now=NOW)
+    ends = [(one.intent, one.progress) for one in routed.settled]
+    assert ends == [(passed, Progress.DELETED), (copied, Progress.MOVED)]
+    assert (routed.withdrawn, routed.failed) == ([linked], [])
+    left = sorted((tmp_path / "drop").iterdir())
+    assert [path.name for path in left] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert {path.read_bytes() for path in left} == {DATA[::-1]}
+
+
+@pytest.mark.fault(41)
+def test_a_target_that_goes_in_the_last_instant_keeps_no_other_image(
+    folders: Folders, tmp_path: Path
+) -> None:
+    good = intent_of(folders, finding_of(tmp_path, "good.jpg"), 1)
+    bad = intent_of(folders, finding_of(tmp_path, "bad.jpg"), 2)
+
+    def write_and_delete() -> None:
+        bad.delivery.path.write_bytes(b"the camera went on")
+        assert bad.plan.target is not None
+        bad.plan.target.unlink()
+
+    just_before("os.rename", bad.delivery.path, write_and_delete)
+    routed = route([bad, good], held={}, now=NOW)
+    assert [one.intent for one in routed.settled] == [good]
+    assert [intent for intent, _ in routed.failed] == [bad]
+    assert route([bad], held={}, now=NOW).withdrawn == [bad]
+    assert bad.delivery.path.read_bytes() == b"the camera went on"
