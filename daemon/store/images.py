@@ -10,6 +10,7 @@ from typing import Any, Final
 from sqlalchemy import (
     Connection,
     Row,
+    Update,
     bindparam,
     delete,
     func,
@@ -219,15 +220,23 @@ def _sort_out(
         row = connection.execute(FIND, same).first()
         if row is None:
             fresh.setdefault(tuple(same.values()), finding)
-        elif row.progress == Progress.UNSEEN.value and row.sha256 != finding.sha256:
-            # Another file has the number, the name, the size and the time of one that did leave.
-            end = Progress.DELETED if row.path is None else Progress.MOVED
-            this = image.c.id == row.id
-            connection.execute(update(image).where(this).values(progress=end.value))
+        elif row.progress != Progress.PENDING.value and row.sha256 != finding.sha256:
+            # Another file has the number, the name, the size and the time of one that did leave,
+            # or was written over one that was left. What is pending its own move finds out.
+            moved = row.progress == Progress.UNSEEN.value and row.path is not None
+            connection.execute(_end_of(row.id, moved=moved))
             fresh.setdefault(tuple(same.values()), finding)
         elif row.progress in MAY_COME_BACK:
             returned.append(_take_up_again(connection, row.id, finding.delivery))
     return list(fresh.values()), returned
+
+
+def _end_of(image_id: int, *, moved: bool) -> Update:
+    """The end of a record whose image's place in the drop folder another one has taken."""
+    this = update(image).where(image.c.id == image_id)
+    if moved:
+        return this.values(progress=Progress.MOVED.value)
+    return this.values(progress=Progress.DELETED.value, path=None)
 
 
 def _take_up_again(connection: Connection, image_id: int, delivery: Delivery) -> Intent:

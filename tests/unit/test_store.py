@@ -287,16 +287,24 @@ def test_a_moved_file_that_comes_back_is_removed_and_not_counted_again(store: Da
 
 
 @pytest.mark.fault(42)
+@pytest.mark.parametrize(
+    ("progress", "place"),
+    [(Progress.UNSEEN, Path("/review/1.jpg")), (Progress.GONE, None), (Progress.LEFT, None)],
+)
 def test_another_image_with_the_identity_of_one_that_may_come_back_is_another_image(
-    store: Database,
+    store: Database, progress: Progress, place: Path | None
 ) -> None:
-    settle(store, *record(store, finding(1)), progress=Progress.UNSEEN)
+    if progress is Progress.LEFT:
+        images.record(store, [finding(1, "pass")], leave, NOW)
+    else:
+        settle(store, *record(store, finding(1)), progress=progress)
     other = replace(finding(1), sha256="f" * 64)
     recorded = images.record(store, [other], to_its_id, NOW)
     assert recorded.findings == [other]
+    assert [intent.sha256 for intent in recorded.intents] == [other.sha256]
     assert deliveries.known(store, [delivery(1)]) == {delivery(1)}
     paths = [each.path for each in all_inspections(store)]
-    assert paths == [Path("/review/1.jpg"), delivery(1).path]
+    assert paths == [place, delivery(1).path]
     assert_tallies_agree(store)
 
 
