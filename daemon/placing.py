@@ -15,6 +15,8 @@ from typing import Final
 from daemon.flushing import fsync, fsync_folder
 
 _CHUNK: Final = 1 << 20
+_SPARE_BYTES: Final = 1 << 16
+"""That a copy leaves free."""
 _LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
@@ -144,22 +146,36 @@ def digest(source: int, size: int) -> str:
 
 
 def copy(source: int, partial: Path, sha256: str, *, size: int, mtime_ns: int) -> None:
-    """Copy the bytes, durable, checked against the recorded hash, with the file's own time."""
-    digest = hashlib.sha256()
+    """Copy the bytes, durable, checked against the recorded hash, with the file's own time.
+
+    Raises:
+        ChangedError: other bytes.
+        OSError: of no space left before anything is written, where it is known not to suffice.
+    """
+    copied = hashlib.sha256()
     partial.unlink(missing_ok=True)  # of a kill; or a link that somebody laid there
+    _refuse_without_room(partial.parent, size)
     with partial.open("xb") as file:
         offset = 0
         # No more than that: a file that grows as fast as it is read would never end.
         while chunk := os.pread(source, min(_CHUNK, size - offset), offset):
-            digest.update(chunk)
+            copied.update(chunk)
             file.write(chunk)
             offset += len(chunk)
         file.flush()
         with suppress(OSError):  # not every filesystem holds every time
             os.utime(file.fileno(), ns=(mtime_ns, mtime_ns))
         os.fsync(file.fileno())
-    if digest.hexdigest() != sha256:
+    if copied.hexdigest() != sha256:
         raise ChangedError(f"other bytes than were judged, on the way to {partial}")
+
+
+def _refuse_without_room(folder: Path, size: int) -> None:
+    """Else each try would fill a disk that others write to, the database among them, to the last byte."""
+    status = os.statvfs(folder)
+    # Some shares tell of no blocks at all.
+    if status.f_blocks and status.f_bavail * status.f_frsize < size + _SPARE_BYTES:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
 
 
 def link(source: Path | str, target: Path, *, src_dir_fd: int | None = None) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from filesystems import filesystem
 from meanwhile import just_before, noting_what_is_opened
 
 from daemon import moving
@@ -430,3 +431,17 @@ def test_two_cameras_copies_of_one_picture_have_two_names(delivery: Delivery, ta
             moving.bring(replace(delivery, camera=camera), SHA256, there, held.fileno())
     assert len({path for path in opened if path.endswith(".part")}) == 2
     assert names(target.parent) == {"top-1", "bottom-1"}
+
+
+@pytest.mark.fault(22)
+def test_a_file_for_which_there_is_no_room_fills_no_disk(delivery: Delivery, target: Path) -> None:
+    with filesystem(target.parent, size="1m"):
+        os.truncate(delivery.path, 100 << 30)  # and takes none itself
+        large = delivery_of(delivery.path)
+        with (
+            noting_what_is_opened(target.parent) as opened,
+            pytest.raises(OSError, match="No space left"),
+        ):
+            moving.bring(large, SHA256, target, None)
+        assert opened == []
+        assert names(target.parent) == set()
