@@ -39,7 +39,9 @@ def same_file(status: os.stat_result, delivery: Delivery) -> bool:
     )
 
 
-def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> bool:
+def bring(
+    delivery: Delivery, sha256: str, target: Path, held: int | None, *, fresh: bool = False
+) -> bool:
     """Make `target` the delivered file, whole and durable but for its folder's entry.
 
     Repeatable: the same content at the target is an unfinished move of this very delivery, as no
@@ -48,6 +50,7 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> bo
     Args:
         held: a descriptor of the file as it was judged, when there is one, that was flushed. It
             keeps a file that the camera replaced under the same name.
+        fresh: nothing of this move was tried before: whatever lies at the target is another's.
 
     Returns:
         Whether the delivered file is known to have these bytes, and not only what was at the target.
@@ -59,7 +62,7 @@ def bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> bo
     try:
         if held is None:  # what has just been read lies under its own name
             _recover_aside(delivery)
-        if is_there(delivery, sha256, target):
+        if is_there(delivery, sha256, target, fresh=fresh):
             # The second name that a kill left.
             partial_of(target, delivery, sha256).unlink(missing_ok=True)
             return held is not None
@@ -106,7 +109,7 @@ def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
         partial.unlink(missing_ok=True)
 
 
-def is_there(delivery: Delivery, sha256: str, target: Path) -> bool:
+def is_there(delivery: Delivery, sha256: str, target: Path, *, fresh: bool = False) -> bool:
     """Whether the delivered file lies at the target already.
 
     Raises:
@@ -117,6 +120,8 @@ def is_there(delivery: Delivery, sha256: str, target: Path) -> bool:
         status = target.lstat()
     except FileNotFoundError:
         return False
+    if fresh:  # though it may have the same bytes
+        raise TargetTakenError(str(target))
     if _holds(target, status, delivery, sha256):
         return True
     if _is_same_inode(status, delivery):

@@ -169,9 +169,10 @@ def _bring(
             made.add(folder)
         if intent.verdict is Verdict.UNREADABLE:
             # First whose place it is: the reason goes over what lies under the reason's name.
-            moving.is_there(intent.delivery, intent.sha256, target)
+            moving.is_there(intent.delivery, intent.sha256, target, fresh=intent.fresh)
             _write_reason(intent, target, now)
-        if moving.bring(intent.delivery, intent.sha256, target, held.get(intent.image_id)):
+        held_file = held.get(intent.image_id)
+        if moving.bring(intent.delivery, intent.sha256, target, held_file, fresh=intent.fresh):
             compared.add(intent.image_id)
     except placing.TargetTakenError:
         log.warning("target taken", image=intent.image_id, path=to_text(target))
@@ -257,23 +258,17 @@ def _remove_reason(target: Path) -> None:
 
 
 def _move(folder: Path, image_id: int, finding: Finding, promised: Callable[[Path], bool]) -> Plan:
-    """Into a folder under the delivered name, or with the id in it where that name is taken."""
+    """Into a folder under the delivered name, or with the id in it where that name is promised.
+
+    Whether a stranger's file lies there is found out by the move: to look here, on a disk that hangs
+    perhaps, would hold up every camera and whoever else waits for the database.
+    """
     delivered = folder / _shortened(Path(finding.delivery.filename).name, "")
     names = (_with_id(delivered, image_id, extra=str(n) if n else "") for n in count())
     for target in chain([delivered], names):
-        if not promised(target) and not _lies_there(target):
+        if not promised(target):
             return Plan(action=Action.MOVE, target=target)
     raise AssertionError("there is always another name")
-
-
-def _lies_there(target: Path) -> bool:
-    try:
-        target.lstat()
-    except FileNotFoundError:
-        return False
-    except OSError:  # the move will meet it; the record need not wait for it
-        return False
-    return True
 
 
 def _with_id(target: Path, image_id: int, *, extra: str = "") -> Path:

@@ -1,6 +1,6 @@
 """The frozen values that the steps of an image's journey hand to each other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -97,7 +97,11 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Intent:
-    """A recorded plan that is not yet known to be done."""
+    """A recorded plan that is not yet known to be done.
+
+    Attributes:
+        fresh: recorded just now, and nothing of it was tried: whatever lies at its target is another's.
+    """
 
     image_id: int
     delivery: Delivery
@@ -106,3 +110,4 @@ class Intent:
     verdict: Verdict
     reason: str
     notes: str | None = None
+    fresh: bool = field(default=False, compare=False)

@@ -101,7 +101,9 @@ def record(
         ids = _new_ids(connection, len(fresh))
         promised = _Promised(connection)
         intents = [
-            _intent(image_id, finding, promised.remember(plan(image_id, finding, promised)))
+            _intent(
+                image_id, finding, promised.remember(plan(image_id, finding, promised)), fresh=True
+            )
             for image_id, finding in zip(ids, fresh, strict=True)
         ]
         rows = [
@@ -315,7 +317,7 @@ def _planned(intent: Intent) -> Mapping[str, Any]:
     }
 
 
-def _intent(image_id: int, finding: Finding, plan: Plan) -> Intent:
+def _intent(image_id: int, finding: Finding, plan: Plan, *, fresh: bool = False) -> Intent:
     return Intent(
         image_id=image_id,
         delivery=finding.delivery,
@@ -324,6 +326,7 @@ def _intent(image_id: int, finding: Finding, plan: Plan) -> Intent:
         verdict=finding.verdict,
         reason=finding.reason,
         notes=_notes(finding),
+        fresh=fresh,
     )
 
 

@@ -134,3 +134,18 @@ def test_moves_that_fail_all_the_time_put_no_other_off(line: Line) -> None:
         return line.progress() == ["moved", "pending"]
 
     wait_until(moved, seconds=10)
+
+
+@pytest.mark.fault(47)
+def test_a_strangers_file_with_an_images_own_bytes_is_not_taken_for_it(line: Line) -> None:
+    """As after an older backup was put back: it is an image that has no record."""
+    intent = line.record("top-1", "same.jpg", Verdict.PASS)
+    assert intent.plan.target is not None
+    intent.plan.target.parent.mkdir(parents=True)
+    intent.plan.target.write_bytes(intent.delivery.path.read_bytes())
+    with intent.delivery.path.open("rb") as held:
+        line.mover.move([intent], {intent.image_id: held.fileno()})
+    ((place,),) = rows(line.store, "SELECT path FROM inspections")
+    files = sorted(path for path in intent.plan.target.parent.iterdir())
+    assert files == sorted([intent.plan.target, Path(place)])
+    assert len(files) == 2

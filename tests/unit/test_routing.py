@@ -3,11 +3,14 @@
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from filesystems import hanging
 from meanwhile import just_before
 
 from daemon import moving
@@ -87,7 +90,7 @@ def test_what_passed_is_archived_left_or_deleted(
     assert folders.plan(7, finding, lambda _: False).action is action
 
 
-def test_no_target_is_given_twice_nor_one_that_exists(folders: Folders, tmp_path: Path) -> None:
+def test_no_target_is_given_twice(folders: Folders, tmp_path: Path) -> None:
     finding = finding_of(tmp_path, verdict=Verdict.UNREADABLE)
     first = folders.plan(7, finding, lambda _: False).target
     assert first is not None
@@ -95,10 +98,50 @@ def test_no_target_is_given_twice_nor_one_that_exists(folders: Folders, tmp_path
     other = folders.plan(7, finding, promised.__contains__).target
     assert other is not None
     assert other not in promised
-    other.parent.mkdir(parents=True)
-    other.symlink_to("nowhere")
-    third = folders.plan(7, finding, promised.__contains__).target
-    assert third not in {*promised, other}
+    third = folders.plan(7, finding, {*promised, other}.__contains__).target
+    assert third not in {None, *promised, other}
+
+
+@pytest.mark.fault(47)
+@pytest.mark.parametrize("verdict", [Verdict.PASS, Verdict.UNREADABLE])
+@pytest.mark.parametrize("kind", ["link", "same bytes", "folder"])
+def test_no_target_is_one_that_exists(
+    folders: Folders, tmp_path: Path, verdict: Verdict, kind: str
+) -> None:
+    """As after an older backup was put back: what lies there is an image that nobody knows of."""
+    intent = replace(intent_of(folders, finding_of(tmp_path, verdict=verdict)), fresh=True)
+    target = intent.plan.target
+    assert target is not None
+    if kind == "folder":
+        target.mkdir(parents=True)
+    else:
+        target.parent.mkdir(parents=True)
+        target.symlink_to("nowhere") if kind == "link" else target.write_bytes(DATA)
+    with intent.delivery.path.open("rb") as file:
+        held = {intent.image_id: file.fileno()}
+        routed = route([intent], held=held, now=NOW)
+        assert (routed.taken, routed.settled) == ([intent], [])
+        (settled,) = route([another_target(intent, NOW)], held=held, now=NOW).settled
+    assert settled.path is not None
+    assert settled.path.read_bytes() == DATA
+    assert os.path.lexists(target)
+    assert not intent.delivery.path.exists()
+
+
+@pytest.mark.fault(28)
+def test_where_an_image_goes_is_said_without_a_look_at_the_disk(
+    folders: Folders, tmp_path: Path
+) -> None:
+    """Which may hang, while every camera waits for the record."""
+    passed = finding_of(tmp_path, "passed.jpg", verdict=Verdict.PASS)
+    broken = finding_of(tmp_path, "broken.jpg", verdict=Verdict.UNREADABLE)
+    with ThreadPoolExecutor(1) as thread, ExitStack() as away:
+        for folder in (folders.archive, folders.quarantine, folders.review):
+            folder.mkdir()
+            away.enter_context(hanging(folder))
+        for finding in (passed, broken):
+            planned = thread.submit(folders.plan, 7, finding, lambda _: False)
+            assert planned.result(timeout=10).target is not None
 
 
 @pytest.mark.parametrize("name", ["x" * 251 + ".jpg", "ä" * 125 + ".jpg", "\udcff" * 250 + ".jpg"])
