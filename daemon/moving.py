@@ -321,7 +321,8 @@ def _link_or_copy(
         return
     partial = partial_of(target, delivery, sha256)
     try:
-        partial.unlink(missing_ok=True)
+        if compare:
+            partial.unlink(missing_ok=True)
         if not compare or not link(name, partial, src_dir_fd=source):
             copy(source, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         else:

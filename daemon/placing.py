@@ -16,7 +16,9 @@ from daemon.flushing import fsync, fsync_folder
 
 _CHUNK: Final = 1 << 20
 _SPARE_BYTES: Final = 1 << 16
-"""That a copy leaves free."""
+"""That a large copy leaves free."""
+_LARGE_BYTES: Final = 1 << 20
+"""From there on a look at what is free is worth its turn, on a share above all."""
 _LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
@@ -154,7 +156,8 @@ def copy(source: int, partial: Path, sha256: str, *, size: int, mtime_ns: int) -
     """
     copied = hashlib.sha256()
     partial.unlink(missing_ok=True)  # of a kill; or a link that somebody laid there
-    _refuse_without_room(partial.parent, size)
+    if size >= _LARGE_BYTES:
+        _refuse_without_room(partial.parent, size)
     with partial.open("xb") as file:
         offset = 0
         # No more than that: a file that grows as fast as it is read would never end.
