@@ -20,7 +20,7 @@ from daemon.reports.report import (
 )
 from daemon.store.database import Database
 from daemon.store.label_counts import Decided, Given, Span, decided, given
-from daemon.store.labels import Filter, count_waiting
+from daemon.store.queueing import Filter, count_waiting
 from daemon.store.sampled import MissedDefects, missed_defects
 from models.binomial import interval
 

@@ -10,10 +10,10 @@ from config.settings import Settings
 from daemon.control import Answer, Arguments, Handlers
 from daemon.names import to_text
 from daemon.review.labelling import Labeller
-from daemon.store import labels, review_files, viewing
+from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database
-from daemon.store.labels import Filter
+from daemon.store.queueing import Filter
 from daemon.store.sampled import missed_defects
 from daemon.store.versions import latest_run
 
@@ -57,10 +57,10 @@ class ReviewCommands:
             camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
         )
         most = int(asked.get("limit", 20))
-        found = labels.queue(self._database, wanted, limit=most)
+        found = queueing.queue(self._database, wanted, limit=most)
         waiting = [self._waiting(worth, image_id) for worth, image_id in found]
         return {
-            "waiting": labels.count_waiting(self._database, wanted, most=1_000_000),
+            "waiting": queueing.count_waiting(self._database, wanted, most=1_000_000),
             "images": [each for each in waiting if each is not None],
             "missed_defects": asdict(
                 missed_defects(self._database, normal_classes=self._normal_classes)

@@ -5,9 +5,9 @@ from typing import Final
 
 from daemon.names import to_text
 from daemon.pacing import unhurried
-from daemon.store import labels, review_files
+from daemon.store import queueing, review_files
 from daemon.store.database import Database
-from daemon.store.labels import Filter
+from daemon.store.queueing import Filter
 from daemon.store.review_files import Known, ReviewFile
 
 _PAGE: Final = 500
@@ -25,7 +25,7 @@ class Rounds:
 
     def images(self) -> list[Known]:
         """Some that wait for a label, and some that have one. Raises StoreError."""
-        waiting = labels.queue(self._database, Filter(), after=self._waiting, limit=_PAGE)
+        waiting = queueing.queue(self._database, Filter(), after=self._waiting, limit=_PAGE)
         self._waiting = waiting[-1] if len(waiting) == _PAGE else None
         labelled = review_files.labelled_page(self._database, after=self._labelled, limit=_PAGE)
         self._labelled = labelled[-1] if len(labelled) == _PAGE else 0

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from daemon.control import RefusedError
-from daemon.store import labels, viewing
+from daemon.store import labels, queueing, viewing
 from daemon.store.audit import Deed, record_deed
-from daemon.store.labels import Filter
+from daemon.store.queueing import Filter
 from daemon.web.access import Labelling, Looking, TheDesk
 from daemon.web.api import ImageId, existing
 from daemon.web.desk import Desk
@@ -61,9 +61,9 @@ def queue(
     """
     since, until = (None, None) if day is None else desk.calendar.span_of_day(_date(day))
     wanted = Filter(camera=camera, class_name=class_name, since=since, until=until, reason=reason)
-    found = labels.queue(desk.database, wanted, after=_cursor(after), limit=limit)
+    found = queueing.queue(desk.database, wanted, after=_cursor(after), limit=limit)
     return Queue(
-        waiting=labels.count_waiting(desk.database, wanted, most=_MOST_COUNTED),
+        waiting=queueing.count_waiting(desk.database, wanted, most=_MOST_COUNTED),
         images=[_in_review(desk, image_id) for _, image_id in found],
         next=f"{found[-1][0]!r}_{found[-1][1]}" if len(found) == limit else None,
     )

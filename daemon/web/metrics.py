@@ -16,7 +16,7 @@ from starlette.responses import Response
 from daemon.disks import Room
 from daemon.mounts import is_network_filesystem
 from daemon.store.database import StoreError
-from daemon.store.labels import Filter, count_waiting
+from daemon.store.queueing import Filter, count_waiting
 from daemon.store.versions import model_versions
 from daemon.web.access import Looking, TheDesk
 from daemon.web.desk import Desk

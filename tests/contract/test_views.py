@@ -13,7 +13,7 @@ from postgres import Postgres, PostgresStore, running_postgres
 from records import NOW, finding, nanoseconds, open_store, record, settle
 from sqlalchemy import event, insert, inspect
 
-from daemon.store import images, labels
+from daemon.store import images, labels, queueing
 from daemon.store.database import Database
 from daemon.store.labels import LabelChangedError
 from daemon.store.rates import rates
@@ -205,7 +205,7 @@ def test_images_are_recorded_moved_labelled_and_counted_alike(store: Store) -> N
     labels.arrived(database, moved, target)
     with pytest.raises(LabelChangedError):
         labels.put_label(database, 1, "crazing", "ben", seen=0, target=target, now=NOW)
-    assert [image_id for _, image_id in labels.queue(database, labels.Filter())] == [2]
+    assert [image_id for _, image_id in queueing.queue(database, queueing.Filter())] == [2]
     assert rows(store, "SELECT label, labels FROM labels_daily") == [("patches", 1)]
     labels.undo_label(database, 1, seen=moved.label_id, now=NOW)
     assert rows(store, "SELECT label, labels FROM labels_daily") == []

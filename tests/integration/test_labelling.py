@@ -12,8 +12,8 @@ from records import rows
 from daemon.control import RefusedError
 from daemon.names import from_text
 from daemon.review.labelling import ChangedSinceError, Labeller
-from daemon.store import labels
-from daemon.store.labels import Filter
+from daemon.store import labels, queueing
+from daemon.store.queueing import Filter
 from daemon.web.app import create_app
 from models.taxonomy import Verdict
 
@@ -30,7 +30,7 @@ def path_of(page: Page, image_id: int) -> Path:
 
 
 def waiting(page: Page, **wanted: str) -> list[int]:
-    return [image_id for _, image_id in labels.queue(page.database, Filter(**wanted))]
+    return [image_id for _, image_id in queueing.queue(page.database, Filter(**wanted))]
 
 
 def test_a_label_brings_the_file_to_its_class_and_the_undo_brings_it_back(page: Page) -> None:
@@ -195,17 +195,17 @@ def test_the_most_instructive_comes_first_and_filters_hold(page: Page) -> None:
     assert waiting(page, reason="confident") == [sure]
     assert waiting(page, since="2026-03-02T10:00:03Z") == [unknown, side]
     assert waiting(page, until="2026-03-02T10:00:03Z") == [unsure, sure]
-    assert labels.count_waiting(page.database, Filter(camera="side"), most=9) == 1
-    assert labels.count_waiting(page.database, Filter(), most=3) == 3
-    had = labels.queue(page.database, Filter(), limit=2)
-    rest = labels.queue(page.database, Filter(), after=had[-1])
+    assert queueing.count_waiting(page.database, Filter(camera="side"), most=9) == 1
+    assert queueing.count_waiting(page.database, Filter(), most=3) == 3
+    had = queueing.queue(page.database, Filter(), limit=2)
+    rest = queueing.queue(page.database, Filter(), after=had[-1])
     assert [image_id for _, image_id in rest] == [side, sure]
 
 
 def test_the_queue_is_read_by_its_index(page: Page) -> None:
     """Page after page of a hundred thousand, without sorting them: see the benchmark for times."""
     statement = str(
-        labels.queue_statement(Filter(), after=(0.5, 7), limit=24).compile(
+        queueing.queue_statement(Filter(), after=(0.5, 7), limit=24).compile(
             compile_kwargs={"literal_binds": True}
         )
     )

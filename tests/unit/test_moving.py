@@ -1,21 +1,16 @@
 """One file, moved: each test is a moment at which something else happens."""
 
-import hashlib
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from filesystems import filesystem
-from meanwhile import just_before, noting_what_is_opened
+from delivered import DATA, SHA256, delivery_of, names
+from meanwhile import just_before
 
 from daemon import moving
 from daemon.moving import Release
 from daemon.placing import ChangedError, GoneError, TargetTakenError, make_folder, write_durably
 from daemon.values import Delivery
-
-DATA = b"the image" * 100
-SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
 @pytest.fixture
@@ -34,22 +29,6 @@ def target(tmp_path: Path) -> Path:
 def delivery(folder: Path) -> Delivery:
     (folder / "x.jpg").write_bytes(DATA)
     return delivery_of(folder / "x.jpg")
-
-
-def delivery_of(path: Path) -> Delivery:
-    status = path.lstat()
-    return Delivery(
-        camera="top-1",
-        filename=path.name,
-        path=path,
-        inode=status.st_ino,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-    )
-
-
-def names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()}
 
 
 def test_what_is_brought_and_released_lies_at_the_target_only(
@@ -376,72 +355,3 @@ def test_what_a_kill_left_of_a_copy_is_removed_though_the_copy_is_not_made(
     with pytest.raises(end):
         moving.bring(delivery, SHA256, target, None)
     assert not partial.exists()
-
-
-def overwrite(path: Path, data: bytes, delivery: Delivery) -> None:
-    """As a program does that copies files with their times, over one of the same size."""
-    assert len(data) == delivery.size
-    with path.open("r+b") as file:
-        file.write(data)
-    os.utime(path, ns=(delivery.mtime_ns, delivery.mtime_ns))
-    assert moving.same_file(path.stat(), delivery)
-
-
-@pytest.mark.fault(42)
-@pytest.mark.parametrize("lies", ["in the drop folder", "aside"])
-@pytest.mark.parametrize("data", [DATA[::-1], bytes(len(DATA))], ids=["other", "zeros"])
-def test_what_is_moved_later_has_the_bytes_that_were_judged(
-    delivery: Delivery, target: Path, data: bytes, lies: str
-) -> None:
-    overwrite(delivery.path, data, delivery)
-    if lies == "aside":
-        delivery.path.rename(moving.aside_of(delivery))
-    with pytest.raises(ChangedError):
-        moving.bring(delivery, SHA256, target, None)
-    assert delivery.path.read_bytes() == data
-    assert names(delivery.path.parent) == {"x.jpg"}
-    assert names(target.parent) == set()
-
-
-@pytest.mark.fault(42)
-@pytest.mark.parametrize("lies", ["in the drop folder", "aside"])
-def test_what_is_removed_later_has_the_bytes_that_were_judged(
-    delivery: Delivery, target: Path, lies: str
-) -> None:
-    target.write_bytes(DATA)  # a copy, as to another filesystem
-    overwrite(delivery.path, DATA[::-1], delivery)
-    marker = Path(f"{delivery.path}.done")
-    marker.touch()
-    if lies == "aside":
-        delivery.path.rename(moving.aside_of(delivery))
-    assert not moving.bring(delivery, SHA256, target, None)
-    assert moving.release(delivery, ".done", sha256=SHA256) is Release.WRITTEN
-    assert delivery.path.read_bytes() == DATA[::-1]
-    assert names(delivery.path.parent) == {"x.jpg", "x.jpg.done"}
-    assert target.read_bytes() == DATA
-
-
-@pytest.mark.fault(3)
-def test_two_cameras_copies_of_one_picture_have_two_names(delivery: Delivery, target: Path) -> None:
-    """Two disks may number their files alike, and black images are all the same."""
-    with delivery.path.open("rb") as held, noting_what_is_opened(target.parent) as opened:
-        delivery.path.unlink()  # or it would be linked
-        for camera in ("top-1", "bottom-1"):
-            there = target.with_name(camera)
-            moving.bring(replace(delivery, camera=camera), SHA256, there, held.fileno())
-    assert len({path for path in opened if path.endswith(".part")}) == 2
-    assert names(target.parent) == {"top-1", "bottom-1"}
-
-
-@pytest.mark.fault(22)
-def test_a_file_for_which_there_is_no_room_fills_no_disk(delivery: Delivery, target: Path) -> None:
-    with filesystem(target.parent, size="1m"):
-        os.truncate(delivery.path, 100 << 30)  # and takes none itself
-        large = delivery_of(delivery.path)
-        with (
-            noting_what_is_opened(target.parent) as opened,
-            pytest.raises(OSError, match="No space left"),
-        ):
-            moving.bring(large, SHA256, target, None)
-        assert opened == []
-        assert names(target.parent) == set()

@@ -9,9 +9,9 @@ from records import NOW, finding, open_store, record, settle
 
 from daemon.routing import Folders
 from daemon.sampling import is_sampled
-from daemon.store import labels
+from daemon.store import labels, queueing
 from daemon.store.database import Database
-from daemon.store.labels import Filter
+from daemon.store.queueing import Filter
 from daemon.store.sampled import missed_defects
 from models.binomial import interval
 
@@ -75,7 +75,7 @@ def test_which_of_the_sample_is_labelled_does_not_depend_on_how_sure_the_model_i
     store: Database,
 ) -> None:
     first, second, third = passed(store, 1, 2, 3)
-    assert [image_id for _, image_id in labels.queue(store, Filter())] == [third, second, first]
+    assert [image_id for _, image_id in queueing.queue(store, Filter())] == [third, second, first]
 
 
 def test_missed_defects_are_counted_among_the_labelled_of_the_sample_alone(store: Database) -> None:

@@ -1,0 +1,80 @@
+"""The images that wait for a label, most instructive first."""
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+
+from daemon.store.database import Database
+from daemon.store.schema import WAITING, image
+from models.taxonomy import UNKNOWN, Reason
+
+_IN_REVIEW: Final = ("moved", "unseen")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Which of the waiting images; None for all.
+
+    Attributes:
+        class_name: the predicted class, or `unknown`.
+        since, until: captured from then on, and before then, `YYYY-MM-DDTHH:MM:SSZ`.
+    """
+
+    camera: str | None = None
+    class_name: str | None = None
+    since: str | None = None
+    until: str | None = None
+    reason: str | None = None
+
+
+def queue(
+    database: Database, wanted: Filter, *, after: tuple[float, int] | None = None, limit: int = 24
+) -> list[tuple[float, int]]:
+    """Images that wait for a label, most instructive first: how instructive, and the id.
+
+    Args:
+        after: the last of the images that were had before.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    with database.reading() as connection:
+        rows = connection.execute(queue_statement(wanted, after=after, limit=limit))
+        return [(row.instructive, row.id) for row in rows]
+
+
+def queue_statement(
+    wanted: Filter, *, after: tuple[float, int] | None, limit: int
+) -> Select[tuple[float, int]]:
+    """What `queue` asks. By the index `image_waiting`, however many wait."""
+    query = _filtered(select(image.c.instructive, image.c.id), wanted)
+    if after is not None:
+        worth, image_id = after
+        here = image.c.instructive
+        query = query.where(here <= worth, (here < worth) | (image.c.id < image_id))
+    return query.order_by(image.c.instructive.desc(), image.c.id.desc()).limit(limit)
+
+
+def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
+    """How many wait for a label; `most` where it is that many or more. Raises StoreError."""
+    some = _filtered(select(image.c.id), wanted).limit(most).subquery()
+    with database.reading() as connection:
+        return int(connection.scalar(select(func.count()).select_from(some)) or 0)
+
+
+def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
+    query = query.select_from(image).where(WAITING, image.c.progress.in_(_IN_REVIEW))
+    if wanted.camera is not None:
+        query = query.where(image.c.camera == wanted.camera)
+    if wanted.class_name == UNKNOWN:
+        query = query.where(image.c.reason == Reason.UNKNOWN.value)
+    elif wanted.class_name is not None:
+        query = query.where(image.c.predicted_class == wanted.class_name)
+    if wanted.since is not None:
+        query = query.where(image.c.captured_at >= wanted.since)
+    if wanted.until is not None:
+        query = query.where(image.c.captured_at < wanted.until)
+    if wanted.reason is not None:
+        query = query.where(image.c.reason == wanted.reason)
+    return query
