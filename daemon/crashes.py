@@ -5,7 +5,6 @@ after a crash what was noted is first decoded in a process that may die.
 """
 
 import faulthandler
-import json
 import os
 import shutil
 import subprocess
@@ -48,6 +47,7 @@ class CrashGuard:
 
     def __init__(self, state_dir: Path, *, max_pixels: int) -> None:
         self._folder = state_dir / _NOTES
+        self._notes: dict[str, int] = {}
         self._max_pixels = max_pixels
         trace = state_dir / _TRACE
         self._suspects: set[str] = set()
@@ -60,14 +60,14 @@ class CrashGuard:
         """This is decoded next, by the thread of this name."""
         note = f"{_identity(delivery)}\n".encode()
         with suppress(OSError):  # a full disk; judging goes on without
-            self._folder.mkdir(exist_ok=True)
+            file = self._notes.get(by)
+            if file is None:
+                self._folder.mkdir(exist_ok=True)
+                file = os.open(self._folder / by, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
+                self._notes[by] = file
             # Over the note before it. Cut to nothing first, ext4 would bring each one to the disk as
             # it is closed, which took ten times as long as to decode the image (measured).
-            file = os.open(self._folder / by, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o640)
-            try:
-                os.write(file, note)
-            finally:
-                os.close(file)
+            os.pwrite(file, note, 0)
 
     def crashes(self, delivery: Delivery) -> bool:
         """Whether the process dies that decodes it. Tried only for what may have ended the service."""
@@ -86,6 +86,8 @@ class CrashGuard:
 
     def close(self) -> None:
         """Nothing is decoded any more."""
+        while self._notes:
+            os.close(self._notes.popitem()[1])
         with suppress(OSError):
             shutil.rmtree(self._folder)
 
@@ -97,5 +99,6 @@ class CrashGuard:
 
 
 def _identity(delivery: Delivery) -> str:
+    """Of one line, whatever the name."""
     parts = (to_text(delivery.filename), delivery.inode, delivery.size, delivery.mtime_ns)
-    return json.dumps([delivery.camera, *parts])
+    return repr((delivery.camera, *parts))

@@ -18,6 +18,7 @@ busy, which for a batch is longer than to judge it.
 _WHOLE: Final = {"ext4", "xfs", "btrfs"}
 """Whose syncfs(2) does for each of their files and folders what fsync does. A share's server is not told."""
 _TELLS_ERRORS: Final = [int(n) for n in re.findall(r"\d+", platform.release())[:2]] >= [5, 8]
+_LIBRARY: Final = ctypes.CDLL(None)
 _FSYNC_UNKNOWN: Final = {errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EBADF}
 
 
@@ -50,10 +51,10 @@ def fsync_all(descriptors: Sequence[int]) -> dict[int, OSError]:
     return failed
 
 
-def fsync_folders(folders: Sequence[Path]) -> dict[Path, OSError]:
+def fsync_folders(folders: Sequence[str]) -> dict[str, OSError]:
     """The same as `fsync_folder` of each; those that could not be made durable, and why."""
-    failed: dict[Path, OSError] = {}
-    opened: dict[int, Path] = {}
+    failed: dict[str, OSError] = {}
+    opened: dict[int, str] = {}
     try:
         for folder in folders:
             try:
@@ -67,7 +68,7 @@ def fsync_folders(folders: Sequence[Path]) -> dict[Path, OSError]:
             os.close(descriptor)
 
 
-def _open_folder(folder: Path) -> int:
+def _open_folder(folder: Path | str) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -88,7 +89,7 @@ def _sync_filesystem(descriptor: int) -> bool:
     """Whether all is on disk that was written to the filesystem of this open file."""
     # Before Linux 5.8 it was silent about what could not be written.
     known = _TELLS_ERRORS and _kind_of_filesystem(descriptor) in _WHOLE
-    return known and ctypes.CDLL(None).syncfs(descriptor) == 0
+    return known and _LIBRARY.syncfs(descriptor) == 0
 
 
 def _kind_of_filesystem(descriptor: int) -> str:

@@ -1,10 +1,12 @@
 """Sees every recorded plan through, now or later, across cameras whose disks may fail or hang."""
 
+import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -37,7 +39,9 @@ class Mover:
         health: Health,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
+        placed: Callable[[list[Path]], None] = lambda _: None,
     ) -> None:
+        """`placed` is told which images lie in the review folder now, once that is recorded."""
         self._marker_suffix = settings.intake.marker_suffix
         self._patience_seconds = settings.intake.give_up_seconds
         self._database = database
@@ -45,6 +49,8 @@ class Mover:
         self._health = health
         self._clock = clock
         self._wake = wake
+        self._placed = placed
+        self._review = f"{settings.review_folder}{os.sep}"
         self._late: deque[Routed] = deque()
         self._retry_at: float | None = 0.0  # at the start, what a kill left undone
         self._retried_to = 0
@@ -162,6 +168,7 @@ class Mover:
         settled = [*routed.settled, *self._given_up(routed.missing)]
         images.withdraw(self._database, routed.withdrawn)
         images.settle(self._database, settled)
+        self._placed([one.path for one in settled if one.path and self._is_in_review(one.path)])
         if routed.failed:
             intent, error = routed.failed[0]
             self._health.trouble(
@@ -172,6 +179,9 @@ class Mover:
                 "permissions",
             )
         return len(settled) + len(routed.withdrawn)
+
+    def _is_in_review(self, path: Path) -> bool:
+        return os.fspath(path).startswith(self._review)
 
     def _given_up(self, missing: Iterable[Settled]) -> list[Settled]:
         """Those that are nowhere for so long that no share is likely to bring them back."""

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.flushing import fsync, fsync_folder
+from daemon.names import LEAVING
 from daemon.placing import (
     ChangedError,
     GoneError,
@@ -270,7 +271,7 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
 
 def aside_of(delivery: Delivery) -> Path:
     """A name in the drop folder that is no image's, and that the same delivery always gets."""
-    return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}.leaving")
+    return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}{LEAVING}")
 
 
 def _recover_aside(delivery: Delivery) -> bool:

@@ -7,7 +7,10 @@ Everything else, newlines included, stays as it is.
 
 import os
 import re
+from typing import Final
 
+LEAVING: Final = ".leaving"
+"""How the name ends that a file has on its way out of a drop folder."""
 _LITERAL = re.compile(rb"\\x([0-9a-f]{2})")
 _ESCAPE = re.compile(r"\\x([0-9a-f]{2})")
 _MARKED = re.compile(rb"\0(..)")

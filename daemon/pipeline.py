@@ -7,6 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -73,6 +74,7 @@ class Pipeline:
         room: WaitingRoom,
         health: Health,
         clock: Callable[[], datetime],
+        placed: Callable[[list[Path]], None] = lambda _: None,
     ) -> None:
         self._max_images = settings.batching.max_images
         self._folders = Folders.of(settings)
@@ -96,6 +98,7 @@ class Pipeline:
             health=health,
             clock=clock,
             wake=room.wake,
+            placed=placed,
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
         self.shadow = Shadow(settings, database=database, health=health)

@@ -6,6 +6,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -72,10 +73,13 @@ class Reader:
 
     def let_go(self, readings: Iterable[Reading]) -> None:
         """Close the files."""
+        groups: dict[str, list[Reading]] = defaultdict(list)
         for reading in readings:
+            groups[reading.delivery.camera].append(reading)
+        for camera, group in groups.items():
             # In its lane: a share that hangs may hang here too. Behind whatever the lane still does
-            # with this descriptor, whose number another file would get.
-            self._lanes.afterwards(reading.delivery.camera, reading.close)
+            # with these descriptors, whose numbers other files would get.
+            self._lanes.afterwards(camera, partial(_close_all, group))
 
     def end(self) -> None:
         """Nothing is to be read any more; the lanes may still have to end."""
@@ -177,3 +181,9 @@ def _by_camera(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
     for candidate in candidates:
         groups[candidate.camera].append(candidate)
     return groups
+
+
+def _close_all(readings: Iterable[Reading]) -> None:
+    for reading in readings:
+        with suppress(OSError):  # of a share, say, which tells here what it could not write
+            reading.close()

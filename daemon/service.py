@@ -82,6 +82,16 @@ class Service:
                 marker_suffix=settings.intake.marker_suffix,
             ),
         )
+        self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
+        self._review = ReviewMinder(
+            Reconciler(
+                settings,
+                database=database,
+                labeller=self._labeller,
+                health=self._health,
+                clock=clock,
+            )
+        )
         self._pipeline = Pipeline(
             settings,
             database=database,
@@ -89,6 +99,7 @@ class Service:
             room=self._room,
             health=self._health,
             clock=clock,
+            placed=self._review.placed,
         )
         self._promoter = Promoter(
             settings, database=database, health=self._health, clock=clock, line=self._pipeline
@@ -117,16 +128,6 @@ class Service:
             settings, database=database, health=self._health, clock=clock, mounts=self._mounts
         )
         self._minders = [self._minder(settings, camera) for camera in settings.cameras]
-        self._labeller = Labeller(settings, database=database, health=self._health, clock=clock)
-        self._review = ReviewMinder(
-            Reconciler(
-                settings,
-                database=database,
-                labeller=self._labeller,
-                health=self._health,
-                clock=clock,
-            )
-        )
         commands: Handlers = {
             "status": lambda _: self.status(),
             **Users(database, clock).commands(),

@@ -19,7 +19,7 @@ from watchdog.observers.api import DEFAULT_OBSERVER_TIMEOUT, BaseObserver
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
 
-from daemon.names import to_text
+from daemon.names import LEAVING, to_text
 
 Hint = Callable[[str, bool], None]
 """Called with a path inside the drop folder and whether its writer is done with it."""
@@ -28,6 +28,7 @@ _REMEDIES = {
     errno.ENOSPC: "raise fs.inotify.max_user_watches (sysctl)",
     errno.EMFILE: "raise fs.inotify.max_user_instances (sysctl)",
 }
+_LEAVING = os.fsencode(LEAVING)
 _EVENTS: list[type[FileSystemEvent]] = [
     FileClosedEvent,
     FileMovedEvent,
@@ -91,7 +92,7 @@ class _Reader(InotifyFD):
 
     That a file was renamed is told by where it is now. Of where it was watchdog makes a pair with that, for
     which it keeps back all that comes behind by half a second, though the other half be there: and the
-    mover renames each file before it takes it out of the folder.
+    mover renames each file before it takes it out of the folder. Nor is anybody told of that new name.
     """
 
     def __init__(self, overflowed: Callable[[], None]) -> None:
@@ -101,7 +102,8 @@ class _Reader(InotifyFD):
     def handle_event(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
             self._overflowed()
-        if not (event.is_moved_from and not event.is_directory):
+        ours = event.is_moved_from or (event.is_moved_to and event.name.endswith(_LEAVING))
+        if event.is_directory or not ours:
             super().handle_event(event)
 
 

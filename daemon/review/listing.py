@@ -6,7 +6,8 @@ one look at each folder, however many files lie there. Of each name 8 bytes are 
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -21,6 +22,7 @@ _COARSE_NS: Final = 2_000_000_000
 _DISTRUST_SECONDS: Final = 300.0
 """Every so often all is listed: the clock of a share may go wrong."""
 _AT_A_TIME: Final = 100
+_MOST_EXPECTED: Final = 10_000
 
 
 class _Names:
@@ -34,11 +36,13 @@ class _Names:
         self._known = np.empty(0, np.int64)  # ascending
         self._still = np.empty(0, np.bool_)
         self._new: list[int] = []
+        self._expected: set[int] = set()
 
-    def begin(self) -> None:
-        """All that lies there now is told next, by `strangers`."""
+    def begin(self, expected: set[int]) -> None:
+        """All that lies there now is told next, by `strangers`. Those of these hashes are none."""
         self._still = np.zeros(len(self._known), np.bool_)
         self._new = []
+        self._expected = expected
 
     def strangers(self, names: list[str]) -> list[str]:
         """Those that were not known at the end of the last listing."""
@@ -47,7 +51,11 @@ class _Names:
         known = places < len(self._known)
         known[known] = self._known[places[known]] == hashes[known]
         self._still[places[known]] = True
-        return [name for name, is_known in zip(names, known, strict=True) if not is_known]
+        new = [name for name, is_known in zip(names, known, strict=True) if not is_known]
+        if self._expected:
+            self._new += [hash(name) for name in new if hash(name) in self._expected]
+            new = [name for name in new if hash(name) not in self._expected]
+        return new
 
     def add(self, names: list[str]) -> None:
         """Strangers to know from now on."""
@@ -104,6 +112,15 @@ class Listing:
         self._ignores = ignores
         self._folders: dict[Path, _Folder] = {}
         self._distrust_at = 0.0
+        self._expected: deque[tuple[str, int]] = deque(maxlen=_MOST_EXPECTED)
+
+    def expect(self, paths: Iterable[Path]) -> None:
+        """The daemon itself put these files there: where they are found next they are no news.
+
+        From any thread. More than some thousand between two looks are news nevertheless.
+        """
+        parts = (os.path.split(path) for path in paths)
+        self._expected.extend((folder, hash(name)) for folder, name in parts)
 
     def changes(self, *, now: float) -> Changes:
         """Look again.
@@ -112,6 +129,11 @@ class Listing:
             now: of a clock that never jumps, in seconds.
         """
         distrusts = now >= self._distrust_at
+        # Before anything is listed: what lies in none of the listings has gone again.
+        expected: dict[str, set[int]] = defaultdict(set)
+        for _ in range(len(self._expected)):
+            folder_name, name = self._expected.popleft()
+            expected[folder_name].add(name)
         changes = Changes()
         seen: dict[Path, _Folder] = {}
         below = list(self._roots)
@@ -119,7 +141,9 @@ class Listing:
             folder = below.pop()
             before = self._folders.get(folder)
             try:
-                found = self._look(folder, before, distrusts=distrusts)
+                found = self._look(
+                    folder, before, expected=expected.get(str(folder), set()), distrusts=distrusts
+                )
             except OSError as error:
                 changes.failed.append((folder, error))
                 if before is not None:
@@ -139,7 +163,9 @@ class Listing:
             self._distrust_at = now + _DISTRUST_SECONDS
         return changes
 
-    def _look(self, path: Path, before: _Folder | None, *, distrusts: bool) -> _Found | None:
+    def _look(
+        self, path: Path, before: _Folder | None, *, expected: set[int], distrusts: bool
+    ) -> _Found | None:
         """None where it is gone."""
         try:
             mtime_ns = path.stat().st_mtime_ns
@@ -147,6 +173,7 @@ class Listing:
                 return _Found(folder=before)
             trusted = mtime_ns + _COARSE_NS < time.time_ns()
             folder = before or _Folder(mtime_ns=mtime_ns, trusted=trusted)
+            folder.files.begin(expected)
             came, folders = self._list(path, folder)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -158,7 +185,6 @@ class Listing:
         """The files that are new, and all folders."""
         came: list[str] = []
         folders: set[str] = set()
-        folder.files.begin()
         with os.scandir(path) as entries:
             for some in unhurried(_some(entries)):
                 names = [each.name for each in some if not each.is_dir(follow_symlinks=False)]

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Final
 
 from daemon.control import Answer, Arguments
@@ -39,6 +40,10 @@ class ReviewMinder:
         return max(
             self._reconciler.look_seconds, min(_TIMES_PAUSED * used_seconds, _LONGEST_PAUSE_SECONDS)
         )
+
+    def placed(self, paths: Iterable[Path]) -> None:
+        """The daemon brought these images there just now, and recorded it. From any thread."""
+        self._reconciler.placed(paths)
 
     def wake(self) -> None:
         """Have the folder looked at now, or the end of the service noticed."""

@@ -120,6 +120,10 @@ class Reconciler:
             self._health.mended(_TROUBLE)
         return more
 
+    def placed(self, paths: Iterable[Path]) -> None:
+        """The daemon brought these there just now, and recorded it. From any thread."""
+        self._listing.expect(paths)
+
     def _fail(self, path: Path, error: Exception) -> None:
         """Tell of what one file or folder came to; the others go on."""
         why = error.strerror if isinstance(error, OSError) else None

@@ -11,7 +11,7 @@ from daemon.store.queueing import Filter
 from daemon.store.review_files import Known, ReviewFile
 
 _PAGE: Final = 500
-_AT_A_TIME: Final = 20
+_AT_A_TIME: Final = 50
 
 
 class Rounds:

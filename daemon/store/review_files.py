@@ -12,7 +12,7 @@ from os import stat_result
 from pathlib import Path
 from typing import Any, Final, Self
 
-from sqlalchemy import Row, Select, delete, exists, func, insert, select
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, select
 
 from daemon.clock import timestamp
 from daemon.names import from_text, to_text
@@ -142,6 +142,11 @@ _KNOWN: Final[Select[Any]] = (
     .select_from(image)
     .outerjoin(label, (label.c.image_id == image.c.id) & (label.c.undone_at.is_(None)))
 )
+# Built once: to build and to look up a statement takes longer than SQLite takes to run it.
+_KNOWN_BY_ID: Final = _KNOWN.where(image.c.id.in_(bindparam("ids", expanding=True)))
+_REMEMBERED: Final = select(review_file).where(
+    review_file.c.path.in_(bindparam("paths", expanding=True))
+)
 
 
 def known(database: Database, ids: Iterable[int]) -> dict[int, Known]:
@@ -149,7 +154,7 @@ def known(database: Database, ids: Iterable[int]) -> dict[int, Known]:
     found: dict[int, Known] = {}
     with database.reading() as connection:
         for chunk in _chunks(sorted(set(ids))):
-            rows = connection.execute(_KNOWN.where(image.c.id.in_(chunk)))
+            rows = connection.execute(_KNOWN_BY_ID, {"ids": chunk})
             found |= {row.id: _known(row) for row in rows}
     return found
 
@@ -177,8 +182,8 @@ def remembered(database: Database, paths: Iterable[Path]) -> dict[Path, ReviewFi
     found: dict[Path, ReviewFile] = {}
     with database.reading() as connection:
         for chunk in _chunks([to_text(path) for path in paths]):
-            query = select(review_file).where(review_file.c.path.in_(chunk))
-            found |= {each.path: each for each in map(_file, connection.execute(query))}
+            rows = connection.execute(_REMEMBERED, {"paths": chunk})
+            found |= {each.path: each for each in map(_file, rows)}
     return found
 
 
@@ -289,6 +294,10 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 
 
 def _known(row: Row[Any]) -> Known:
+    path = None if row.path is None else Path(from_text(row.path))
+    target = path  # which it nearly always is
+    if row.target != row.path:
+        target = None if row.target is None else Path(from_text(row.target))
     return Known(
         id=row.id,
         sha256=row.sha256,
@@ -296,8 +305,8 @@ def _known(row: Row[Any]) -> Known:
         mtime_ns=int(row.mtime_ns),
         verdict=Verdict(row.verdict),
         progress=Progress(row.progress),
-        path=None if row.path is None else Path(from_text(row.path)),
-        target=None if row.target is None else Path(from_text(row.target)),
+        path=path,
+        target=target,
         label=row.label,
         label_id=row.label_id or 0,
         on_its_way=bool(row.on_its_way),

@@ -32,7 +32,7 @@ from models.runtimes.protocol import Outputs, RuntimeUnavailableError
 
 Form = Literal["fp32", "int8"]
 
-_IMAGES_A_REQUEST: Final = 4
+_IMAGES_A_REQUEST: Final = 8
 _REQUESTS_A_STREAM: Final = 2
 _SETTINGS: Final = {
     "PERFORMANCE_HINT": "THROUGHPUT",

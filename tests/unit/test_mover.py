@@ -31,6 +31,7 @@ class Line:
     mover: Mover
     health: Health
     woken: threading.Event
+    placed: list[Path]
 
     def record(self, camera: str, name: str, verdict: Verdict = Verdict.DEFECT) -> Intent:
         path = self.station.folder(camera) / name
@@ -74,6 +75,7 @@ def line(tmp_path: Path) -> Iterator[Line]:
         Health(),
         threading.Event(),
     )
+    placed: list[Path] = []
     mover = Mover(
         station.settings(),
         database=store,
@@ -81,8 +83,9 @@ def line(tmp_path: Path) -> Iterator[Line]:
         health=health,
         clock=lambda: NOW,
         wake=woken.set,
+        placed=placed.extend,
     )
-    yield Line(station=station, store=store, mover=mover, health=health, woken=woken)
+    yield Line(station=station, store=store, mover=mover, health=health, woken=woken, placed=placed)
     lanes.close(seconds=10)
     store.close()
 
@@ -149,3 +152,13 @@ def test_a_strangers_file_with_an_images_own_bytes_is_not_taken_for_it(line: Lin
     files = sorted(path for path in intent.plan.target.parent.iterdir())
     assert files == sorted([intent.plan.target, Path(place)])
     assert len(files) == 2
+
+
+def test_what_was_brought_to_the_review_folder_is_told_once_it_is_recorded_and_nothing_else(
+    line: Line,
+) -> None:
+    defect, passed = line.record("top-1", "d.jpg"), line.record("top-1", "p.jpg", Verdict.PASS)
+    away = line.record("top-1", "away.jpg")
+    away.delivery.path.unlink()
+    line.mover.move([defect, passed, away], {})
+    assert line.placed == [defect.plan.target]

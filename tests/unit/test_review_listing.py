@@ -46,6 +46,28 @@ def test_at_first_all_came_then_only_what_is_new_and_where_some_have_gone(tmp_pa
     assert set(changes.lost) == {tmp_path / "x", tmp_path / "x/y"}
 
 
+def test_what_the_daemon_put_there_itself_is_no_news_and_nothing_else_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    look = listing(tmp_path)
+    lie(tmp_path / "x/known")
+    look.changes(now=0.0)
+    ours, first_of_a_day = tmp_path / "x/ours", tmp_path / "y/ours"
+    gone_again, elsewhere = tmp_path / "x/gone again", tmp_path / "archive/ours"
+    strangers = {lie(tmp_path / "x/stranger"), lie(tmp_path / "z/ours")}
+    look.expect([lie(ours), lie(first_of_a_day), gone_again, elsewhere])
+    assert set(look.changes(now=1.0).came) == strangers
+    assert look.changes(now=1000.0).came == []
+    assert look.changes(now=1001.0).came == []
+    lie(gone_again)
+    assert look.changes(now=1002.0).came == [gone_again]
+    ours.unlink()
+    assert look.changes(now=1003.0).lost == [ours.parent]
+    assert look.changes(now=1004.0).came == [], "it is not waited for any more"
+    lie(ours)
+    assert look.changes(now=1005.0).came == [ours]
+
+
 def test_a_folder_whose_time_has_not_changed_is_not_listed_but_for_every_few_minutes(
     tmp_path: Path,
 ) -> None:
