@@ -14,8 +14,8 @@ def measure(pixels: NDArray[np.uint8]) -> Appearance:
     does not change with brightness or contrast.
     """
     side = len(pixels)
+    brightness = int(pixels.sum(dtype=np.uint64)) / pixels.size
     flat = pixels.astype(np.float32).ravel()
-    brightness = float(flat.mean())
     flat -= brightness
     variance = float(flat @ flat) / flat.size
     # Row after row, as they lie in memory: a step from the end of one to the next is none.

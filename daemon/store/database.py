@@ -2,14 +2,16 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Dialect, Engine, Insert, Update, create_engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.sql.compiler import SQLCompiler
 
 BUSY_SECONDS: Final = 10.0
 
@@ -101,6 +103,34 @@ class Database:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def write_many(
+    connection: Connection, statement: Insert | Update, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Execute a statement that was built once, for each of some rows that have all its values.
+
+    SQLAlchemy would go through the values of each row, which takes three times as long as SQLite does to
+    write it; columns of text and numbers need nothing of that.
+    """
+    compiled = _compiled(statement, connection.dialect, tuple(rows[0]))
+    if compiled.positional:
+        names = compiled.positiontup or ()
+        connection.exec_driver_sql(
+            str(compiled), [tuple([row[name] for name in names]) for row in rows]
+        )
+    else:
+        connection.exec_driver_sql(str(compiled), [dict(row) for row in rows])
+
+
+@lru_cache(maxsize=32)
+def _compiled(
+    statement: Insert | Update, dialect: Dialect, columns: tuple[str, ...]
+) -> SQLCompiler:
+    compiled = statement.compile(dialect=dialect, column_keys=list(columns))
+    if not isinstance(compiled, SQLCompiler):
+        raise TypeError(f"no statement with values: {statement}")
+    return compiled
 
 
 def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:

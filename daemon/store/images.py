@@ -22,7 +22,7 @@ from sqlalchemy import (
 
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
-from daemon.store.database import Database
+from daemon.store.database import Database, write_many
 from daemon.store.days import add_up, count_days
 from daemon.store.deliveries import FIND, MAY_COME_BACK, identity, progress_of
 from daemon.store.schema import PENDING, image, tally
@@ -110,7 +110,7 @@ def record(
             {**_row(finding, now), **_planned(intent)}
             for finding, intent in zip(fresh, intents, strict=True)
         ]
-        connection.execute(_INSERT, rows)
+        write_many(connection, _INSERT, rows)
         _count(connection, fresh, 1)
     moving = [intent for intent in intents if intent.plan.action is not Action.LEAVE]
     return Recorded(findings=fresh, intents=returned + moving)
@@ -165,7 +165,7 @@ def settle(database: Database, settled: Iterable[Settled]) -> None:
     if not rows:
         return
     with database.writing() as connection:
-        connection.execute(_SETTLE, rows)
+        write_many(connection, _SETTLE, rows)
 
 
 def withdraw(database: Database, intents: Sequence[Intent]) -> None:
