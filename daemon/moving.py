@@ -62,7 +62,7 @@ def bring(
     """
     try:
         if held is None:  # what has just been read lies under its own name
-            _recover_aside(delivery)
+            _recover_aside(delivery, aside_of(delivery))
         if is_there(delivery, sha256, target, fresh=fresh):
             # The second name that a kill left.
             partial_of(target, delivery, sha256).unlink(missing_ok=True)
@@ -154,7 +154,7 @@ def release(delivery: Delivery, marker_suffix: str = "", *, sha256: str = "") ->
         OSError: it cannot be removed now; trying again may help.
     """
     aside = aside_of(delivery)
-    if not _recover_aside(delivery):
+    if not _recover_aside(delivery, aside):
         try:
             status = os.lstat(delivery.path)
             if not same_file(status, delivery):
@@ -164,7 +164,7 @@ def release(delivery: Delivery, marker_suffix: str = "", *, sha256: str = "") ->
             if marker_suffix:
                 # Before the image: a marker that stays would call the next file of this name whole.
                 Path(f"{delivery.path}{marker_suffix}").unlink(missing_ok=True)
-            delivery.path.rename(aside)
+            os.rename(delivery.path, aside)  # noqa: PTH104 -- which makes a third `Path` of the two
         except (FileNotFoundError, NotADirectoryError):
             return Release.ABSENT
     elif sha256 and not _has_bytes(aside, delivery, sha256):
@@ -274,13 +274,12 @@ def aside_of(delivery: Delivery) -> Path:
     return delivery.path.with_name(f".{delivery.inode}-{delivery.mtime_ns}{LEAVING}")
 
 
-def _recover_aside(delivery: Delivery) -> bool:
+def _recover_aside(delivery: Delivery, aside: Path) -> bool:
     """After a kill, give a file that was moved aside but is not the judged one its name back.
 
     Returns:
         Whether the judged one lies aside.
     """
-    aside = aside_of(delivery)
     try:
         status = os.lstat(aside)
     except (FileNotFoundError, NotADirectoryError):

@@ -40,8 +40,8 @@ NOT_JUDGED: Final = "not_judged"
 """The reason of an image that is a picture, but that the model fails on."""
 
 
-AHEAD: Final = 3
-"""Batches that are read and not yet recorded, in a backlog: one waits for a judge while another waits for
+AHEAD: Final = 4
+"""Batches that are read and not yet recorded, in a backlog: one waits for a judge while others wait for
 the disk. Where little waits it would only make the batches smaller, and each image wait for more of them."""
 _JUDGES: Final = 2
 """Batches that are judged at a time: the one goes on where the other has come to its end."""

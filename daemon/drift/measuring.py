@@ -14,7 +14,7 @@ def measure(pixels: NDArray[np.uint8]) -> Appearance:
     does not change with brightness or contrast.
     """
     side = len(pixels)
-    brightness = int(pixels.sum(dtype=np.uint64)) / pixels.size
+    brightness = int(pixels.sum(dtype=np.uint32)) / pixels.size
     flat = pixels.astype(np.float32).ravel()
     flat -= brightness
     variance = float(flat @ flat) / flat.size

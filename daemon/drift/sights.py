@@ -104,4 +104,7 @@ class Sights:
 
 
 def _equal(one: Pixels | None, other: Pixels | None) -> bool:
-    return one is not None and other is not None and np.array_equal(one, other)
+    if one is None or other is None:
+        return False
+    # The first row tells nearly always, in a tenth of the time.
+    return np.array_equal(one[0], other[0]) and np.array_equal(one, other)
