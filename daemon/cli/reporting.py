@@ -50,7 +50,8 @@ Since = Annotated[
     typer.Option(
         metavar="TIME",
         help="From then on: 2026-01-31 or 2026-01-31T06:00, in time_zone unless it says otherwise. "
-        "Images are counted by the hour: an hour that begins before TIME counts whole.",
+        "Images are counted by the hour: an hour that TIME lies in counts whole, if it begins in the "
+        "same shift and day.",
     ),
 ]
 Until = Annotated[

@@ -8,10 +8,9 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
-from daemon.clock import timestamp
 from daemon.reports import rules
 from daemon.reports.limits import Limits, Sample, laney_chart
-from daemon.reports.periods import By, Calendar, first_hour
+from daemon.reports.periods import By, Calendar
 from daemon.reports.report import (
     Bars,
     Controlled,
@@ -63,8 +62,8 @@ def rates(database: Database, question: Question) -> list[Rate]:
     hourly = store.rates(
         database,
         by="camera" if question.by is By.CAMERA else "hour",
-        since=None if question.since is None else first_hour(question.since),
-        until=None if question.until is None else timestamp(question.until),
+        since=question.first_hour,
+        until=question.end,
         camera=question.camera,
     )
     if question.by in (By.HOUR, By.CAMERA):
@@ -100,8 +99,8 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
     """What the defects were, most first; by period or camera where `grouped`. Raises StoreError."""
     counted = store.defects_by_class(
         database,
-        since=None if question.since is None else first_hour(question.since),
-        until=None if question.until is None else timestamp(question.until),
+        since=question.first_hour,
+        until=question.end,
         camera=question.camera,
         hourly=grouped,
     )

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
-from daemon.clock import timestamp
-from daemon.reports.periods import By, first_hour
+from daemon.reports.periods import By
 from daemon.reports.report import (
     Bars,
     Kind,
@@ -57,8 +56,7 @@ def review_report(
     Raises:
         StoreError: when the database cannot be read.
     """
-    since = None if question.since is None else first_hour(question.since)
-    until = None if question.until is None else timestamp(question.until)
+    since, until = question.first_hour, question.end
     span = Span(since=since, until=until, camera=question.camera)
     counted = decided(database, span)
     missed = missed_defects(

@@ -14,6 +14,9 @@ from zoneinfo import ZoneInfo
 from daemon.clock import timestamp
 
 _DAY: Final = timedelta(days=1)
+_HOUR: Final = timedelta(hours=1)
+_LAST_HOUR: Final = datetime(9999, 12, 31, 23, tzinfo=UTC)
+_END_OF_TIME: Final = "9999-12-31T23:59:59Z"
 
 
 class By(StrEnum):
@@ -51,6 +54,18 @@ class Calendar:
             return ""
         moment = datetime.fromisoformat(hour)
         return self._shift(moment) if by is By.SHIFT else str(self._day(moment))
+
+    def first_counted(self, since: datetime) -> str:
+        """The first hour of the kept counts from a moment on: the one that it lies in counts whole.
+
+        But not where that one begins in the shift or the day before: a report would tell one hour of
+        them as if it were all, and what is asked for day by day would count it twice.
+        """
+        within = first_hour(since)
+        begun = datetime.fromisoformat(within)
+        if (self._shift(begun), self._day(begun)) == (self._shift(since), self._day(since)):
+            return within
+        return _hour_after(begun)
 
     def span_of_day(self, day: date) -> tuple[str, str]:
         """When a day of the plant begins and ends, as the database holds times."""
@@ -113,3 +128,13 @@ def first_hour(moment: datetime) -> str:
     """The hour that a moment lies in, as the counts are kept."""
     whole = moment.astimezone(UTC).replace(minute=0, second=0, microsecond=0, tzinfo=None)
     return whole.isoformat() + "Z"
+
+
+def first_not_counted(until: datetime) -> str:
+    """The hour that follows the one that a moment lies in, or that it begins."""
+    begun = datetime.fromisoformat(first_hour(until))
+    return timestamp(begun) if begun == until else _hour_after(begun)
+
+
+def _hour_after(begun: datetime) -> str:
+    return timestamp(begun + _HOUR) if begun < _LAST_HOUR else _END_OF_TIME

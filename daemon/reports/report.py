@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from daemon.reports.limits import Limits
-from daemon.reports.periods import By, Calendar
+from daemon.reports.periods import By, Calendar, first_not_counted
 
 Value = str | int | float | None
 
@@ -27,7 +27,7 @@ class Question:
 
     Attributes:
         by: one line for each of these.
-        since, until: aware moments; hours that begin before `since`, or at `until` or later, count not.
+        since, until: aware moments. Counts are kept by the hour, and hours count whole.
         camera: one alone; None for all.
     """
 
@@ -36,6 +36,16 @@ class Question:
     since: datetime | None = None
     until: datetime | None = None
     camera: str | None = None
+
+    @property
+    def first_hour(self) -> str | None:
+        """As the database holds times; None for all from the beginning."""
+        return None if self.since is None else self.calendar.first_counted(self.since)
+
+    @property
+    def end(self) -> str | None:
+        """The hour before which they end; None for all up to now."""
+        return None if self.until is None else first_not_counted(self.until)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.reports.periods import By, Calendar, first_hour
+from daemon.reports.periods import By, Calendar, first_hour, first_not_counted
 
 SHIFTS = (time(6), time(14), time(22))
 
@@ -104,3 +104,25 @@ def test_a_camera_whose_clock_is_wild_ends_nothing() -> None:
             for by in (By.SHIFT, By.DAY):
                 assert calendar(zone).period(by, hour)
             assert calendar(zone).local(hour)
+
+
+def test_what_is_asked_for_from_midnight_on_has_no_hour_of_the_day_before() -> None:
+    kolkata = calendar("Asia/Kolkata")
+    midnight = datetime(2026, 3, 19, tzinfo=kolkata.zone)  # 18:30 UTC on the 18th
+    first = kolkata.first_counted(midnight)
+    assert first == "2026-03-18T19:00:00Z"
+    assert kolkata.period(By.DAY, first) == "2026-03-19"
+    # One day ends where the next one begins: no hour is in both, none in neither.
+    assert first_not_counted(midnight) == first
+    off = calendar("Europe/Berlin", time(5, 45), time(17, 45))
+    assert off.first_counted(datetime(2026, 3, 2, 5, 45, tzinfo=off.zone)) == "2026-03-02T05:00:00Z"
+
+
+def test_an_hour_that_a_span_begins_or_ends_in_counts_whole() -> None:
+    made = calendar("Europe/Berlin")
+    assert made.first_counted(datetime(2026, 3, 1, 10, 30, tzinfo=UTC)) == "2026-03-01T10:00:00Z"
+    assert first_not_counted(datetime(2026, 3, 1, 11, 1, tzinfo=UTC)) == "2026-03-01T12:00:00Z"
+    assert first_not_counted(datetime(2026, 3, 1, 11, tzinfo=UTC)) == "2026-03-01T11:00:00Z"
+    end = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert first_not_counted(end) == "9999-12-31T23:59:59Z"
+    assert calendar("UTC", time(23, 30)).first_counted(end) == "9999-12-31T23:59:59Z"

@@ -1,10 +1,15 @@
 import itertools
 from collections.abc import Iterator
+from datetime import datetime, time
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from records import finding, nanoseconds, open_store, record
 
+from daemon.reports.defects import rates as report
+from daemon.reports.periods import By, Calendar
+from daemon.reports.report import Question
 from daemon.store.database import Database
 from daemon.store.rates import Rate, rates, recorded_cameras
 
@@ -88,3 +93,16 @@ def test_images_of_a_camera_whose_clock_is_wrong_are_counted_too(store: Database
 
 def test_a_line_that_never_ran_has_no_rates(store: Database) -> None:
     assert rates(store, by="day") == []
+
+
+def test_a_day_is_reported_without_an_hour_of_the_day_before(store: Database) -> None:
+    """Where midnight is no full hour of UTC, and day by day no image is told twice."""
+    capture(store, "2026-03-18T18:10:00", "top-1", defect=1)  # 23:40 on the 18th
+    capture(store, "2026-03-18T19:10:00", "top-1", pass_=3)  # 00:40 on the 19th
+    plant = Calendar(zone=ZoneInfo("Asia/Kolkata"), shifts=(time(0, 0), time(12, 0)))
+    midnight = datetime(2026, 3, 19, tzinfo=plant.zone)
+    for by in (By.DAY, By.SHIFT, By.HOUR, By.CAMERA):
+        later = report(store, Question(calendar=plant, by=by, since=midnight))
+        before = report(store, Question(calendar=plant, by=by, until=midnight))
+        assert [(each.inspected, each.defects) for each in later] == [(3, 0)], by
+        assert [(each.inspected, each.defects) for each in before] == [(1, 1)], by
