@@ -126,7 +126,7 @@ def _limited(sample: Sample, centre: float, sigma_z: float) -> Limited:
     if few_defects:
         upper = max(upper, _most(n, centre) / n)
     if few_others:
-        lower = min(lower, 1 - _most(n, 1 - centre) / n)
+        lower = min(lower, (n - _most(n, 1 - centre)) / n)
     ordinary = not few_defects and not few_others
     return Limited(
         sample=sample,

@@ -179,3 +179,11 @@ def test_only_the_rules_that_are_asked_for_are_tested() -> None:
     chart = of_zs(*(3.5,) * 9)
     assert signals(chart)[-1] == (1, 2)
     assert signals(chart, rules=(1, 5))[-1] == (1, 5)
+
+
+def test_a_share_on_its_exact_limit_is_not_beyond_it() -> None:
+    """A third is a third, however it was worked out: of mostly defects, three images an hour."""
+    shares = [3, 3, 3, 2, 3, 3, 1, 3, 3, 3]
+    chart = p_chart(samples(shares, [3] * 10))
+    assert chart.samples[6].lower == chart.samples[6].sample.share == 1 / 3
+    assert beyond(chart) == []
