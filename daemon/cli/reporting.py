@@ -1,5 +1,6 @@
 """`report rates | pareto | chart | review | model`: answers from the database."""
 
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -67,6 +68,7 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not to the terminal.")
 ]
 
+_WIDTH = 160
 _report = typer.Typer(help="Answers from the database.", no_args_is_help=True)
 
 
@@ -270,13 +272,18 @@ def _rules(text: str) -> tuple[int, ...]:
 
 
 def _print_tables(report: Report) -> None:
-    console = Console()
+    console = _console()
     console.print(f"{report.title}\n{report.about}", markup=False, highlight=False)
     for section in report.sections:
         table = Table(title=section.title, title_justify="left")
         for column in section.columns:
+            is_text = column.kind is Kind.TEXT
             table.add_column(
-                column.heading, justify="left" if column.kind is Kind.TEXT else "right"
+                # One word a line: a table must fit a terminal with its figures whole.
+                column.heading.replace(" ", "\n"),
+                justify="left" if is_text else "right",
+                no_wrap=not is_text,
+                overflow="fold",
             )
         for row in section.rows:
             cells = zip(section.columns, row, strict=True)
@@ -284,6 +291,12 @@ def _print_tables(report: Report) -> None:
         console.print(table)
     for note in report.notes:
         console.print(note, markup=False, highlight=False)
+
+
+def _console() -> Console:
+    """As wide as the terminal; where there is none, wide enough for the version of a model."""
+    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_known else _WIDTH)
 
 
 def _plain(text: str) -> Text:

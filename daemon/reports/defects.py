@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from datetime import date
 from functools import cache
 from itertools import groupby
 from operator import attrgetter
@@ -18,11 +17,13 @@ from daemon.reports.report import (
     Lines,
     Question,
     Report,
-    Section,
     Value,
     about,
     columns,
+    for_people,
+    remarks,
     section,
+    shown,
 )
 from daemon.store import rates as store
 from daemon.store.database import Database
@@ -87,11 +88,11 @@ def rates_report(database: Database, question: Question) -> Report:
     return Report(
         title="Defect rates, by the machine's verdict",
         about=about(question),
-        sections=(_for_people(table, question),),
+        sections=(for_people(table, question),),
         flat=table,
         document=table.dicts(),
         drawing=_lines(found, question) if found else None,
-        notes=_notes(question, [each.period for each in found]),
+        notes=remarks(question, [each.period for each in found]),
     )
 
 
@@ -122,7 +123,7 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
     return Report(
         title="Defects by class, by the machine's verdict",
         about=about(question),
-        sections=(_for_people(table, question),),
+        sections=(for_people(table, question),),
         flat=table,
         document=table.dicts(),
         drawing=Bars(
@@ -131,7 +132,7 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
         )
         if totals
         else None,
-        notes=_notes(question, [period for _, period, *_ in rows]) if grouped else (),
+        notes=remarks(question, [period for _, period, *_ in rows]) if grouped else (),
     )
 
 
@@ -165,7 +166,7 @@ def controlled(
     return Controlled(
         limits=limits,
         signals=tuple(rules.signals(limits, numbers)),
-        labels=tuple(_shown(each.period, calendar, by) for each in samples),
+        labels=tuple(shown(each.period, calendar, by) for each in samples),
     )
 
 
@@ -196,7 +197,7 @@ def chart_report(
     return Report(
         title="Control chart of the share of defects, by the machine's verdict",
         about=about(question),
-        sections=(_for_people(table, question),),
+        sections=(for_people(table, question),),
         flat=table,
         document={
             "centre": limits.centre if chart else None,
@@ -208,7 +209,7 @@ def chart_report(
         notes=(
             *(_limits_in_words(limits) if chart else ()),
             *(f"Rule {rule} (Nelson 1984): {rules.WORDS[rule]}." for rule in broken),
-            *_notes(question, [each.sample.period for each in limits.samples]),
+            *remarks(question, [each.sample.period for each in limits.samples]),
         ),
     )
 
@@ -224,24 +225,6 @@ def _limits_in_words(limits: Limits) -> tuple[str, ...]:
     )
 
 
-def _shown(period: str, calendar: Calendar, by: By) -> str:
-    return calendar.local(period) if by is By.HOUR else period or "all"
-
-
-def _for_people(table: Section, question: Question) -> Section:
-    """With hours by the plant's clock; a spreadsheet and a program get them in UTC."""
-    keys = [column.key for column in table.columns]
-    if "period" not in keys:
-        return table
-    at = keys.index("period")
-    shown = cache(lambda period: _shown(period, question.calendar, question.by))
-    return section(
-        table.title,
-        table.columns,
-        ((*row[:at], shown(str(row[at])), *row[at + 1 :]) for row in table.rows),
-    )
-
-
 def _lines(found: Sequence[Rate], question: Question) -> Lines | Bars:
     if question.by is By.CAMERA:
         return Bars(
@@ -251,15 +234,8 @@ def _lines(found: Sequence[Rate], question: Question) -> Lines | Bars:
     cameras = sorted({each.camera for each in found})
     known = {(each.camera, each.period): each.defect_rate for each in found}
     return Lines(
-        labels=tuple(_shown(period, question.calendar, question.by) for period in periods),
+        labels=tuple(shown(period, question.calendar, question.by) for period in periods),
         lines=tuple(
             (camera, tuple(known.get((camera, period)) for period in periods)) for camera in cameras
         ),
     )
-
-
-def _notes(question: Question, periods: Sequence[str]) -> tuple[str, ...]:
-    if question.by not in (By.SHIFT, By.DAY) or not periods:
-        return ()
-    remark = question.calendar.remark(question.by, date.fromisoformat(max(periods)[:10]))
-    return (remark,) if remark else ()

@@ -15,6 +15,8 @@ from daemon.reports.report import (
     Value,
     about,
     columns,
+    for_people,
+    remarks,
     section,
 )
 from daemon.store.database import Database
@@ -83,7 +85,7 @@ def review_report(
     return Report(
         title="Review: what people decided",
         about=about(question),
-        sections=(classes, people),
+        sections=(classes, for_people(people, question)),
         flat=_flat(document),
         document=document,
         drawing=Bars(
@@ -95,6 +97,7 @@ def review_report(
             f"{waiting}{more} images wait for a label now.",
             _missed_in_words(missed),
             *(() if kappa is None else (f"Cohen's kappa {kappa:.3f}: agreement beyond chance.",)),
+            *remarks(question, [str(period) for period, *_ in people.rows]),
         ),
     )
 

@@ -83,7 +83,8 @@ def _bars(axes: "Axes", drawing: Bars) -> None:
     values = [value for _, value in drawing.values]
     xs = range(len(values))
     axes.bar(xs, values, color=_INK)
-    axes.set_xticks(xs, names, rotation=30, ha="right")
+    # A class may be named like a formula of matplotlib's.
+    axes.set_xticks(xs, names, rotation=30, ha="right", parse_math=False)
     if drawing.shares:
         axes.set_ylim(top=1)
         return

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 from daemon.reports.limits import Limits
@@ -152,3 +153,30 @@ def about(question: Question) -> str:
     ]
     camera = "all cameras" if question.camera is None else f"camera {question.camera}"
     return f"{' '.join(ends) or 'all of the time'}, {camera}; times in {zone.key}"
+
+
+def shown(period: str, calendar: Calendar, by: By) -> str:
+    """The name of a period, with hours by the plant's clock."""
+    return calendar.local(period) if by is By.HOUR else period or "all"
+
+
+def for_people(table: Section, question: Question) -> Section:
+    """With periods as people read them; a spreadsheet and a program get hours in UTC."""
+    keys = [column.key for column in table.columns]
+    if "period" not in keys:
+        return table
+    at = keys.index("period")
+    name = cache(lambda period: shown(period, question.calendar, question.by))
+    return section(
+        table.title,
+        table.columns,
+        ((*row[:at], name(str(row[at])), *row[at + 1 :]) for row in table.rows),
+    )
+
+
+def remarks(question: Question, periods: Sequence[str]) -> tuple[str, ...]:
+    """What to know of the periods of a report."""
+    if question.by not in (By.SHIFT, By.DAY) or not periods:
+        return ()
+    remark = question.calendar.remark(question.by, date.fromisoformat(max(periods)[:10]))
+    return (remark,) if remark else ()

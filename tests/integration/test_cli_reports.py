@@ -21,7 +21,7 @@ from daemon.store.database import Database
 from daemon.store.labels import put_label, undo_label
 from daemon.store.schema import model as models
 
-EVIL = "=HYPERLINK(1)"
+EVIL = r"=HYPERLINK($\1$)"  # to matplotlib a formula too
 REPORTS = ("rates", "pareto", "chart", "review", "model")
 
 
@@ -79,7 +79,7 @@ def _fill(store: Database) -> None:
         )
     undo_label(store, defects[0], seen=1, now=NOW)
     rows = [
-        ("m1", "retired", '{"test": {"accuracy": 0.95}}', None),
+        ("20260601-000000-0000abcd", "retired", '{"test": {"accuracy": 0.95}}', None),
         ("m2", "current", json.dumps({"test": {"accuracy": 0.97}, "run": _RUN}), "no worse"),
         ("m3", "rejected", "{}", "worse on scratches"),
     ]
@@ -336,3 +336,29 @@ def test_what_no_chart_can_be_is_refused(
     done = millwatch("report", *arguments, "--config", line.config)
     assert done.status == 2
     assert told in done.err
+
+
+@pytest.mark.parametrize("columns", ["80", None])
+def test_a_table_has_its_figures_and_names_whole_however_narrow_the_terminal(
+    millwatch: Millwatch, line: Station, monkeypatch: pytest.MonkeyPatch, columns: str | None
+) -> None:
+    if columns:
+        monkeypatch.setenv("COLUMNS", columns)
+    else:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    for report in REPORTS:
+        for by in ([], ["--by", "shift"]) if report != "model" else ([],):
+            shown = millwatch("report", report, *by, "--config", line.config).out
+            assert "…" not in shown, report
+    assert "95.00%" in shown
+    assert columns or "20260601-000000-0000abcd" in shown
+
+
+def test_labels_by_the_hour_are_told_by_the_plants_clock(
+    millwatch: Millwatch, line: Station
+) -> None:
+    command = ("report", "review", "--config", line.config, "--by", "hour")
+    assert "2026-03-01 13:00" in millwatch(*command).out, "12:00 UTC, in Berlin"
+    assert {
+        each["period"] for each in document(millwatch, line, "review", "--by", "hour")["given"]
+    } == {"2026-03-01T12:00:00Z"}
