@@ -23,7 +23,8 @@ _FEWEST_HOURS: Final = 10
 OWN_TROUBLE: Final = "alarm "
 """How the names of troubles begin that alarms themselves have: of these none is sent."""
 _ABOUT_MODELS: Final = ("model", "retraining")
-_REFUSED: Final = {"rejected": "was rejected", "needs_a_person": "waits for a person"}
+_WAITS: Final = "needs_a_person"
+_REFUSED: Final = {"rejected": "was rejected", _WAITS: "waits for a person"}
 Holds = Mapping[str, str]
 """What holds, in words, by a name of it that stays the same as long as it does."""
 
@@ -35,6 +36,7 @@ class Watch:
         self._database = database
         self._health = health
         self._folders = (settings.state_dir, settings.database_file.parent, settings.review_folder)
+        self._cameras = {camera.name for camera in settings.cameras}
         self._kinds: dict[str, Callable[[Alarm, Holds, datetime], Holds]] = {
             "trouble": self._troubles,
             "silent": self._silent,
@@ -92,28 +94,37 @@ class Watch:
         return holds
 
     def _retraining(self, _: Alarm, __: Holds, ___: datetime) -> Holds:
+        """Each run for itself: that one was refused must not hide what came of the next."""
         troubles = self._health.troubles().items()
         holds = {name: what for name, what in troubles if name in _ABOUT_MODELS}
-        ended = [
-            run for run in retraining.latest(self._database) if run.state in ("done", "failed")
-        ]
-        if not ended:
-            return holds
-        last, reason = ended[0], ended[0].reason or ""
-        if last.state == "failed":
-            return holds | {"run": f"the retraining {last.name} failed: {reason}"}
-        version, why = (*reason.split(": ", 1), "")[:2]
-        for model in model_versions(self._database):
-            if model.version == version and model.status in _REFUSED:
-                what = f"the new model {version} {_REFUSED[model.status]}: {why}"
-                return holds | {"run": f"{what}. `millwatch models list` shows it"}
+        statuses = {each.version: each.status for each in model_versions(self._database)}
+        runs = retraining.latest(self._database, states=("done", "failed"))
+        for run in runs:
+            version, why = (*(run.reason or "").split(": ", 1), "")[:2]
+            status = statuses.get(version, "")
+            if run.state == "done" and status not in _REFUSED:
+                break  # it serves, or did: what came before it is settled
+            if run.state == "failed":
+                what = f"the retraining {run.name} failed: {run.reason or ''}"
+            else:
+                what = f"the new model {version} {_REFUSED[status]}: {why}. `millwatch models list` shows it"
+            if run is runs[0] or status == _WAITS:
+                holds[f"run {run.name}"] = what
         return holds
 
     def _rates(self, alarm: Alarm, told: Holds, now: datetime) -> Holds:
         hour = now.replace(minute=0, second=0, microsecond=0)
         since = timestamp(hour - timedelta(hours=alarm.hours))
+        told = self._watched(alarm, told)
         holds: dict[str, str] = {}
-        found = rates.rates(self._database, by="camera", since=since, camera=alarm.camera or None)
+        found = rates.rates(
+            self._database,
+            by="camera",
+            since=since,
+            # What a camera with a wrong clock dates later would count for years.
+            until=timestamp(hour + timedelta(hours=1)),
+            camera=alarm.camera or None,
+        )
         for each in found:
             if each.inspected < alarm.min_images or each.defect_rate is None:
                 holds |= {name: what for name, what in told.items() if name == each.camera}
@@ -142,6 +153,7 @@ class Watch:
                 sample = Sample(period=each.period, inspected=each.inspected, defects=each.defects)
                 samples.setdefault(each.camera, []).append(sample)
         last = timestamp(end - timedelta(hours=1))
+        told = self._watched(alarm, told)
         holds = {name: what for name, what in told.items() if name not in samples}
         for camera, hours in samples.items():
             if hours[-1].period != last or len(hours) < _FEWEST_HOURS:
@@ -157,6 +169,11 @@ class Watch:
                     + "; ".join(f"{WORDS[rule]} (rule {rule})" for rule in broken)
                 )
         return holds
+
+    def _watched(self, alarm: Alarm, told: Holds) -> Holds:
+        """What was told of cameras that are there still: of others nothing will ever be known again."""
+        watched = {alarm.camera} if alarm.camera else self._cameras
+        return {name: what for name, what in told.items() if name in watched}
 
     def _defects(self, alarm: Alarm, _: Holds, now: datetime) -> Holds:
         counts = recent_defects(

@@ -1,6 +1,7 @@
 """Retraining runs: what was started, why, and what came of it."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -90,9 +91,13 @@ def end(
         connection.execute(update(retraining_run).where(this).values(**values))
 
 
-def latest(database: Database, *, limit: int = 20) -> list[RetrainingRun]:
-    """The latest first. Raises StoreError."""
+def latest(
+    database: Database, *, limit: int = 20, states: Sequence[str] = ()
+) -> list[RetrainingRun]:
+    """The latest first, in one of these states where any are named. Raises StoreError."""
     query = select(retraining_run).order_by(retraining_run.c.id.desc()).limit(limit)
+    if states:
+        query = query.where(retraining_run.c.state.in_(states))
     with database.reading() as connection:
         return [_run(row) for row in connection.execute(query)]
 

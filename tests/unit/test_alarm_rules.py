@@ -9,7 +9,7 @@ import pytest
 from records import NOW, finding, leave, nanoseconds, open_store
 
 from config.oversight import Alarm
-from config.settings import Settings
+from config.settings import Camera, Settings
 from daemon.alarms.rules import Holds, Watch
 from daemon.disks import Room
 from daemon.health import Health
@@ -34,7 +34,10 @@ def health() -> Health:
 
 @pytest.fixture
 def watch(tmp_path: Path, store: Database, health: Health) -> Watch:
-    return Watch(Settings(state_dir=tmp_path), database=store, health=health)
+    cameras = tuple(
+        Camera(name=name, folder=tmp_path / name) for name in ("top-1", "bottom-1", "still-1")
+    )
+    return Watch(Settings(state_dir=tmp_path, cameras=cameras), database=store, health=health)
 
 
 def holds(watch: Watch, told: Holds | None = None, **keys: Any) -> dict[str, str]:
@@ -94,10 +97,32 @@ def test_a_rate_is_told_above_or_below_its_limits(watch: Watch, store: Database)
 def test_a_rate_of_few_images_changes_nothing(watch: Watch, store: Database) -> None:
     judged(store, "top-1", "d" * 49, first=1)
     assert holds(watch, when="rate", max_rate=0.1) == {}
-    told = {"top-1": "it was high", "gone-1": "likewise"}
+    told = {"top-1": "it was high", "still-1": "likewise"}
     assert holds(watch, told, when="rate", max_rate=0.1) == told
     judged(store, "top-1", "p" * 600, first=100)
-    assert holds(watch, told, when="rate", max_rate=0.1) == {"gone-1": "likewise"}
+    assert holds(watch, told, when="rate", max_rate=0.1) == {"still-1": "likewise"}
+
+
+def test_what_was_told_of_a_camera_that_was_taken_away_is_over(
+    watch: Watch, store: Database
+) -> None:
+    judged(store, "top-1", "d" * 49, first=1)
+    told = {"top-1": "it was high", "gone-1": "likewise"}
+    assert holds(watch, told, when="rate", max_rate=0.1) == {"top-1": "it was high"}
+    assert holds(watch, told, when="chart") == {"top-1": "it was high"}
+    assert holds(watch, told, when="chart", camera="bottom-1") == {}
+
+
+@pytest.mark.fault(26)
+def test_images_of_a_camera_whose_clock_is_ahead_do_not_count_in_the_last_hours_for_years(
+    watch: Watch, store: Database
+) -> None:
+    judged(store, "top-1", "p" * 60, first=1)
+    ahead = nanoseconds("2099-01-01T00:00:00")
+    found = [finding(100 + place, mtime_ns=ahead + place) for place in range(60)]
+    images.record(store, found, leave, NOW)
+    assert holds(watch, when="rate", max_rate=0.1) == {}
+    assert holds(watch, when="rate", max_rate=0.1, minutes_later=59) == {}
 
 
 def test_an_hour_out_of_the_limits_of_the_control_chart_is_told(
@@ -163,16 +188,25 @@ def test_a_retraining_that_fails_or_is_refused_is_told_until_one_comes_to_a_good
     assert holds(watch, when="retraining") == {}
     retraining.end(store, run, "failed", "out of memory", NOW)
     told = holds(watch, when="retraining")
-    assert told == {"run": "the retraining run-1 failed: out of memory"}
-    retraining.skip(store, "too few labels", NOW)
+    assert told == {"run run-1": "the retraining run-1 failed: out of memory"}
+    for _ in range(30):
+        retraining.skip(store, "too few labels", NOW)
     assert holds(watch, when="retraining") == told
     run = retraining.begin(store, "run-2", NOW, due=True)
     retraining.end(store, run, "done", "m2: reject: worse on scratches", NOW)
     models.remember_candidate(store, metadata, status="rejected", reason="worse on scratches")
-    assert "m2 was rejected: reject: worse on scratches" in holds(watch, when="retraining")["run"]
+    (refused,) = holds(watch, when="retraining").items()
+    assert refused[0] == "run run-2"
+    assert "m2 was rejected: reject: worse on scratches" in refused[1]
     models.set_status(store, "m2", "needs_a_person", "too few")
-    assert "waits for a person" in holds(watch, when="retraining")["run"]
+    assert "waits for a person" in holds(watch, when="retraining")["run run-2"]
+    run = retraining.begin(store, "run-3", NOW, due=True)
+    retraining.end(store, run, "failed", "killed", NOW)
+    assert holds(watch, when="retraining").keys() == {"run run-3", "run run-2"}
     models.remember_current(store, metadata, NOW)
+    assert holds(watch, when="retraining").keys() == {"run run-3"}
+    run = retraining.begin(store, "run-4", NOW, due=True)
+    retraining.end(store, run, "done", "m2: no worse", NOW)
     assert holds(watch, when="retraining") == {}
     health.trouble("model", "model m2 was rolled back by itself")
     assert holds(watch, when="retraining") == {"model": "model m2 was rolled back by itself"}
