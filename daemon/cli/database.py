@@ -59,7 +59,7 @@ def backup(
         raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
     back_up(path, copy)
     inspect(copy, MIGRATIONS)
-    deleted = _delete_old(path, copy.parent, keep)
+    deleted = _delete_old(path, copy, keep)
     if as_json:
         told = {"backup": to_text(copy), "schema": revision, "bytes": copy.stat().st_size}
         print_json({**told, "deleted": [to_text(each) for each in deleted]})
@@ -138,14 +138,14 @@ def upgrade(config: ConfigOption = None) -> None:
     sys.stdout.write(f"the database {to_text(path)} {told}\n")
 
 
-def _delete_old(path: Path, folder: Path, keep: int | None) -> list[Path]:
+def _delete_old(path: Path, made: Path, keep: int | None) -> list[Path]:
     if keep is None:
         return []
     try:
-        return delete_old_backups(path, folder, keep=keep)
+        return delete_old_backups(path, made, keep=keep)
     except OSError as error:
         raise CommandError(
-            f"the database is backed up, but older backups in {folder} are not deleted: {error}; "
+            f"the database is backed up, but older backups in {made.parent} are not deleted: {error}; "
             "mend its permissions"
         ) from error
 

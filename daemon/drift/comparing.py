@@ -81,6 +81,7 @@ def compare(
     side: int,
     matured: bool,
     not_before: str,
+    not_after: str,
 ) -> list[Shift]:
     """What changed on the latest day of one camera that has images enough.
 
@@ -94,7 +95,9 @@ def compare(
         matured: whether that model keeps its promise of missed defects. Its held-out images are
             then enough like the line's for their novelty to be a reference as well.
         not_before: a latest day before this one is too old to be told of, `YYYY-MM-DD`.
+        not_after: days after this one are a wrong clock's: one would be the latest for years.
     """
+    days = [day for day in days if day.day <= not_after]
     shifts: list[Shift] = []
     alike = _merged(day for day in days if day.side == side)
     whole = [day for day in alike if day.images >= rules.min_images]

@@ -92,6 +92,7 @@ class DriftMinder:
                 side=model.input_size,
                 matured=pass_rule is not None and pass_rule.kept,
                 not_before=_day(today - _LATEST),
+                not_after=_day(today),
             )
             told = {shift.figure: shift.what for shift in shifts}
             for figure in FIGURES:

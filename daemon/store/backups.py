@@ -66,8 +66,11 @@ def copy_database(path: Path, copy: Path, *, immutable: bool = False) -> None:
     fsync_file(copy)
 
 
-def delete_old_backups(path: Path, folder: Path, *, keep: int) -> list[Path]:
-    """Delete all but the newest backups of a database that bear our names; those deleted.
+def delete_old_backups(path: Path, made: Path, *, keep: int) -> list[Path]:
+    """Delete all but the newest backups beside one that was just made; those deleted.
+
+    Their names tell their age, if they are ours. The one just made is kept whatever the clock says: where
+    that was ahead once, or has fallen back to 1970, all others look newer.
 
     Raises:
         OSError: some are left.
@@ -75,10 +78,10 @@ def delete_old_backups(path: Path, folder: Path, *, keep: int) -> list[Path]:
     ours = re.compile(rf"{re.escape(path.stem)}-[^-]+-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
     found = sorted(
         (match[1], each)
-        for each in folder.iterdir()
-        if (match := ours.fullmatch(each.name)) and each.is_file()
+        for each in made.parent.iterdir()
+        if (match := ours.fullmatch(each.name)) and each.is_file() and each != made
     )
-    old = [each for _, each in found[: max(0, len(found) - keep)]]
+    old = [each for _, each in found[: max(0, len(found) + 1 - keep)]]
     for each in old:
         each.unlink()
     return old

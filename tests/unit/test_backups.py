@@ -92,10 +92,22 @@ def test_of_old_backups_the_newest_are_kept_and_strangers_files_left_alone(
     strangers = ["millwatch.db", "millwatch-notes.db", f"other-{names[0]}", f"{names[0]}.part"]
     for name in (*names, *strangers):
         (folder / name).touch()
-    deleted = delete_old_backups(store.path, folder, keep=2)
+    made = folder / names[-1]
+    deleted = delete_old_backups(store.path, made, keep=2)
     assert [each.name for each in deleted] == names[:2]
     assert names_in(folder) == sorted([*names[2:], *strangers])
-    assert delete_old_backups(store.path, folder, keep=2) == []
+    assert delete_old_backups(store.path, made, keep=2) == []
+
+
+@pytest.mark.fault(26)
+def test_the_backup_just_made_is_kept_where_the_clock_fell_back(store: Database) -> None:
+    folder = store.path.parent / "backups"
+    for days in (9001, 9002, 0):
+        made = new_backup(store.path, folder, "0010", NOW + timedelta(days=days))
+        back_up(store.path, made)
+        delete_old_backups(store.path, made, keep=2)
+    assert len(names_in(folder)) == 2
+    assert examine(made).is_sound
 
 
 # --- checked ---------------------------------------------------------------------------------------

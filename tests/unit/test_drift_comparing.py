@@ -39,6 +39,7 @@ def day(number: int, **fields: Any) -> CameraDay:
 
 def told(days: Sequence[CameraDay], *, matured: bool = False, **fields: Any) -> dict[str, str]:
     values: dict[str, Any] = {"version": "m1", "side": 200, "not_before": days[-1].day}
+    values["not_after"] = days[-1].day
     shifts = compare(days, RULES, matured=matured, **(values | fields))
     return {shift.figure: shift.what for shift in shifts}
 
@@ -166,3 +167,12 @@ def test_the_table_of_students_t_leaves_out_27_of_10000() -> None:
         )
         inside = 2 * float(np.trapezoid(density, at))
         assert 1 - inside == pytest.approx(0.0027, rel=0.01)
+
+
+@pytest.mark.fault(26)
+def test_a_day_in_the_future_is_not_the_cameras_latest() -> None:
+    """Of a camera whose clock was ahead once: its days would never be compared again."""
+    days = [*usual(14), day(14, brightness=61.0), day(9999)]
+    today = day(14).day
+    assert told(days, not_before=today, not_after=today).keys() == {"brightness"}
+    assert told([*usual(15), day(9999, brightness=61.0)], not_after=today) == {}
