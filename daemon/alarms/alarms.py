@@ -89,6 +89,7 @@ class Alarms:
         self._closing.set()
         if self.thread.is_alive():
             self.thread.join(timeout=seconds)
+        self._watch.close(seconds=seconds)
 
     def _run(self) -> None:
         while not self._closing.wait(_STEP_SECONDS):

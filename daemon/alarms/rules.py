@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
 from typing import Final
 
 from config.oversight import Alarm
@@ -10,6 +12,7 @@ from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.disks import Room
 from daemon.health import Health
+from daemon.lanes import Lanes
 from daemon.names import to_text
 from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.rules import WORDS, signals
@@ -20,6 +23,8 @@ from daemon.store.versions import model_versions
 
 _CHART: Final = timedelta(days=7)
 _FEWEST_HOURS: Final = 10
+_ANSWER_SECONDS: Final = 1.0
+"""Of a disk that takes longer nothing new is known: its share may hang, and alarms with it."""
 OWN_TROUBLE: Final = "alarm "
 """How the names of troubles begin that alarms themselves have: of these none is sent."""
 _ABOUT_MODELS: Final = ("model", "retraining")
@@ -35,7 +40,11 @@ class Watch:
     def __init__(self, settings: Settings, *, database: Database, health: Health) -> None:
         self._database = database
         self._health = health
-        self._folders = (settings.state_dir, settings.database_file.parent, settings.review_folder)
+        self._folders = (
+            *(settings.state_dir, settings.database_file.parent, settings.review_folder),
+            *(settings.archive_folder, settings.quarantine_folder),
+        )
+        self._lanes = Lanes()
         self._cameras = {camera.name for camera in settings.cameras}
         self._kinds: dict[str, Callable[[Alarm, Holds, datetime], Holds]] = {
             "trouble": self._troubles,
@@ -59,6 +68,9 @@ class Watch:
             name: what.encode("utf-8", "backslashreplace").decode() for name, what in found.items()
         }
 
+    def close(self, *, seconds: float) -> None:
+        self._lanes.close(seconds=seconds)
+
     def _troubles(self, alarm: Alarm, _: Holds, __: datetime) -> Holds:
         return {
             name: what
@@ -78,13 +90,14 @@ class Watch:
     def _disks(self, alarm: Alarm, told: Holds, _: datetime) -> Holds:
         holds: dict[str, str] = {}
         seen: set[int] = set()
-        for folder in self._folders:
-            name = to_text(folder)
-            try:
-                disk, room = folder.stat().st_dev, Room.of(folder)
-            except OSError:  # not there yet, or away, which the troubles tell
+        work = {to_text(folder): partial(_room, folder) for folder in self._folders}
+        rooms = self._lanes.run(work, seconds=_ANSWER_SECONDS, late=lambda _: None)
+        for name in work:
+            # Not there yet, away, or a share that hangs: which the troubles tell.
+            if (answer := rooms.get(name)) is None:
                 holds |= {each: what for each, what in told.items() if each == name}
                 continue
+            disk, room = answer
             if disk not in seen and room.free < alarm.free_below_gb * 1e9:
                 holds[name] = (
                     f"{room.free / 1e9:.1f} GB are free on the disk of {name}, less than "
@@ -189,3 +202,11 @@ class Watch:
             for camera, count in counts.items()
             if count >= alarm.count
         }
+
+
+def _room(folder: Path) -> tuple[int, Room] | None:
+    """Which disk a folder is on, and its room; None where it is not there."""
+    try:
+        return folder.stat().st_dev, Room.of(folder)
+    except OSError:
+        return None

@@ -75,6 +75,8 @@ def disk_checks(settings: Settings) -> Iterator[Checked]:
         "state_dir": settings.state_dir,
         "database": settings.database_file.parent,
         "review": settings.review_folder,
+        "archive": settings.archive_folder,
+        "quarantine": settings.quarantine_folder,
         **{f"camera {camera.name}": camera.folder for camera in settings.cameras},
     }
     seen: dict[int, str] = {}
@@ -96,7 +98,7 @@ def disk_checks(settings: Settings) -> Iterator[Checked]:
             yield bad(check, f"{free}, less than retention.pause_below_gb", step)
         elif room.is_below(keep.make_room_below_gb, at_most=0.1):
             found = f"{free}, less than retention.make_room_below_gb"
-            step = "The oldest archived images on the disk of state_dir are deleted; free space to keep them."
+            step = "The oldest images in archive and quarantine there are deleted; free space to keep them."
             yield remark(check, found, step)
         else:
             yield good(check, free)

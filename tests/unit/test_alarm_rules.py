@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filesystems import filesystem, hanging
 from records import NOW, finding, leave, nanoseconds, open_store
 
 from config.oversight import Alarm
@@ -171,6 +172,23 @@ def test_little_space_is_told_once_for_each_disk(
     assert holds(watch, when="disk", free_below_gb=free / 2) == {}
     (name,) = holds(watch, when="disk", free_below_gb=2 * free)
     assert name == str(tmp_path)
+    with filesystem(tmp_path / "archive", size="4m"):
+        (small,) = holds(watch, when="disk", free_below_gb=0.005)
+        assert small == str(tmp_path / "archive"), "which is a disk of its own"
+
+
+@pytest.mark.fault(28)
+def test_a_share_that_hangs_does_not_keep_alarms_from_being_told(
+    watch: Watch, tmp_path: Path
+) -> None:
+    free = Room.of(tmp_path).free / 1e9
+    review = tmp_path / "review"
+    review.mkdir()
+    told = {str(review): "it was low", str(tmp_path): "likewise"}
+    with hanging(review):
+        found = holds(watch, told, when="disk", free_below_gb=free / 2)
+        assert found == {str(review): "it was low"}
+    watch.close(seconds=5.0)
 
 
 def test_a_retraining_that_fails_or_is_refused_is_told_until_one_comes_to_a_good_end(
