@@ -18,7 +18,7 @@ from daemon.store.backups import back_up, delete_old_backups, new_backup
 from daemon.store.restoring import Restored
 from daemon.store.restoring import restore as put_back
 from daemon.store.soundness import Soundness, examine
-from daemon.store.upgrading import MIGRATIONS, inspect, prepare_database
+from daemon.store.upgrading import MIGRATIONS, DatabaseRefusedError, inspect, prepare_database
 
 _db = typer.Typer(no_args_is_help=True, help="The database: backed up, checked, put back.")
 
@@ -47,7 +47,12 @@ def backup(
     """Copy the database, whether or not the daemon runs; the copy is checked."""
     settings = settings_of(config)
     path = settings.database_file
-    revision = inspect(path, MIGRATIONS)
+    try:
+        revision = inspect(path, MIGRATIONS)
+    except DatabaseRefusedError as error:
+        raise DatabaseRefusedError(
+            f"nothing is backed up: {error}. {_another_one(None)}"
+        ) from error
     if revision is None:
         raise CommandError(f"nothing is backed up: there is no database {path} yet")
     folder = settings.state_dir / "backups" if file is None else file
@@ -84,13 +89,18 @@ def check(
     path = settings.database_file if file is None else file.absolute()
     if not path.exists():
         raise CommandError(f"nothing is checked: there is no database {path}")
-    found = examine(path, may_forget=settings.retention.rows_days > 0)
+    try:
+        found = examine(path, may_forget=settings.retention.rows_days > 0)
+    except DatabaseRefusedError as error:
+        raise DatabaseRefusedError(f"{error}. {_another_one(file)}") from error
+    if found.revision is None:
+        raise CommandError(f"nothing is checked: {path} is empty. {_another_one(file)}")
     if as_json:
         print_json({"database": to_text(path), "sound": found.is_sound, **asdict(found)})
     else:
         _print(path, found)
     if not found.is_sound:
-        step = "Put back a backup: `millwatch db restore FILE` keeps the damaged one beside it"
+        step = _another_one(file)
         if not found.damage:
             step = "Images and their records are whole; reports may not be. Ask a developer"
         raise CommandError(f"the database {path} is not sound. {step}")
@@ -136,6 +146,12 @@ def upgrade(config: ConfigOption = None) -> None:
         raise CommandError(f"the database is not upgraded: {error}") from error
     told = f"already has schema {after}" if before == after else f"was brought to schema {after}"
     sys.stdout.write(f"the database {to_text(path)} {told}\n")
+
+
+def _another_one(file: Path | None) -> str:
+    if file is None:
+        return "Put back a backup: `millwatch db restore FILE` keeps the damaged one beside it"
+    return "Try another backup"
 
 
 def _delete_old(path: Path, made: Path, keep: int | None) -> list[Path]:

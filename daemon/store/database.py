@@ -25,6 +25,7 @@ _PASSING: Final = {
     "IOERR": "Look after its disk (`dmesg` may say more)",
 }
 _DAMAGED: Final = {"CORRUPT", "NOTADB"}
+_OF_FILES: Final = "Mend that: permissions, or a disk that is full, read-only or away"
 _LASTING: Final = "Stop Millwatch and run `millwatch check`; a backup may have to be put back"
 
 
@@ -139,10 +140,10 @@ def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:
     kind = kind.partition("_")[0]
     if kind == "IOERR" and _is_full(path):  # SQLite says so of its shared memory
         kind = "FULL"
-    step = _PASSING.get(kind)
+    step = _OF_FILES if isinstance(cause, OSError) else _PASSING.get(kind)
     return StoreError(
         f"the database {path} could not be {deed}: {cause}; nothing was changed. {step or _LASTING}",
-        again_helps=step is not None or isinstance(cause, OSError),
+        again_helps=step is not None,
         damaged=kind in _DAMAGED,
     )
 

@@ -56,6 +56,7 @@ class Soundness:
     """What was found of a database.
 
     Attributes:
+        revision: of its schema; None where there is nothing in it.
         damage: pages, indexes or references that are wrong: it cannot be believed.
         differences: from the schema of its revision, or between aggregates and rows.
         remarks: nothing is wrong, but somebody may wonder.
@@ -89,9 +90,7 @@ def examine(path: Path, *, may_forget: bool = True) -> Soundness:
     revision = inspect(path, MIGRATIONS)
     size = path.stat().st_size if path.exists() else 0
     if revision is None:
-        return Soundness(
-            revision=None, bytes=size, images=0, remarks=("there is nothing in it yet",)
-        )
+        return Soundness(revision=None, bytes=size, images=0)
     try:
         with read_only(path) as connection:
             return _examine(connection, revision, size, may_forget=may_forget)

@@ -23,6 +23,7 @@ MIGRATIONS: Final = Path(next(iter(migrations.__path__)))
 _REVISION: Final = re.compile(
     r"""^(revision|down_revision)(?:: [^=]+)? = ["']([^"']+)["']""", re.MULTILINE
 )
+_WAY_BACK: Final = "`millwatch check` says whether it is the right file; `millwatch db restore FILE` puts back a backup"
 _OURS: Final = {"alembic_version", "image", "tally"}
 
 
@@ -71,7 +72,7 @@ def open_existing(path: Path) -> Iterator[Database]:
     try:
         revision = _revision(path)
     except DatabaseRefusedError as error:
-        raise StoreError(str(error)) from error
+        raise StoreError(f"{error}. {_WAY_BACK}") from error
     if revision != head_of(MIGRATIONS):
         what = "is empty" if revision is None else f"has the older schema {revision}"
         raise StoreError(

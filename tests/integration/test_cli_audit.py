@@ -341,6 +341,24 @@ def test_a_backup_is_told_checked_and_counted(millwatch: Millwatch, line: Statio
     assert (told["sound"], told["images"]) == (True, 7)
 
 
+def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
+    millwatch: Millwatch, line: Station
+) -> None:
+    config = ("--config", line.config)
+    empty, torn = line.root / "empty.db", line.root / "torn.db"
+    empty.touch()
+    torn.write_bytes(b"torn" * 4096)
+    checked = millwatch("db", "check", empty, *config)
+    assert (checked.status, checked.out) == (1, "")
+    assert "is empty. Try another backup" in checked.err
+    assert "Try another backup" in millwatch("db", "check", torn, *config).err
+    shutil.copy(torn, line.database)
+    for command in (("db", "check"), ("db", "backup"), ("report", "rates"), ("audit",)):
+        told = millwatch(*command, *config)
+        assert told.status in (1, 78)
+        assert "`millwatch db restore FILE`" in told.err, command
+
+
 def test_an_older_database_is_upgraded_by_command_and_copied_first(
     millwatch: Millwatch, station: Station
 ) -> None:

@@ -99,6 +99,15 @@ def test_of_old_backups_the_newest_are_kept_and_strangers_files_left_alone(
     assert delete_old_backups(store.path, made, keep=2) == []
 
 
+def test_a_place_that_takes_no_backup_is_what_is_to_be_mended_and_not_the_database(
+    store: Database, tmp_path: Path
+) -> None:
+    (tmp_path / "stick").touch()
+    with pytest.raises(StoreError, match="Mend that: permissions, or a disk") as raised:
+        back_up(store.path, tmp_path / "stick" / "copy.db")
+    assert "put back" not in str(raised.value)
+
+
 @pytest.mark.fault(26)
 def test_the_backup_just_made_is_kept_where_the_clock_fell_back(store: Database) -> None:
     folder = store.path.parent / "backups"
