@@ -40,6 +40,7 @@ class FileAudit:
         self._counts = counts
         self._drop_folders = {camera.name: camera.folder for camera in settings.cameras}
         self._extensions = settings.intake.extensions
+        self._marker_suffix = settings.intake.marker_suffix
 
     def differences(self) -> Iterator[Difference]:
         """Raises StoreError, OSError."""
@@ -136,6 +137,9 @@ class FileAudit:
             remedy = "To have it judged anew and recorded, move it to its camera's drop folder."
             drop = self._drop_folders[camera]
             command = f"mv -n -- {shlex.quote(str(file))} {shlex.quote(str(drop))}/"
+            if self._marker_suffix:  # without it the image would wait for ever
+                marker = f"{drop / file.name}{self._marker_suffix}"
+                command += f" && touch -- {shlex.quote(marker)}"
             if not (
                 command.isprintable() and to_text(command) == command
             ):  # a shell would not see it

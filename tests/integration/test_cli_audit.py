@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.command import upgrade
-from alembic.config import Config
-from builders import Station, assert_every_image_accounted_for, run_cli, surface_file
+from builders import Station, assert_every_image_accounted_for, surface_file
 from commands import Done, Millwatch
 from composed import by_hand
 from filesystems import obeying_permissions
@@ -24,8 +22,7 @@ from daemon.control import RefusedError
 from daemon.integrity.mending import Mender
 from daemon.routing import Folders, route
 from daemon.store import expiry, images
-from daemon.store.database import Database
-from daemon.store.upgrading import MIGRATIONS, prepare_database
+from daemon.store.upgrading import prepare_database
 from models.taxonomy import Verdict
 
 PENDING = "SELECT 1 FROM image WHERE progress = 'pending' LIMIT 1"
@@ -321,6 +318,20 @@ def test_after_an_older_backup_is_put_back_what_it_does_not_know_can_be_brought_
     assert millwatch("db", "check", *config).status == 0
 
 
+def test_what_is_to_be_judged_anew_gets_the_marker_that_its_camera_would_write(
+    millwatch: Millwatch, tmp_path: Path, model: Path
+) -> None:
+    line = Station(root=tmp_path, model=model, tables={"intake": {"marker_suffix": ".done"}})
+    judge(line, "defect")
+    unknown = line.state_dir / "archive" / "top-1" / "2026-03-01" / "a b.jpg"
+    unknown.parent.mkdir(parents=True)
+    unknown.write_bytes(surface_file(seed=7))
+    ((orphan,), _) = told(millwatch("audit", "--json", "--config", line.config))
+    subprocess.run(["bash", "-c", orphan["command"]], check=True)
+    with by_hand(line.settings()) as hands:
+        hands.work_until(lambda: line.count() == 2 and not line.query(PENDING))
+
+
 def test_a_backup_is_told_checked_and_counted(millwatch: Millwatch, line: Station) -> None:
     config = ("--config", line.config)
     made = [
@@ -339,45 +350,6 @@ def test_a_backup_is_told_checked_and_counted(millwatch: Millwatch, line: Statio
     assert "sound; schema" in checked.out
     told = json.loads(millwatch("db", "check", "--json", *config).out)
     assert (told["sound"], told["images"]) == (True, 7)
-
-
-def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
-    millwatch: Millwatch, line: Station
-) -> None:
-    config = ("--config", line.config)
-    empty, torn = line.root / "empty.db", line.root / "torn.db"
-    empty.touch()
-    torn.write_bytes(b"torn" * 4096)
-    checked = millwatch("db", "check", empty, *config)
-    assert (checked.status, checked.out) == (1, "")
-    assert "is empty. Try another backup" in checked.err
-    assert "Try another backup" in millwatch("db", "check", torn, *config).err
-    shutil.copy(torn, line.database)
-    for command in (("db", "check"), ("db", "backup"), ("report", "rates"), ("audit",)):
-        told = millwatch(*command, *config)
-        assert told.status in (1, 78)
-        assert "`millwatch db restore FILE`" in told.err, command
-
-
-def test_an_older_database_is_upgraded_by_command_and_copied_first(
-    millwatch: Millwatch, station: Station
-) -> None:
-    station.state_dir.mkdir()
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    database = Database(station.database)
-    with database.writing() as connection:
-        config.attributes["connection"] = connection
-        upgrade(config, "0003")
-    database.close()
-    refused = millwatch("audit", "--config", station.config)
-    assert "has the older schema 0003" in refused.err
-    done = run_cli("db", "upgrade", "--config", station.config)
-    assert done.returncode == 0, done.stderr
-    assert "was brought to schema" in done.stdout
-    (copy,) = (station.state_dir / "backups").iterdir()
-    assert str(copy) in done.stderr
-    assert millwatch("db", "check", copy, "--config", station.config).status == 0
 
 
 def test_a_database_whose_aggregates_are_off_is_not_sound(
