@@ -4,15 +4,21 @@ import sys
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from config.settings import Settings
 from config.text import as_one_line
 from daemon.alarms.alarms import try_out
 from daemon.alarms.sending import Sender
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    console_of_answers,
+    print_json,
+    settings_of,
+)
 from daemon.clock import now_utc, timestamp
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.store import outbox
@@ -74,12 +80,13 @@ def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     if not lines:
         sys.stdout.write("no alarm is configured ([[alarms]]): nobody is called\n")
         return
-    table = Table("alarm", "when", "to", "last told", "holds", "waiting")
+    heads = ("alarm", "when", "to", "last told", "holds", "waiting")
+    table = Table(*(Column(head, overflow="fold") for head in heads))
     for line in lines:
         holds = "; ".join(line["holds"].values())
         cells = (line["alarm"], line["when"], " ".join(line["to"]), line["last_told"] or "never")
         table.add_row(*(escape(as_one_line(str(x))) for x in (*cells, holds, line["waiting"])))
-    Console().print(table)
+    console_of_answers().print(table)
 
 
 def _lines(settings: Settings) -> list[dict[str, Any]]:

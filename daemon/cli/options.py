@@ -6,10 +6,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
+from rich.console import Console
 
 from config.loading import load_settings
 from config.settings import Settings
@@ -22,6 +23,7 @@ ConfigOption = Annotated[
         help="The configuration; else the file that MILLWATCH_CONFIG names, else the defaults.",
     ),
 ]
+_WIDTH: Final = 160
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
 
@@ -38,6 +40,12 @@ def print_json(document: dict[str, Any] | list[Any]) -> None:
     """One JSON document on one line. Names with undecodable bytes are escaped by who made it."""
     sys.stdout.write(json.dumps(document) + "\n")
     sys.stdout.flush()
+
+
+def console_of_answers() -> Console:
+    """As wide as the terminal; where there is none, wide enough to tell a model's version on one line."""
+    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(width=None if is_known else _WIDTH)
 
 
 @contextmanager

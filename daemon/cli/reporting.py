@@ -1,6 +1,5 @@
 """`report rates | pareto | chart | review | model`: answers from the database."""
 
-import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -10,13 +9,12 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from config.settings import Settings
 from config.text import as_one_line
-from daemon.cli.options import CommandError, ConfigOption, settings_of
+from daemon.cli.options import CommandError, ConfigOption, console_of_answers, settings_of
 from daemon.reports import rules
 from daemon.reports.defects import chart_report, pareto_report, rates_report
 from daemon.reports.people import review_report
@@ -68,7 +66,6 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not to the terminal.")
 ]
 
-_WIDTH = 160
 _report = typer.Typer(help="Answers from the database.", no_args_is_help=True)
 
 
@@ -272,7 +269,7 @@ def _rules(text: str) -> tuple[int, ...]:
 
 
 def _print_tables(report: Report) -> None:
-    console = _console()
+    console = console_of_answers()
     console.print(f"{report.title}\n{report.about}", markup=False, highlight=False)
     for section in report.sections:
         table = Table(title=section.title, title_justify="left")
@@ -291,12 +288,6 @@ def _print_tables(report: Report) -> None:
         console.print(table)
     for note in report.notes:
         console.print(note, markup=False, highlight=False)
-
-
-def _console() -> Console:
-    """As wide as the terminal; where there is none, wide enough for the version of a model."""
-    is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if is_known else _WIDTH)
 
 
 def _plain(text: str) -> Text:

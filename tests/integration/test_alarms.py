@@ -329,6 +329,8 @@ def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
         assert (office["to"], office["waiting"]) == ([f"{web.url}/…"], 0)
         assert list(office["holds"].values()) == web.posts[0]["began"]
         assert list(other["holds"]) == ["bottom-1"]
+        shown = millwatch("alarms", "list", "--config", station.config).out
+        assert f"{web.url}/…" in shown, "an address is told whole, not cut"
         web.hold.clear()
         told = len(web.posts)
         station.folder("bottom-1").rmdir()
