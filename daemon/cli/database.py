@@ -126,6 +126,8 @@ def restore(
     for remark in done.soundness.differences:
         sys.stdout.write(f"note: {remark}\n")
     sys.stdout.write(
+        "Users and passwords are those of the backup: whoever was removed since is back (`millwatch users "
+        "list`)\n"
         "Now run `millwatch audit`: it finds the images that were recorded after the backup was made\n"
     )
 

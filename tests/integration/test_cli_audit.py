@@ -303,6 +303,7 @@ def test_after_an_older_backup_is_put_back_what_it_does_not_know_can_be_brought_
     done = millwatch("db", "restore", copy, *config)
     assert done.status == 0, done.err
     assert "millwatch audit" in done.out
+    assert "whoever was removed since is back" in done.out
     assert line.count() == 7
 
     differences, _ = told(millwatch("audit", "--json", *config))
