@@ -218,7 +218,11 @@ class Labeller:
 
 
 def may_be_class(name: str) -> bool:
-    """Whether images can be labelled so, and lie in a folder of this name."""
+    r"""Whether images can be labelled so, and lie in a folder of this name.
+
+    A folder is named as `from_text` says: what stands for other characters there (`\x2f` for "/", say)
+    names another class, or another folder than one of ours.
+    """
     bad = (
         not name
         or name != name.strip()
@@ -227,6 +231,7 @@ def may_be_class(name: str) -> bool:
         or not name.isprintable()
         or len(name) > _LONGEST_NAME
         or len(name.encode()) > 3 * _LONGEST_NAME
+        or to_text(from_text(name)) != name
     )
     return not bad and name != UNKNOWN
 
@@ -234,6 +239,6 @@ def may_be_class(name: str) -> bool:
 def _refuse_bad_name(name: str) -> None:
     if not may_be_class(name):
         raise RefusedError(
-            f"{name!r} cannot be a class: use a short name without '/', such as no_defect; "
+            f"{name!r} cannot be a class: use a short name without '/' and '\\', such as no_defect; "
             f"{UNKNOWN} is what the model says of what it does not know"
         )

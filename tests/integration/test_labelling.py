@@ -85,6 +85,21 @@ def test_the_second_of_two_people_is_told_and_overwrites_nothing(page: Page) -> 
     page.labeller.label(image_id, "crazing", "otto", seen=None)
 
 
+@pytest.mark.parametrize("name", [r"\x2e\x2e\x2f\x2e\x2e\x2fout", r"\x2ftmp", r"\x00", r"\x41"])
+def test_a_class_that_stands_for_a_path_moves_no_file(page: Page, name: str) -> None:
+    """A folder's name is kept as text in which other characters may be written as numbers."""
+    image_id = page.add_image(1)
+    before = path_of(page, image_id)
+    anna = page.logged_in("anna")
+    answer = anna.post(f"/api/inspections/{image_id}/label", json={"label": name, "seen": 0})
+    assert answer.status_code == 409
+    assert "cannot be a class" in answer.json()["detail"]
+    assert path_of(page, image_id) == before
+    assert before.read_bytes() == surface_file(seed=1)
+    assert rows(page.database, "SELECT * FROM label") == []
+    page.labeller.finish_if_due()  # as the service does at its start
+
+
 def test_what_cannot_be_labelled_is_refused_in_words(page: Page) -> None:
     image_id = page.add_image(1)
     for name in ("", " a", "a/b", "..", ".hidden", "a\nb", "unknown", "x" * 65, "ÿ" * 200):
