@@ -4,6 +4,7 @@ As with a delivery, what will be done is on the disk before the file moves, and 
 after: a kill in between is made up for at the next start.
 """
 
+import errno
 import math
 import threading
 import time
@@ -128,16 +129,31 @@ class Labeller:
         """
         if time.monotonic() < self._retry_at:
             return
-        with self.lock:
+        after: int | None = 0
+        while after is not None:
+            with self.lock:  # some at a time: whoever labels on the page does not wait for all
+                after = self._finish_some(after)
+
+    def _finish_some(self, after: int) -> int | None:
+        """Bring the next ones after a label; None when there are no more."""
+        if after == 0:
             self._retry_at = math.inf
-            try:
-                unfinished = labels.relocations(self._database)
-                for relocation in unfinished:
-                    self.bring(relocation)
-            except StoreError:  # which the pipeline tells of
-                self._retry_at = time.monotonic() + _RETRY_SECONDS
-            if self._retry_at == math.inf:
-                self._health.mended(_TROUBLE)
+        try:
+            unfinished = labels.relocations(self._database, after=after)
+            for relocation in unfinished:
+                self.bring(relocation)
+        except StoreError:  # which the pipeline tells of
+            self._retry_at = time.monotonic() + _RETRY_SECONDS
+            return None
+        if unfinished:
+            return unfinished[-1].label_id
+        if self._retry_at == math.inf:
+            self._health.mended(_TROUBLE)
+        return None
+
+    def is_there(self) -> bool:
+        """Whether the review folder is; an empty one may be where a share belongs that is not mounted."""
+        return any((self._review / part).is_dir() for part in ("to_check", "labelled"))
 
     def names(self) -> list[str]:
         """Every class that an image can be labelled: known ones, the plant's own, folders there.
@@ -196,13 +212,7 @@ class Labeller:
         Called with the lock held.
         """
         try:
-            try:
-                relocate(relocation.source, relocation.target, relocation.sha256)
-            except TargetTakenError:
-                taken = relocation.target
-                other = taken.with_name(f"{taken.stem}-{relocation.label_id}{taken.suffix}")
-                relocation = replace(relocation, target=other)
-                relocate(relocation.source, other, relocation.sha256)
+            relocation = self._move(relocation)
             labels.arrived(self._database, relocation, relocation.target)
         except (GoneError, ChangedError):
             # Somebody took it away, or edited it: what lies there is not ours to move.
@@ -215,6 +225,20 @@ class Labeller:
                 f"{to_text(relocation.source)} is labelled but could not be moved: {error}; free "
                 "space in the review folder, or mend its permissions. It is tried again",
             )
+
+    def _move(self, relocation: Relocation) -> Relocation:
+        """Where another's file lies at the target, to a name beside it. Errors as of `relocate`."""
+        if not self.is_there():  # folders would be made where a share belongs
+            told = "neither to_check nor labelled is there"
+            raise OSError(errno.ENOENT, told, to_text(self._review))
+        try:
+            relocate(relocation.source, relocation.target, relocation.sha256)
+        except TargetTakenError:
+            taken = relocation.target
+            other = taken.with_name(f"{taken.stem}-{relocation.label_id}{taken.suffix}")
+            relocation = replace(relocation, target=other)
+            relocate(relocation.source, other, relocation.sha256)
+        return relocation
 
 
 def may_be_class(name: str) -> bool:

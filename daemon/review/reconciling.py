@@ -144,9 +144,7 @@ class Reconciler:
         return any(fnmatch(name, pattern) for pattern in self._ignore)
 
     def _is_there(self) -> bool:
-        """An empty folder may be where a share belongs that is not mounted now."""
-        parts = (self._places.to_check, self._places.labelled)
-        if any(part.is_dir() for part in parts):
+        if self._labeller.is_there():
             return True
         self._health.trouble(
             _TROUBLE,

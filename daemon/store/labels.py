@@ -272,12 +272,12 @@ def _lies_at(connection: Connection, image_id: int, path: Path) -> None:
     )
 
 
-def relocations(database: Database, *, limit: int = 200) -> list[Relocation]:
-    """Files that are recorded to be on their way, oldest first. Raises StoreError."""
+def relocations(database: Database, *, after: int = 0, limit: int = 200) -> list[Relocation]:
+    """Files that are recorded to be on their way, by their label's id. Raises StoreError."""
     query = (
         select(label.c.id, label.c.image_id, label.c.moving_to, image.c.path, image.c.sha256)
         .join(image, image.c.id == label.c.image_id)
-        .where(ON_ITS_WAY)
+        .where(ON_ITS_WAY, label.c.id > after)
         .order_by(label.c.id)
         .limit(limit)
     )

@@ -150,6 +150,50 @@ def test_a_file_that_cannot_be_moved_now_is_moved_when_it_can_be(page: Page) -> 
     assert path_of(page, image_id).parent == labelled / "patches"
 
 
+@pytest.mark.fault(62)
+def test_however_many_files_could_not_be_moved_all_of_them_are_once_they_can_be(page: Page) -> None:
+    many = 203  # they are read 200 at a time
+    ids = [page.add_image(number, data=b"%d" % number) for number in range(1, many + 1)]
+    targets = {}
+    for image_id in ids:
+        before = path_of(page, image_id)
+        targets[image_id] = page.settings.review_folder / "labelled" / "patches" / before.name
+        labels.put_label(
+            page.database,
+            image_id,
+            "patches",
+            "anna",
+            seen=0,
+            target=targets[image_id],
+            now=page.now,
+        )
+    page.labeller.finish_if_due()
+    assert {image_id: path_of(page, image_id) for image_id in ids} == targets
+    assert all(target.is_file() for target in targets.values())
+    assert labels.relocations(page.database) == []
+
+
+@pytest.mark.fault(62)
+def test_a_label_that_is_taken_back_while_the_share_is_away_stays_taken_back(page: Page) -> None:
+    image_id = page.add_image(1)
+    before, review = path_of(page, image_id), page.settings.review_folder
+    label_id = page.labeller.label(image_id, "patches", "anna", seen=0)
+    away = review.rename(review.with_name("away"))
+    review.mkdir()  # the bare mount point
+    page.labeller.undo(image_id, "anna", seen=label_id)
+    assert list(review.iterdir()) == [], "no folder is made where the share belongs"
+    assert "neither to_check nor labelled" in page.desk.health.troubles()["labelled files"]
+    review.rmdir()
+    away.rename(review)
+    Labeller(
+        page.settings, database=page.database, health=page.desk.health, clock=lambda: page.now
+    ).finish_if_due()
+    assert page.desk.health.troubles() == {}
+    assert rows(page.database, "SELECT label FROM labels") == []
+    assert path_of(page, image_id) == before
+    assert before.read_bytes() == surface_file(seed=1)
+
+
 @pytest.mark.fault(22)
 def test_a_label_given_after_an_undo_that_could_move_nothing_stands(page: Page) -> None:
     image_id = page.add_image(1)
