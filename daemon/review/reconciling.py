@@ -223,7 +223,11 @@ class Reconciler:
                 continue
             if image.on_its_way or image.progress is Progress.PENDING:
                 continue
-            signature = signature_of(path)
+            try:
+                signature = signature_of(path)
+            except OSError as error:  # of a folder that is shut, or a share in it that is away
+                self._fail(path.parent, error)
+                continue
             if signature is None:
                 gone[path] = image.id
             elif not is_as_judged(signature, image):
@@ -245,7 +249,11 @@ class Reconciler:
     def _look_at_files(self, files: Iterable[ReviewFile], now: float) -> None:
         gone: list[ReviewFile] = []
         for each in unhurried(files):
-            signature = signature_of(each.path)
+            try:
+                signature = signature_of(each.path)
+            except OSError as error:
+                self._fail(each.path.parent, error)
+                continue
             if each.problem is Problem.MISSING:
                 if signature is not None:
                     self._settle_again(each)

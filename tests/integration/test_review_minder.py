@@ -97,6 +97,30 @@ def test_a_file_or_folder_without_permission_holds_up_no_other(station: Station)
     assert labels(station) == {1: "shut", 2: "patches", 3: "patches"}
 
 
+def test_a_folder_that_is_shut_with_labelled_images_in_it_holds_up_no_other(
+    station: Station,
+) -> None:
+    at, labelled = paths(station), station.review / "labelled"
+    shut = labelled / "shut"
+    inside = move(at[1], shut / at[1].name)
+    stranger = shut / "holiday.jpg"
+    stranger.write_bytes(b"a stranger's")
+    with looking(station) as one:
+        one.look()
+        shut.chmod(0)
+        with obeying_permissions():
+            move(at[2], labelled / "patches" / at[2].name)
+            one.look()
+        assert labels(station) == {1: "shut", 2: "patches"}
+        assert "labelled/shut cannot be looked after" in one.health.troubles()["review folder"]
+        assert problems(one) == {stranger: Problem.STRANGER}
+        shut.chmod(0o755)
+        move(inside, labelled / "crazing" / at[1].name)
+        one.look()
+        assert one.health.troubles() == {}
+    assert labels(station) == {1: "crazing", 2: "patches"}
+
+
 def test_the_page_and_the_folder_never_take_each_others_moves_for_their_own(
     station: Station,
 ) -> None:
