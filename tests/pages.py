@@ -142,7 +142,7 @@ def judged(number: int, data: bytes, **fields: Any) -> Finding:
         path=Path("/nowhere") / "drop" / filename,
         inode=number,
         size=len(data),
-        mtime_ns=1_772_445_600_000_000_000 + number * 1_000_000_000,
+        mtime_ns=fields.pop("mtime_ns", 1_772_445_600_000_000_000 + number * 1_000_000_000),
     )
     values: dict[str, Any] = {
         "verdict": Verdict.UNSURE,

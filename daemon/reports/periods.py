@@ -74,7 +74,7 @@ class Calendar:
 
     def local(self, hour: str) -> str:
         """An hour by the plant's clock; with its offset where a clock that was put back shows it twice."""
-        there = self._there(datetime.fromisoformat(hour))
+        there = self.there(datetime.fromisoformat(hour))
         text = f"{there:%Y-%m-%d %H:%M}"
         twice = there.replace(fold=0).utcoffset() != there.replace(fold=1).utcoffset()
         return f"{text} UTC{there:%z}" if twice else text
@@ -93,7 +93,7 @@ class Calendar:
         )
 
     def _shift(self, moment: datetime) -> str:
-        day = self._there(moment).date()
+        day = self.there(moment).date()
         begun = [
             (self._moment(each, begins), each, begins)
             for each in (_before(day), day)
@@ -104,7 +104,7 @@ class Calendar:
         return f"{on} {begins:%H:%M}"
 
     def _day(self, moment: datetime) -> date:
-        return self._there(moment).date()
+        return self.there(moment).date()
 
     def _moment(self, day: date, begins: time) -> datetime:
         """When the plant's clock shows this: of two such moments the first."""
@@ -113,7 +113,8 @@ class Calendar:
         except OverflowError:  # likewise, and in the year 1
             return datetime.combine(day, begins, tzinfo=UTC)
 
-    def _there(self, moment: datetime) -> datetime:
+    def there(self, moment: datetime) -> datetime:
+        """A moment by the plant's clock."""
         try:
             return moment.astimezone(self.zone)
         except OverflowError:  # at the end of the year 9999: a camera may have such a clock

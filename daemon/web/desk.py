@@ -38,10 +38,6 @@ class Desk:
     meter: Meter = field(default_factory=Meter)
 
     @property
-    def zone(self) -> ZoneInfo:
-        """The plant's own time zone."""
-        return ZoneInfo(self.settings.time_zone)
-
-    @property
     def calendar(self) -> Calendar:
-        return Calendar(zone=self.zone, shifts=self.settings.reports.starts)
+        zone = ZoneInfo(self.settings.time_zone)
+        return Calendar(zone=zone, shifts=self.settings.reports.starts)

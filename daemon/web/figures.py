@@ -41,7 +41,7 @@ class LineFigures:
 def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     """Raises StoreError."""
     now = desk.clock()
-    midnight = now.astimezone(desk.zone).replace(hour=0, minute=0, second=0, microsecond=0)
+    midnight = desk.calendar.there(now).replace(hour=0, minute=0, second=0, microsecond=0)
     today = rates.rates(desk.database, by="camera", since=first_hour(midnight), camera=camera)
     inspected = sum(each.inspected for each in today)
     defects = sum(each.defects for each in today)

@@ -133,7 +133,7 @@ def _in_review(desk: Desk, image_id: int) -> InReview:
         **Inspection.of(viewed).model_dump(),
         seen=0,
         missing=viewed.path is None or not viewed.path.is_file(),
-        captured_local=local_time(viewed.captured_at, desk.zone),
+        captured_local=local_time(viewed.captured_at, desk.calendar),
     )
 
 

@@ -61,14 +61,14 @@ def queue(
 def line(
     renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
 ) -> Response:
-    return renderer.page("line", visitor, {"line": line_figures(desk, camera)})
+    return renderer.page("line", visitor, {"line": line_figures(desk, camera or None)})
 
 
 @router.get("/line/now")
 def line_now(
     renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
 ) -> Response:
-    return renderer.page("line_now", visitor, {"line": line_figures(desk, camera)})
+    return renderer.page("line_now", visitor, {"line": line_figures(desk, camera or None)})
 
 
 @router.get("/model")

@@ -5,13 +5,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from importlib.resources import files
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from config.text import as_one_line
 from daemon.names import to_text
+from daemon.reports.periods import Calendar
 from daemon.reports.words import class_in_words, grouped
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Visitor
@@ -48,7 +48,7 @@ class Renderer:
             "class_in_words": class_in_words,
             "percent": percent,
             "duration": duration,
-            "local": lambda moment: local_time(moment, desk.zone),
+            "local": lambda moment: local_time(moment, desk.calendar),
             "grouped": grouped,
         }
 
@@ -73,8 +73,8 @@ class Renderer:
         return Response(data, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
 
-def local_time(moment: str | None, zone: ZoneInfo) -> str:
+def local_time(moment: str | None, calendar: Calendar) -> str:
     """A time of the database in the plant's own zone."""
     if not moment:
         return ""
-    return f"{datetime.fromisoformat(moment).astimezone(zone):%Y-%m-%d %H:%M:%S}"
+    return f"{calendar.there(datetime.fromisoformat(moment)):%Y-%m-%d %H:%M:%S}"
