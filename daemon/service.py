@@ -141,7 +141,6 @@ class Service:
                 database=database,
                 labeller=self._labeller,
                 settled=self._review.wait_until_settled,
-                clock=clock,
             ).handlers(),
             **Mender(settings, database=database, clock=clock).commands(),
             **self._drift.commands(),

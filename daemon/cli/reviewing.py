@@ -162,7 +162,11 @@ def _ask(settings: Settings, command: str, **arguments: Any) -> dict[str, Any]:
         except NoDaemonError:
             with _alone(settings) as handlers:
                 return handlers[command](arguments)
-    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
+    except NoAnswerError as error:
+        # It may be at it still, or have failed after the record.
+        perhaps = "it may have been done all the same: " if "by" in arguments else ""
+        raise CommandError(f"{command}: {perhaps}{error}") from error
+    except (RefusedError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"{command}: nothing was changed: {error}") from error
 
 
@@ -181,7 +185,7 @@ def _alone(settings: Settings) -> Iterator[Handlers]:
 
         try:
             yield ReviewCommands(
-                settings, database=database, labeller=labeller, settled=settled, clock=now_utc
+                settings, database=database, labeller=labeller, settled=settled
             ).handlers()
         finally:
             database.close()

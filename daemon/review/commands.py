@@ -2,20 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from config.settings import Settings
-from daemon.control import Answer, Arguments, Handlers
+from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.names import to_text
 from daemon.review.labelling import Labeller
 from daemon.store import labels, queueing, review_files, viewing
-from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database
 from daemon.store.queueing import Filter
 from daemon.store.sampled import missed_defects
 from daemon.store.versions import latest_run
+
+_LARGEST_ID: Final = (1 << 63) - 1
 
 
 class ReviewCommands:
@@ -32,13 +32,11 @@ class ReviewCommands:
         database: Database,
         labeller: Labeller,
         settled: Callable[[], object],
-        clock: Callable[[], datetime],
     ) -> None:
         self._normal_classes = settings.policy.normal_classes
         self._database = database
         self._labeller = labeller
         self._settled = settled
-        self._clock = clock
 
     def handlers(self) -> Handlers:
         """By the command's name."""
@@ -70,17 +68,15 @@ class ReviewCommands:
     def label(self, asked: Arguments) -> Answer:
         """Label an image. Raises RefusedError."""
         self._settled()
-        image_id, label = int(asked["image"]), str(asked["label"])
+        image_id, label = _id(asked), str(asked["label"])
         self._labeller.label(image_id, label, str(asked["by"]), seen=None)
-        self._note(asked, "label", f"image {image_id}: {label}")
         return self._labelled(image_id)
 
     def undo(self, asked: Arguments) -> Answer:
         """Take a label back. Raises RefusedError."""
         self._settled()
-        image_id = int(asked["image"])
+        image_id = _id(asked)
         self._labeller.undo(image_id, str(asked["by"]), seen=None)
-        self._note(asked, "undo", f"image {image_id}")
         return self._labelled(image_id)
 
     def conflicts(self, _: Arguments) -> Answer:
@@ -146,9 +142,13 @@ class ReviewCommands:
             "path": _place(image.path),
         }
 
-    def _note(self, asked: Arguments, deed: str, what: str) -> None:
-        done = Deed(who=str(asked["by"]), address="command", deed=deed, what=what)
-        record_deed(self._database, done, self._clock())
+
+def _id(asked: Arguments) -> int:
+    """Raises RefusedError: no image can have it, nor the database look for it."""
+    image_id = int(asked["image"])
+    if not 0 < image_id <= _LARGEST_ID:
+        raise RefusedError(f"there is no image {image_id}")
+    return image_id
 
 
 def _place(path: Path | None) -> str | None:

@@ -22,6 +22,7 @@ from daemon.health import Health
 from daemon.names import from_text, to_text
 from daemon.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.store import labels, viewing
+from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelChangedError, LabelInForce, Relocation
 from daemon.store.review_files import known
@@ -71,10 +72,13 @@ class Labeller:
         """Held by whoever labels, or moves what is labelled: the page, a command, the folder."""
         self._retry_at = 0.0
 
-    def label(self, image_id: int, label: str, by: str, *, seen: int | None) -> int:
+    def label(
+        self, image_id: int, label: str, by: str, *, seen: int | None, address: str = "command"
+    ) -> int:
         """Decide what an image shows.
 
         Args:
+            address: where from, for the audit trail.
             seen: the id of the label in force that the person saw, 0 for none; None where nobody
                 looked, and whatever is in force is replaced.
 
@@ -87,6 +91,7 @@ class Labeller:
             StoreError: nothing was changed.
         """
         _refuse_bad_name(label)
+        deed = Deed(who=by, address=address, deed="label", what=f"image {image_id}: {label}")
         with self.lock:
             target = self._target(image_id, label)
             seen = self._in_force(image_id) if seen is None else seen
@@ -99,14 +104,16 @@ class Labeller:
                     seen=seen,
                     target=target,
                     now=self._clock(),
+                    deed=deed,
                 )
             except LabelChangedError as error:
                 raise ChangedSinceError(image_id, error.now) from error
             self.bring(relocation)
         return relocation.label_id
 
-    def undo(self, image_id: int, by: str, *, seen: int | None) -> None:
+    def undo(self, image_id: int, by: str, *, seen: int | None, address: str = "command") -> None:
         """Take a label back: the image waits again. Arguments and errors as of `label`."""
+        deed = Deed(who=by, address=address, deed="undo", what=f"image {image_id}")
         with self.lock:
             self._path(image_id)
             target = self._first_place(image_id)
@@ -115,7 +122,12 @@ class Labeller:
                 raise RefusedError(f"image {image_id} has no label to take back")
             try:
                 relocation = labels.undo_label(
-                    self._database, image_id, seen=seen, now=self._clock(), target=target
+                    self._database,
+                    image_id,
+                    seen=seen,
+                    now=self._clock(),
+                    target=target,
+                    deed=deed,
                 )
             except LabelChangedError as error:
                 raise ChangedSinceError(image_id, error.now) from error

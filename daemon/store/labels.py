@@ -9,6 +9,7 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from daemon.clock import timestamp
 from daemon.names import from_text, to_text
+from daemon.store.audit import Deed, note
 from daemon.store.database import Database
 from daemon.store.images import instructive
 from daemon.store.label_counts import count_label
@@ -162,12 +163,14 @@ def put_label(
     target: Path,
     now: datetime,
     is_there: bool = False,
+    deed: Deed | None = None,
 ) -> Relocation:
     """Record a label in place of the one that was seen, and where the file will go.
 
     Args:
         seen: the id of the label in force that the person saw; 0 for none.
         is_there: the file lies at its target already, and nowhere else that is ours.
+        deed: for the audit trail, which has it with the label or not at all.
 
     Raises:
         LabelChangedError, StoreError: nothing was changed.
@@ -190,6 +193,8 @@ def put_label(
         connection.execute(update(image).where(this).values(instructive=None))
         if is_there:
             _lies_at(connection, image_id, target)
+        if deed is not None:
+            note(connection, deed, now)
         row = connection.execute(select(image.c.path, image.c.sha256).where(this)).one()
     return Relocation(
         label_id=label_id,
@@ -208,6 +213,7 @@ def undo_label(
     now: datetime,
     target: Path | None = None,
     is_there: bool = False,
+    deed: Deed | None = None,
 ) -> Relocation:
     """Take back the label that was seen; the file goes to where it was first sent, unless told.
 
@@ -224,6 +230,8 @@ def undo_label(
             _send(connection, seen, target)
         worth = instructive(row.verdict, row.reason, row.confidence)
         connection.execute(update(image).where(this).values(instructive=worth))
+        if deed is not None:
+            note(connection, deed, now)
     return Relocation(
         label_id=seen,
         image_id=image_id,

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 
 from daemon.control import RefusedError
 from daemon.store import labels, queueing, viewing
-from daemon.store.audit import Deed, record_deed
 from daemon.store.queueing import Filter
 from daemon.web.access import Labelling, Looking, TheDesk
 from daemon.web.api import ImageId, existing
@@ -95,8 +94,7 @@ def label(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: NewLabel
 def undo(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: Undo) -> Done:
     """Take a label back: the image waits again. 409 when another one is in force by now."""
     existing(desk, image_id)
-    desk.labeller.undo(image_id, visitor.name, seen=wanted.seen)
-    _note(desk, visitor, "undo", f"image {image_id}")
+    desk.labeller.undo(image_id, visitor.name, seen=wanted.seen, address=visitor.address)
     return Done()
 
 
@@ -115,14 +113,10 @@ def label_many(desk: TheDesk, visitor: Labelling, wanted: ManyLabels) -> ManyGiv
 
 
 def _give(desk: Desk, visitor: Visitor, image_id: int, wanted: NewLabel) -> Given:
-    label_id = desk.labeller.label(image_id, wanted.label, visitor.name, seen=wanted.seen)
-    _note(desk, visitor, "label", f"image {image_id}: {wanted.label}")
+    label_id = desk.labeller.label(
+        image_id, wanted.label, visitor.name, seen=wanted.seen, address=visitor.address
+    )
     return Given(id=image_id, label_id=label_id)
-
-
-def _note(desk: Desk, visitor: Visitor, deed: str, what: str) -> None:
-    done = Deed(who=visitor.name, address=visitor.address, deed=deed, what=what)
-    record_deed(desk.database, done, desk.clock())
 
 
 def _in_review(desk: Desk, image_id: int) -> InReview:

@@ -181,3 +181,32 @@ def test_a_running_daemon_is_asked_and_its_database_is_left_to_it(
         server.stop()
     assert [(each["image"], each["label"]) for each in asked] == [(1, "patches")]
     assert labels(station) == {}
+
+
+def test_what_the_daemon_did_not_answer_is_not_called_undone(
+    millwatch: Millwatch, station: Station
+) -> None:
+    def fail(_: Any) -> dict[str, Any]:
+        raise OSError(5, "Input/output error")
+
+    server = ControlServer(station.state_dir, {"review label": fail, "review list": fail})
+    server.start()
+    try:
+        told = millwatch("review", "label", "1", "patches", "--config", station.config)
+        listed = millwatch("review", "list", "--config", station.config)
+    finally:
+        server.stop()
+    assert (told.status, listed.status) == (1, 1)
+    assert "it may have been done all the same" in told.err
+    assert "Input/output error" in listed.err
+    assert "nothing was changed" not in told.err + listed.err
+    assert "may have been done" not in listed.err
+
+
+def test_a_number_that_no_image_can_have_is_refused_as_such(
+    millwatch: Millwatch, station: Station
+) -> None:
+    for command in (("label", "99999999999999999999", "patches"), ("undo", "0")):
+        refused = millwatch("review", *command, "--config", station.config)
+        assert refused.status == 1
+        assert f"there is no image {command[1]}" in refused.err

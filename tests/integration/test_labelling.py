@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 from builders import surface_file
 from pages import Page, open_page
@@ -116,6 +117,39 @@ def test_what_cannot_be_labelled_is_refused_in_words(page: Page) -> None:
     with pytest.raises(RefusedError, match="missing"):
         page.labeller.label(image_id, "patches", "anna", seen=0)
     assert rows(page.database, "SELECT * FROM label") == []
+
+
+def test_a_label_and_its_entry_in_the_audit_trail_are_recorded_together_or_not_at_all(
+    page: Page,
+) -> None:
+    image_id, anna = page.add_image(1), page.logged_in("anna")
+    before = path_of(page, image_id)
+    trail = "SELECT who, deed, what, address FROM audit WHERE deed IN ('label', 'undo') ORDER BY id"
+    full = "CREATE TRIGGER full BEFORE INSERT ON audit BEGIN SELECT RAISE(ABORT, 'no room'); END"
+
+    def post(what: str, seen: int) -> httpx.Response:
+        document = {"seen": seen, **({"label": "patches"} if what == "label" else {})}
+        return anna.post(f"/api/inspections/{image_id}/{what}", json=document)
+
+    def execute(statement: str) -> None:
+        with page.database.writing() as connection:
+            connection.exec_driver_sql(statement)
+
+    execute(full)
+    assert post("label", 0).status_code == 503
+    assert rows(page.database, "SELECT * FROM label") == []
+    assert path_of(page, image_id) == before
+    execute("DROP TRIGGER full")
+    label_id = post("label", 0).json()["label_id"]
+    execute(full)
+    assert post("undo", label_id).status_code == 503
+    assert rows(page.database, "SELECT label FROM labels") == [("patches",)]
+    execute("DROP TRIGGER full")
+    assert post("undo", label_id).status_code == 200
+    assert rows(page.database, trail) == [
+        ("anna", "label", f"image {image_id}: patches", "127.0.0.1"),
+        ("anna", "undo", f"image {image_id}", "127.0.0.1"),
+    ]
 
 
 @pytest.mark.fault(62)
