@@ -11,7 +11,7 @@ from builders import Station, assert_every_image_accounted_for, wait_until
 
 Serve = Callable[..., AbstractContextManager[Station]]
 Visit = Callable[..., Any]
-_IMAGES = 36
+_IMAGES = 40
 
 
 @pytest.fixture(scope="module")
@@ -209,3 +209,113 @@ def test_an_image_whose_file_vanished_shows_as_missing(visit: Visit, line: Stati
         anna.page.locator("#conflict").get_by_text("missing").wait_for()
     finally:
         Path(path).write_bytes(data)
+
+
+def held(watched: Any, pattern: str) -> list[Any]:
+    """Requests that get no answer until a test goes on with them."""
+    requests: list[Any] = []
+
+    def hold(route: Any) -> None:
+        requests.append(route)
+
+    watched.page.route(pattern, hold)
+    return requests
+
+
+def wait_for_request(watched: Any, requests: list[Any]) -> None:
+    wait_until(lambda: watched.page.evaluate("true") and requests)
+
+
+def answer(watched: Any, requests: list[Any], pattern: str) -> None:
+    while requests:
+        requests.pop().continue_()
+    watched.page.unroute(pattern)
+
+
+def test_a_key_that_is_held_down_or_pressed_twice_labels_what_was_shown_and_no_more(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    first, before = shown(anna), labels(line)
+    for _ in range(6):
+        anna.page.keyboard.down("2")  # from the second on as a keyboard repeats it
+    anna.page.keyboard.up("2")
+    wait_until(lambda: shown(anna) != first)
+    second = shown(anna)
+    requests = held(anna, "**/label")
+    anna.page.keyboard.press("3")
+    wait_for_request(anna, requests)
+    anna.page.keyboard.press("4")
+    answer(anna, requests, "**/label")
+    wait_until(lambda: shown(anna) != second)
+    third = shown(anna)
+    anna.page.keyboard.press("ArrowRight")  # which comes after all that was asked for before
+    wait_until(lambda: shown(anna) != third)
+    assert set(labels(line)) - set(before) == {
+        (first, "crazing", "anna"),
+        (second, "inclusion", "anna"),
+    }
+
+
+def test_no_picture_is_labelled_before_it_is_there(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    first, before = shown(anna), labels(line)
+    queue = anna.page.evaluate("fetch('/api/queue').then(answer => answer.json())")
+    second = next(each["id"] for each in queue["images"] if each["id"] != first)
+    pattern = f"**/{second}/picture"
+    requests = held(anna, pattern)
+    anna.open("/queue")
+    assert shown(anna) == first
+    anna.page.keyboard.press("ArrowRight")
+    anna.page.locator(f"#picture[alt^='Image {second} ']").wait_for()
+    anna.page.keyboard.press("1")
+    anna.page.get_by_text("The picture is not there yet").wait_for()
+    assert labels(line) == before
+    answer(anna, requests, pattern)
+    assert shown(anna) == second
+    anna.page.keyboard.press("1")
+    wait_until(lambda: (second, "no_defect", "anna") in labels(line))
+
+
+def test_why_a_picture_is_not_shown_is_told_as_it_is(visit: Visit, line: Station) -> None:
+    anna = visit("anna")
+    image = shown(anna)
+    away = {"status": 503, "json": {"detail": "the database cannot be read"}}
+    anna.page.route("**/picture", lambda route: route.fulfill(**away))
+    anna.open("/queue")
+    missing = anna.page.locator("#missing")
+    missing.get_by_text("the database cannot be read").wait_for()
+    anna.page.unroute("**/picture")
+    for key in ("ArrowRight", "ArrowLeft"):
+        anna.page.keyboard.press(key)
+    assert shown(anna) == image
+    ((path,),) = line.query("SELECT path FROM inspections WHERE id = ?", image)
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data[:-1] + b"!")
+    try:
+        anna.page.route("**/nothing", lambda route: route.abort())  # without the browser's cache
+        anna.open("/queue")
+        missing.get_by_text("no longer the one that was judged").wait_for()
+    finally:
+        Path(path).write_bytes(data)
+
+
+def test_after_the_last_picture_one_can_still_go_back_and_undo_by_touch(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    shown(anna)
+    empty = anna.page.locator("#empty")
+    for _ in range(waits(anna)):
+        last = shown(anna)
+        anna.page.keyboard.press("ArrowRight")
+        wait_until(lambda last=last: empty.is_visible() or shown(anna) != last)  # type: ignore[misc]
+    empty.get_by_text("You have skipped what is left").wait_for()
+    anna.assert_accessible()
+    empty.get_by_role("button", name="back").click()
+    assert shown(anna) == last
+    anna.page.keyboard.press("5")
+    wait_until(lambda: last in {image for image, _, _ in labels(line)})
+    empty.get_by_role("button", name="undo").click()
+    assert shown(anna) == last
+    assert last not in {image for image, _, _ in labels(line)}

@@ -4,14 +4,15 @@ import { ask, isTyping, tell } from "./millwatch.js";
 
 const PAGE = 24;
 const MANY = 10000;
+const AGAIN_MS = 5000;
 const byId = (id) => document.getElementById(id);
 const filters = new URLSearchParams(new FormData(byId("filters")));
 for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
 
-const state = { images: [], at: 0, next: null, classes: [], done: [], selected: new Set(), heat: false };
+const state = { images: [], at: 0, next: null, classes: [], done: [], selected: new Set(), heat: false, pictured: 0 };
 let work = Promise.resolve();
 
-/** One thing after the other: keys may come faster than the disk. */
+/** One thing after the other: the disk may be slow. */
 function inTurn(deed) {
   work = work.then(deed).catch((error) => tell(error.message, true));
   return work;
@@ -46,7 +47,7 @@ function labelButton(name, number) {
   button.dataset.label = name;
   if (number < 9) button.append(key(number + 1));
   button.append(inWords(name));
-  button.addEventListener("click", () => inTurn(() => give(name)));
+  button.addEventListener("click", () => label(name));
   return button;
 }
 
@@ -69,7 +70,12 @@ function key(text) {
 function show() {
   const many = !byId("many").hidden;
   const image = current();
-  byId("empty").hidden = state.images.length > 0 && (many || Boolean(image));
+  const skipped = state.images.length > 0;
+  byId("empty").hidden = skipped && (many || Boolean(image));
+  byId("empty-text").textContent = skipped
+    ? "You have skipped what is left to check here." : "Nothing to check here. New images appear by themselves.";
+  byId("empty-back").hidden = !skipped;
+  for (const button of document.querySelectorAll("[data-undo]")) button.disabled = state.done.length === 0;
   byId("one").hidden = many || !image;
   if (many) { showGrid(); return; }
   if (!image) return;
@@ -93,18 +99,37 @@ function show() {
 
 function showPicture(image) {
   const picture = byId("picture");
-  const missing = byId("missing");
   picture.alt = `Image ${image.id} of camera ${image.camera}`;
-  picture.hidden = image.missing;
-  missing.hidden = !image.missing;
-  missing.textContent = "The file is missing from the review folder.";
   byId("heat").setAttribute("aria-pressed", String(state.heat));
+  tellNoPicture(image.missing && (image.lost ?? "The file is missing from the review folder."));
   if (!image.missing) picture.src = address(image, state.heat ? "heatmap" : "picture");
 }
 
-byId("picture").addEventListener("error", () => {
+/** What is to be read in place of the picture; nothing where it is shown. */
+function tellNoPicture(why) {
+  byId("picture").hidden = Boolean(why);
+  byId("missing").hidden = !why;
+  byId("missing").textContent = why || "";
+}
+
+// Until then a browser goes on showing the picture before it.
+byId("picture").addEventListener("load", () => {
+  state.pictured = Number(byId("picture").currentSrc.match(/inspections\/(\d+)\//)[1]);
+});
+
+byId("picture").addEventListener("error", async () => {
   const image = current();
-  if (image) { image.missing = true; showPicture(image); }
+  if (!image || image.missing) return;
+  const error = await ask(byId("picture").getAttribute("src")).then(() => null, (refusal) => refusal);
+  if (image !== current()) return;
+  if (error === null || error.status === 404) {
+    image.missing = true;
+    image.lost = error ? `Not to be seen: ${error.message}.` : "This browser cannot show the picture.";
+    showPicture(image);
+  } else {
+    tellNoPicture(error.message);
+    setTimeout(() => { if (image === current()) showPicture(image); }, AGAIN_MS);
+  }
 });
 
 function showStrip() {
@@ -132,13 +157,24 @@ async function move(step) {
   show();
 }
 
-/** Label the image shown, or those selected. */
-async function give(name) {
-  if (!byId("many").hidden) { await giveMany(name); return; }
+/** Label the image that is shown, or those selected: never what comes into its place meanwhile. */
+function label(name) {
   const image = current();
-  if (!image) return;
+  if (!byId("many").hidden) {
+    const images = state.images.filter((each) => state.selected.has(each.id));
+    inTurn(() => giveMany(name, images));
+  } else if (image && !image.missing && state.pictured !== image.id) {
+    tell("The picture is not there yet.");
+  } else {
+    const seen = image?.seen;  // a second press before the answer does not know what it says
+    inTurn(() => give(name, image, seen));
+  }
+}
+
+async function give(name, image, seen) {
+  if (!state.images.includes(image)) return;
   try {
-    const given = await ask(address(image, "label"), "POST", { label: name, seen: image.seen });
+    const given = await ask(address(image, "label"), "POST", { label: name, seen });
     state.done.push({ image, seen: given.label_id });
     take([image.id]);
     tell(`Image ${image.id}: ${inWords(name)}`);
@@ -163,13 +199,12 @@ async function undo() {
   if (!last) { tell("There is nothing to undo."); return; }
   try {
     await ask(address(last.image, "undo"), "POST", { seen: last.seen });
-    last.image.seen = 0;
+    Object.assign(last.image, { seen: 0, conflict: null });
     state.images.splice(state.at, 0, last.image);
     count(+1);
     tell(`Image ${last.image.id} is to be checked again`);
   } finally {
     await move(0);
-    byId("undo").disabled = state.done.length === 0;
   }
 }
 
@@ -177,7 +212,6 @@ async function undo() {
 function take(ids) {
   state.images = state.images.filter((image) => !ids.includes(image.id));
   count(-ids.length);
-  byId("undo").disabled = state.done.length === 0;
 }
 
 function count(step) {
@@ -223,8 +257,8 @@ function selectAll() {
   markSelected();
 }
 
-async function giveMany(name) {
-  const images = state.images.filter((image) => state.selected.has(image.id));
+async function giveMany(name, asked) {
+  const images = asked.filter((image) => state.images.includes(image));
   if (images.length === 0) { tell("Nothing is selected."); return; }
   const wanted = images.map((image) => ({ id: image.id, seen: image.seen }));
   const came = await ask("/api/labels", "POST", { label: name, images: wanted });
@@ -265,7 +299,8 @@ function askForClass() {
 byId("new-class").addEventListener("close", () => {
   const name = byId("class-name").value.trim();
   if (byId("new-class").returnValue !== "use" || !name) return;
-  inTurn(async () => { await give(name); await loadClasses(); show(); });
+  label(name);
+  inTurn(async () => { await loadClasses(); show(); });
 });
 
 function toggleHeat() {
@@ -288,10 +323,12 @@ document.addEventListener("keydown", (event) => {
   if (isTyping(event)) return;
   const many = !byId("many").hidden;
   const arrows = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: columns(), ArrowUp: -columns() };
+  // A key that is held down would label picture after picture.
+  if (event.repeat && !(event.key in arrows)) return;
   const mayLabel = byId("undo") !== null;
   if (/^[1-9]$/.test(event.key) && mayLabel) {
     const name = state.classes[Number(event.key) - 1];
-    if (name) inTurn(() => give(name));
+    if (name) label(name);
   } else if (event.key in arrows && many) {
     focusNeighbour(arrows[event.key]);
   } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
@@ -306,8 +343,8 @@ document.addEventListener("keydown", (event) => {
 
 byId("heat").addEventListener("click", toggleHeat);
 byId("skip").addEventListener("click", keys.s);
-byId("back").addEventListener("click", () => inTurn(() => move(-1)));
-byId("undo")?.addEventListener("click", keys.u);
+for (const id of ["back", "empty-back"]) byId(id).addEventListener("click", () => inTurn(() => move(-1)));
+for (const button of document.querySelectorAll("[data-undo]")) button.addEventListener("click", keys.u);
 byId("to-many").addEventListener("click", swap);
 byId("to-one").addEventListener("click", swap);
 byId("all").addEventListener("click", selectAll);
