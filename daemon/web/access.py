@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from daemon.users import Role
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Doorkeeper, Visitor
+from daemon.web.guarding import without_port
 from daemon.web.pictures import Pictures
 from daemon.web.rendering import Renderer
 
@@ -77,8 +78,11 @@ def refuse_foreign(request: Request) -> None:
     """
     site = request.headers.get("sec-fetch-site")
     origin = request.headers.get("origin")
-    ours = f"{request.url.scheme}://{request.headers.get('host', '')}"
-    if (site is not None and site not in _OF_OURS) or (origin is not None and origin != ours):
+    host = request.headers.get("host", "")
+    ours = {f"{request.url.scheme}://{host}"}
+    if without_port(host) in desk_of(request).settings.web.host_names:
+        ours.add(f"https://{host}")  # a server in front that has the certificate asks us by http
+    if (site is not None and site not in _OF_OURS) or (origin is not None and origin not in ours):
         raise MayNotError("a page of another address asked for this")
 
 

@@ -59,7 +59,7 @@ class Guard:
 
     def _refusal(self, headers: Headers, path: str) -> JSONResponse | None:
         host = headers.get("host", "")
-        if self._names is not None and _without_port(host).lower() not in self._names:
+        if self._names is not None and without_port(host) not in self._names:
             detail = "the page is not served under this name; web.host_names may list it"
             return JSONResponse({"detail": detail}, 421)
         length = headers.get("content-length", "0")
@@ -71,9 +71,10 @@ class Guard:
 _TOO_LARGE: Final = f"a request has at most {_MOST_BYTES} bytes"
 
 
-def _without_port(host: str) -> str:
-    name, colon, port = host.rpartition(":")
-    return name if colon and port.isdecimal() else host
+def without_port(host: str) -> str:
+    """The name that a `Host` header asks for."""
+    name, colon, port = host.lower().rpartition(":")
+    return name if colon and port.isdecimal() else host.lower()
 
 
 def _bounded(receive: Receive) -> Receive:

@@ -290,6 +290,20 @@ def test_names_of_this_computer_can_be_listed(tmp_path: Path, model: Path) -> No
         assert browser.get("/line", headers={"host": "line-2.plant"}).status_code == 421
 
 
+def test_behind_a_server_that_has_the_certificate_people_log_in(
+    tmp_path: Path, model: Path
+) -> None:
+    with open_page(tmp_path, model, host_names=["line-1.plant"]) as page:
+        page.add_user("anna")
+        browser = page.browser()
+        front = {"host": "line-1.plant", "sec-fetch-site": "same-origin"}
+        assert log_in(browser, "anna", origin="https://line-1.plant", **front).status_code == 303
+        for origin in ("https://evil.example", "https://line-1.plant:444", "https://127.0.0.1"):
+            assert log_in(browser, "anna", origin=origin, **front).status_code == 403
+        local = {"origin": "https://127.0.0.1:8470", "host": "127.0.0.1:8470"}
+        assert log_in(browser, "anna", **local).status_code == 403
+
+
 @pytest.mark.fault(39)
 def test_no_other_page_may_frame_this_one_or_put_scripts_into_it(page: Page) -> None:
     browser = page.logged_in("anna")
