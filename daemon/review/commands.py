@@ -33,6 +33,7 @@ class ReviewCommands:
         labeller: Labeller,
         settled: Callable[[], object],
     ) -> None:
+        self._review = settings.review_folder
         self._normal_classes = settings.policy.normal_classes
         self._database = database
         self._labeller = labeller
@@ -80,8 +81,13 @@ class ReviewCommands:
         return self._labelled(image_id)
 
     def conflicts(self, _: Arguments) -> Answer:
-        """What lies in the review folder that a person has to look at."""
+        """What lies in the review folder that a person has to look at. Raises RefusedError."""
         self._settled()
+        if not self._labeller.is_there():  # nothing that could be said would hold
+            raise RefusedError(
+                f"{to_text(self._review)} holds neither to_check nor labelled: mount its share, or "
+                "start `millwatch run`, which makes them"
+            )
         return {
             "conflicts": [
                 {

@@ -210,3 +210,14 @@ def test_a_number_that_no_image_can_have_is_refused_as_such(
         refused = millwatch("review", *command, "--config", station.config)
         assert refused.status == 1
         assert f"there is no image {command[1]}" in refused.err
+
+
+def test_a_review_folder_that_is_away_is_not_called_in_order(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.review.rename(station.root / "away")
+    station.review.mkdir()
+    done = millwatch("review", "conflicts", "--config", station.config)
+    assert done.status == 1
+    assert f"{station.review} holds neither to_check nor labelled: mount its share" in done.err
+    assert "in order" not in done.out
