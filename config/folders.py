@@ -256,8 +256,8 @@ def _working_folder(place: _Place, source: Source) -> Iterator[Problem]:
             return
         where = as_one_line(str(nearest))
         reason = failure.strerror or failure
-        what = f"{place} does not exist, and {_user()} cannot make it in {where}: {reason}"
-        remedy = f"Create it as root and let {_user()} own it, or name another folder."
+        what = f"{place} does not exist, and {user_in_words()} cannot make it in {where}: {reason}"
+        remedy = f"Create it as root and let {user_in_words()} own it, or name another folder."
         if failure.errno == errno.EROFS:
             remedy = _READ_ONLY
         yield source.problem(place.key, what, remedy)
@@ -274,7 +274,7 @@ def _database_file(place: _Place, source: Source) -> Iterator[Problem]:
             place.key, f"{place} is not a file", "Name a file, or one that is still to be made."
         )
     elif not os.access(place.path, os.R_OK | os.W_OK, effective_ids=True):
-        what = f"{place} cannot be read and written by {_user()}"
+        what = f"{place} cannot be read and written by {user_in_words()}"
         yield source.problem(place.key, what, _hand_over(place.path))
 
 
@@ -300,7 +300,7 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
             what = f"{place} is on a filesystem that is mounted read-only"
             remedy = _READ_ONLY
         case errno.EACCES | errno.EPERM:
-            what = f"{place} cannot be listed and written by {_user()}"
+            what = f"{place} cannot be listed and written by {user_in_words()}"
             remedy = _hand_over(place.path)
         case _:
             what = f"{place} cannot be used: {failure.strerror or failure}"
@@ -308,7 +308,7 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
     return source.problem(place.key, what, remedy, again_helps=again_helps)
 
 
-def _user() -> str:
+def user_in_words() -> str:
     try:
         return f"the user {pwd.getpwuid(os.geteuid()).pw_name}"
     except KeyError:
@@ -317,6 +317,6 @@ def _user() -> str:
 
 def _hand_over(path: Path) -> str:
     return (
-        f"Let {_user()} read, write and enter it: images are moved out of and into folders"
+        f"Let {user_in_words()} read, write and enter it: images are moved out of and into folders"
         f" (`ls -ld '{path}'` shows who may)."
     )

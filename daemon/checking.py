@@ -1,13 +1,17 @@
 """What would keep the daemon from serving, beyond keys and folders: the model and the database."""
 
 import os
+from pathlib import Path
 
 from config.addresses import Way
+from config.folders import user_in_words
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
 from config.text import as_one_line
 from config.toml_lines import KeyPath
+from daemon.crashes import TRACE
+from daemon.process import LOCK
 from daemon.serving import ServingModelError, load_serving_model
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS
@@ -44,10 +48,32 @@ def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
     return []
 
 
+def state_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+    """Files without which nothing starts, where another user left them: root, by a command or a copy."""
+    if ("state_dir",) in skip:
+        return []
+    database = settings.database_file
+    beside = [database.with_name(f"{database.name}-{end}") for end in ("wal", "shm")]
+    own = [] if settings.database_url else [database]  # else `config.folders` looks at it
+    found = [*own, *beside, settings.state_dir / LOCK, settings.state_dir / TRACE]
+    refused = [
+        each for each in found if os.path.lexists(each) and not _may(each, os.R_OK | os.W_OK)
+    ]
+    if not refused:
+        return []
+    names, user = ", ".join(as_one_line(str(each)) for each in refused), user_in_words()
+    what = f"{names} cannot be read and written by {user}"
+    remedy = (
+        f"Another user ran Millwatch or copied files there: as root, give {user} all of "
+        f"'{refused[0].parent}' (`chown -R`)."
+    )
+    return [source.problem(("state_dir",), what, remedy)]
+
+
 def database_problems(
     settings: Settings, source: Source, skip: frozenset[KeyPath]
 ) -> list[Problem]:
-    if skip & {("database_url",), ("state_dir",)}:
+    if skip & {("database_url",), ("state_dir",)} or _is_closed(settings.database_file):
         return []
     trouble = find_schema_trouble(settings.database_file)
     if trouble is None:
@@ -104,4 +130,24 @@ def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath
     ]
 
 
-CHECKS = (camera_problems, policy_problems, alarm_problems, model_problems, database_problems)
+def _is_closed(file: Path) -> bool:
+    """Whether this user may not read it, which `config.folders` or `state_problems` told."""
+    try:
+        file.stat()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return not _may(file, os.R_OK)
+
+
+def _may(file: Path, mode: int) -> bool:
+    return os.access(file, mode, effective_ids=True)
+
+
+CHECKS = (
+    camera_problems,
+    policy_problems,
+    alarm_problems,
+    model_problems,
+    state_problems,
+    database_problems,
+)

@@ -20,7 +20,7 @@ from daemon.values import Delivery
 
 log = structlog.get_logger(__name__)
 
-_TRACE: Final = "crash.txt"
+TRACE: Final = "crash.txt"
 _NOTES: Final = "decoding"
 _TRIAL_SECONDS: Final = 60.0
 _TRIAL: Final = """
@@ -38,7 +38,7 @@ def trace_crashes(state_dir: Path) -> None:
     """Have Python write down where the process dies, should it crash."""
     state_dir.mkdir(parents=True, exist_ok=True)
     # Never closed: it is written to when nothing else works any more.
-    descriptor = os.open(state_dir / _TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
+    descriptor = os.open(state_dir / TRACE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
     faulthandler.enable(descriptor)
 
 
@@ -49,7 +49,7 @@ class CrashGuard:
         self._folder = state_dir / _NOTES
         self._notes: dict[str, int] = {}
         self._max_pixels = max_pixels
-        trace = state_dir / _TRACE
+        trace = state_dir / TRACE
         self._suspects: set[str] = set()
         if trace.exists() and (text := trace.read_text(errors="replace")):
             self._suspects = self._noted()

@@ -12,11 +12,15 @@ from typing import Final
 from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
-_LOCK: Final = "millwatch.lock"
+LOCK: Final = "millwatch.lock"
 
 
 class AlreadyRunningError(Exception):
     """Another Millwatch holds this state folder."""
+
+
+class NotAllowedError(PermissionError):
+    """This user may not be the Millwatch of a state folder."""
 
 
 def allow_descriptors(max_images: int) -> None:
@@ -41,14 +45,19 @@ def one_thread_a_product() -> Iterator[None]:
 
 @contextmanager
 def instance_lock(state_dir: Path) -> Iterator[None]:
-    """Be the only Millwatch on a state folder. Raises AlreadyRunningError."""
-    lock = FileLock(state_dir / _LOCK)
+    """Be the only Millwatch on a state folder. Raises AlreadyRunningError, NotAllowedError."""
+    lock = FileLock(state_dir / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
         raise AlreadyRunningError(
             f"another Millwatch is running on {state_dir}; stop it first, or give this one a "
             "state_dir of its own"
+        ) from error
+    except PermissionError as error:
+        raise NotAllowedError(
+            f"{state_dir / LOCK} may not be written by this user; run it as the user that Millwatch "
+            "runs as"
         ) from error
     try:
         yield

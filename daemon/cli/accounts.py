@@ -101,7 +101,7 @@ def _change(
         except NoDaemonError:
             with _alone(settings) as store:
                 method(store)(**arguments)
-    except (RefusedError, NoAnswerError, AlreadyRunningError) as error:
+    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"nothing was changed: {error}") from error
 
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 
 import typer
 
+from config.folders import user_in_words
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
+from config.text import as_one_line
 from daemon.cli import (
     accounts,
     alarming,
@@ -75,3 +77,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except _FAILED as error:
         sys.stderr.write(f"millwatch: {error}\n")
         sys.exit(1)
+    except PermissionError as error:
+        sys.stderr.write(f"millwatch: {_denied(error)}\n")
+        sys.exit(1)
+
+
+def _denied(error: PermissionError) -> str:
+    if error.filename is None:  # in our own words
+        return str(error)
+    return as_one_line(
+        f"{error.filename} is closed to {user_in_words()}; run it as the user that Millwatch runs as"
+    )

@@ -40,7 +40,13 @@ _PAUSE_SECONDS: Final = 0.1
 _review = typer.Typer(no_args_is_help=True, help="Labels: what people decide, and what waits.")
 
 ImageArgument = Annotated[
-    int, typer.Argument(metavar="IMAGE", help="Its id, as `review list` and file names tell it.")
+    int,
+    typer.Argument(
+        metavar="IMAGE",
+        min=1,
+        max=2**63 - 1,  # the largest that SQLite has
+        help="Its id, as `review list` and file names tell it.",
+    ),
 ]
 
 

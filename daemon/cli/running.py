@@ -16,7 +16,13 @@ from config.logging import configure_logging
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from config.settings import Settings
 from config.text import as_one_line
-from daemon.checking import CHECKS, alarm_problems, camera_problems, policy_problems
+from daemon.checking import (
+    CHECKS,
+    alarm_problems,
+    camera_problems,
+    policy_problems,
+    state_problems,
+)
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.control import NoAnswerError, NoDaemonError, ask
 from daemon.crashes import trace_crashes
@@ -37,9 +43,8 @@ def register(app: typer.Typer) -> None:
 def run(config: ConfigOption = None) -> None:
     """Watch the cameras' folders until stopped (SIGTERM or Ctrl-C)."""
     # Without checking the model and the database: they are about to be opened.
-    settings, problems = check_settings(
-        config, os.environ, further=(camera_problems, policy_problems, alarm_problems)
-    )
+    further = (camera_problems, policy_problems, alarm_problems, state_problems)
+    settings, problems = check_settings(config, os.environ, further=further)
     lasting = [problem for problem in problems if not problem.again_helps]
     if lasting or settings is None:
         raise ConfigurationError(problems)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+AS_WHOM: Final = "Run the doctor as root or as the service's user."
 
 
 class State(StrEnum):

@@ -10,7 +10,7 @@ from config.loading import CONFIG_VARIABLE, load_settings
 from config.problems import ConfigurationError
 from config.settings import Settings
 from daemon.control import NoAnswerError, NoDaemonError, ask
-from daemon.doctor.checked import Checked, bad, good
+from daemon.doctor.checked import AS_WHOM, Checked, bad, good
 from daemon.doctor.machine import clock_checks, gpu_check, memory_check, processor_check
 from daemon.doctor.page import port_check
 from daemon.doctor.storage import database_checks, disk_checks, last_recorded, model_checks
@@ -70,7 +70,7 @@ def _daemon(settings: Settings) -> Iterator[Checked]:
     try:
         status = ask(settings.state_dir, "status")
     except NoAnswerError as error:
-        yield bad("service", str(error), "Run the doctor as root or as the service's user.")
+        yield bad("service", str(error), AS_WHOM)
     except NoDaemonError:
         yield good("service", "does not run now")
     else:

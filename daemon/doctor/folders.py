@@ -32,7 +32,7 @@ def camera_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
     rule = NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore)
     targets = (settings.review_folder, settings.archive_folder, settings.quarantine_folder)
     for camera in settings.cameras:
-        if camera.folder.is_dir():
+        if is_there(camera.folder):
             yield from _links(camera, targets)
             yield from _owners(camera, rule, now)
             yield from _events(camera)
@@ -44,7 +44,7 @@ def _links(camera: Camera, targets: tuple[Path, ...]) -> Iterator[Checked]:
     check = f"camera {camera.name}: moving"
     try:
         with _scratch(camera.folder) as scratch:
-            copied = [to_text(each) for each in targets if not _can_link(scratch, _nearest(each))]
+            copied = [to_text(each) for each in targets if not _can_link(scratch, nearest(each))]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             found = f"{to_text(camera.folder)} is full"
@@ -82,11 +82,19 @@ def _can_link(scratch: Path, folder: Path) -> bool:
     return True
 
 
-def _nearest(folder: Path) -> Path:
+def nearest(folder: Path) -> Path:
     """The folder, or the one above it that is there."""
-    while not folder.is_dir():
+    while not is_there(folder):
         folder = folder.parent
     return folder
+
+
+def is_there(folder: Path) -> bool:
+    """Whether this user can see it: one below a closed folder, or on a share that is away, is not there."""
+    try:
+        return folder.is_dir()
+    except OSError:
+        return False
 
 
 def _owners(camera: Camera, rule: NameRule, now: datetime) -> Iterator[Checked]:

@@ -3,12 +3,12 @@
 import os
 import sqlite3
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
 from daemon.disks import Room
-from daemon.doctor.checked import Checked, bad, good, remark
+from daemon.doctor.checked import AS_WHOM, Checked, bad, good, remark
+from daemon.doctor.folders import nearest, user_name
 from daemon.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
 from daemon.serving import ServingModelError, load_first
@@ -32,14 +32,20 @@ def database_checks(settings: Settings) -> Iterator[Checked]:
         yield remark("SQLite", found, step)
     else:
         yield good("SQLite", version)
-    folder = _nearest(path.parent)
+    folder = nearest(path.parent)
     if is_network_filesystem(folder):
         yield bad(
             "database",
             f"{to_text(path)} is on a share ({mount_of(folder).kind}), where SQLite's log does not work",
             "Set database_url to a file on a local disk.",
         )
-    if not path.exists():
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        found = f"{to_text(path)} cannot be seen by {user_name()}: {error.strerror}"
+        yield bad("database", found, AS_WHOM)
+        return
+    if not is_there:
         yield good("database", f"there is none yet; the first start makes {to_text(path)}")
         return
     try:
@@ -58,12 +64,12 @@ def database_checks(settings: Settings) -> Iterator[Checked]:
 
 def last_recorded(settings: Settings) -> str | None:
     """The time of the newest record; None where there is none, or it cannot be read."""
-    if not settings.database_file.exists():
-        return None
     try:
+        if not settings.database_file.exists():
+            return None
         with open_existing(settings.database_file) as database:
             newest = latest(database, limit=1)
-    except StoreError:
+    except (StoreError, OSError):
         return None
     return newest[0].recorded_at if newest else None
 
@@ -81,7 +87,7 @@ def disk_checks(settings: Settings) -> Iterator[Checked]:
     }
     seen: dict[int, str] = {}
     for name, wanted in folders.items():
-        folder = _nearest(wanted)
+        folder = nearest(wanted)
         try:
             disk, room, status = folder.stat().st_dev, Room.of(folder), os.statvfs(folder)
         except OSError:  # a share that is away, which is told elsewhere
@@ -123,9 +129,3 @@ def model_checks(settings: Settings) -> tuple[list[Checked], str]:
     step = "None is needed where it is fast enough: `millwatch demo` measures."
     told += [remark("model: runtime", each, step) for each in model.remarks]
     return told, model.runtime.name
-
-
-def _nearest(folder: Path) -> Path:
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder

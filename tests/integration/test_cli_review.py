@@ -56,6 +56,16 @@ def test_what_was_moved_without_a_daemon_is_a_label_and_the_rest_is_listed(
     assert "Missed defects: not known yet" in table.out
 
 
+def test_an_id_that_no_database_can_hold_is_a_mistake_in_the_command(
+    millwatch: Millwatch, station: Station
+) -> None:
+    for image in ("0", str(2**63)):
+        for command in (["label", image, "patches"], ["undo", image]):
+            done = millwatch("review", *command, "--config", station.config)
+            assert done.status == 2
+            assert "IMAGE" in done.err
+
+
 def test_an_image_is_labelled_labelled_anew_and_unlabelled(
     millwatch: Millwatch, station: Station
 ) -> None:
