@@ -100,7 +100,10 @@ class Alarm(Table):
     to: Addresses = Field(description="Where its messages go.")
     camera: str = Field(default="", description="One camera alone; every camera when empty.")
     min_interval_minutes: float = Field(
-        default=10.0, ge=0, description="Between two messages of this alarm lies at least so much."
+        default=10.0,
+        ge=0,
+        le=525_600,
+        description="Between two messages of this alarm lies at least so much.",
     )
     troubles: NamePatterns = Field(
         default=("*",), description="Patterns of the names of troubles, as the status has them."

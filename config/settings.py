@@ -6,7 +6,7 @@ Every key has a default that works, but for a camera's `name` and `folder`, whic
 
 from datetime import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 
@@ -27,6 +27,9 @@ from config.values import (
     shown,
 )
 from config.web import Web
+
+_MOST_DAYS: Final = 365_000
+"""So long before today there still is a date."""
 
 
 class Camera(Table):
@@ -52,7 +55,10 @@ class Intake(Table):
         description="How long a file that does not decode may still be growing before quarantine.",
     )
     rescan_seconds: float = Field(
-        default=10.0, gt=0, description="How often the drop folders are listed, events or not."
+        default=10.0,
+        gt=0,
+        le=86_400,
+        description="How often the drop folders are listed, events or not.",
     )
     extensions: Extensions = Field(
         default=(".bmp", ".jpg", ".jpeg", ".pgm", ".png", ".tif", ".tiff", ".webp"),
@@ -161,12 +167,18 @@ class Policy(Table):
 
 class Retention(Table):
     archive_days: int = Field(
-        default=0, ge=0, description="Archived images are deleted after so many days; 0 for never."
+        default=0,
+        ge=0,
+        le=_MOST_DAYS,
+        description="Archived images are deleted after so many days; 0 for never.",
     )
-    quarantine_days: int = Field(default=0, ge=0, description="The same for images in quarantine.")
+    quarantine_days: int = Field(
+        default=0, ge=0, le=_MOST_DAYS, description="The same for images in quarantine."
+    )
     rows_days: int = Field(
         default=0,
         ge=0,
+        le=_MOST_DAYS,
         description="Records of images neither labelled nor in review are deleted after so many "
         "days, with their files; 0 for never. Defect rates stay.",
     )
@@ -217,7 +229,7 @@ class Retraining(Table):
     )
     threads: int = Field(default=1, ge=1, le=64, description="Of the processor, for retraining.")
     max_memory_gb: float = Field(
-        default=8.0, gt=0, description="Memory that a retraining may take at most."
+        default=8.0, gt=0, le=1e6, description="Memory that a retraining may take at most."
     )
 
 

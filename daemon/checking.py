@@ -106,11 +106,11 @@ def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
             refuse("camera", f'there is no camera "{alarm.camera}"', remedy)
         if alarm.when == "rate" and (alarm.max_rate, alarm.min_rate) == (1.0, 0.0):
             refuse("when", "no rate is out of limits", "Add max_rate, min_rate or both.")
-        if alarm.when == "silent" and not any(
-            camera.silent_after_minutes for camera in settings.cameras
-        ):
+        watched = [each for each in settings.cameras if alarm.camera in ("", each.name)]
+        if alarm.when == "silent" and not any(each.silent_after_minutes for each in watched):
+            which = f'camera "{alarm.camera}" is never' if alarm.camera else "no camera is ever"
             remedy = "Add silent_after_minutes to the cameras that must not be silent."
-            refuse("when", "no camera is ever silent", remedy)
+            refuse("when", f"{which} silent", remedy)
         if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
             refuse("to", "there is no mail server to hand e-mails to", "Set mail.host.")
     return found + (_secret_problems(settings, source, skip) if settings.alarms else [])

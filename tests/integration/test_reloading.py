@@ -4,11 +4,14 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from builders import Station, surface_file, wait_until
 from filesystems import filesystem
 
+from config.problems import ConfigurationError
 from config.settings import Intake, Policy, Retention, Settings
 from daemon.reloading import merged
+from daemon.units import drop_ins
 
 
 def test_thresholds_and_retention_change_at_once_and_folders_wait_for_a_restart() -> None:
@@ -64,6 +67,29 @@ def test_a_daemon_stands_still_below_another_room_on_sighup(model: Path, tmp_pat
             station.write_config()
             daemon.send_signal(signal.SIGHUP)
             wait_until(lambda below=gigabytes: ("space" in station.troubles()) == bool(below))
+
+
+LONGEST = {
+    "retention": {"archive_days": 365_000, "quarantine_days": 365_000, "rows_days": 365_000},
+    "intake": {"rescan_seconds": 86_400},
+    "retraining": {"max_memory_gb": 1e6},
+}
+
+
+def test_the_longest_times_that_can_be_set_serve_and_longer_ones_are_refused(
+    tmp_path: Path, model: Path
+) -> None:
+    station = Station(root=tmp_path, model=model, tables=LONGEST)
+    with station.running():
+        station.drop_surfaces(2)
+        station.wait_for_images(2)
+    assert drop_ins(station.settings())
+    for table, keys in LONGEST.items():
+        for key, most in keys.items():
+            station.tables = {table: {key: most + 1}}
+            station.write_config()
+            with pytest.raises(ConfigurationError, match=f"{table}.{key}: must be at most"):
+                station.settings()
 
 
 def _log(station: Station) -> str:

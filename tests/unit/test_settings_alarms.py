@@ -70,6 +70,21 @@ def test_what_cannot_be_told_or_sent_is_a_problem_with_its_line(
     assert "s3cret" not in str(problem)
 
 
+def test_an_alarm_of_a_camera_that_is_never_silent_is_a_problem_whatever_the_others_are(
+    tmp_path: Path,
+) -> None:
+    cameras = ""
+    for name, minutes in (("top-1", 30), ("side-1", 0)):
+        (tmp_path / name).mkdir()
+        cameras += f'[[cameras]]\nname = "{name}"\nfolder = "{tmp_path / name}"\n'
+        cameras += f"silent_after_minutes = {minutes}.0\n"
+    alarm = f"{cameras}[[alarms]]\n{GOOD.replace('trouble', 'silent')}"
+    problem = only(check(tmp_path, alarm + 'camera = "side-1"\n'))
+    assert (problem.key, problem.what) == ("alarms[1].when", 'camera "side-1" is never silent')
+    assert check(tmp_path, alarm + 'camera = "top-1"\n') == []
+    assert check(tmp_path, alarm) == []
+
+
 def test_a_password_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> None:
     mail = '[mail]\nhost = "mail.plant"\ntls = "none"\npassword_file = "/etc/secret"\n'
     assert "in the clear" in only(check(tmp_path, mail)).what
