@@ -10,6 +10,7 @@ from typing import Final
 
 from config.settings import Settings
 from daemon.retraining.folders import REQUESTED, runs_folder
+from daemon.retraining.requested import REQUESTED_VARIABLE
 
 DROP_IN: Final = "50-configuration.conf"
 _HEAD: Final = (
@@ -39,7 +40,7 @@ def drop_ins(settings: Settings) -> dict[str, str]:
         f"millwatch-backup.service.d/{DROP_IN}": _backup(settings),
         f"millwatch-retrain.service.d/{DROP_IN}": _retrain(settings),
         f"millwatch-retrain.path.d/{DROP_IN}": _section(
-            "Path", "PathChanged=", f"PathChanged={_plain(runs_folder(settings) / REQUESTED)}"
+            "Path", "PathChanged=", f"PathChanged={_requested(settings)}"
         ),
         f"millwatch-retrain.slice.d/{DROP_IN}": _section(
             "Slice",
@@ -73,7 +74,7 @@ def _service(settings: Settings) -> str:
     lines = [
         "# One entry for folders of one disk: between two, a file can only be copied, not linked.",
         *_writable([*own, *cameras]),
-        *_beside([*needed, *cameras]),
+        *_beside([*needed, *cameras, *_read_alone(settings)]),
     ]
     page = settings.web.enabled and not settings.web.on_loopback
     if page or settings.alarms:
@@ -97,8 +98,13 @@ def _retrain(settings: Settings) -> str:
         *_writable([state]),
         *_beside(there),
         f"Environment=OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads}",
+        f'Environment="{REQUESTED_VARIABLE}={_requested(settings)}"',
         unit=_required(there),
     )
+
+
+def _requested(settings: Settings) -> str:
+    return _plain(runs_folder(settings) / REQUESTED)
 
 
 def _backup(settings: Settings) -> str:
@@ -181,6 +187,13 @@ def _beside(folders: Sequence[Path]) -> list[str]:
     if any(_is_below(folder, _TEMPORARY) for folder in folders):
         lines.append("PrivateTmp=no")
     return lines
+
+
+def _read_alone(settings: Settings) -> list[Path]:
+    """Certificate, key and secrets, which may lie anywhere."""
+    web, mail, mqtt, webhook = settings.web, settings.mail, settings.mqtt, settings.webhook
+    files = [web.tls_certificate, web.tls_key, mail.password_file, mqtt.password_file]
+    return [*filter(None, [*files, webhook.token_file])]
 
 
 def _is_below(folder: Path, tops: tuple[Path, ...]) -> bool:

@@ -5,19 +5,20 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from config.loading import load_settings
 from daemon.retraining import folders
 from models.checkpoint import fsync
 
+REQUESTED_VARIABLE: Final = "RETRAINING_REQUESTED"
+"""Names the file that the path unit waits for. The unit knows it, as the configuration may by now hold a mistake."""
 _ENDED: Final = "it was ended from outside ({result}); the current model is as it was, retrain"
 
 
 def main(arguments: list[str]) -> None:
     """Become the training; or, with `--ended`, tell the daemon of one that could not say so itself."""
-    runs = folders.runs_folder(load_settings(None, os.environ))
-    folder = Path((runs / folders.REQUESTED).read_text().strip())
-    if folder.parent != runs:
-        sys.exit(f"{runs / folders.REQUESTED} names {folder}, which is no retraining run of {runs}")
+    requested = Path(os.environ[REQUESTED_VARIABLE])
+    folder = Path(requested.read_text().strip())
+    if folder.parent != requested.parent:
+        sys.exit(f"{requested} names {folder}, which is no retraining run of {requested.parent}")
     if (folder / folders.EVALUATION).exists():
         return
     if arguments == ["--ended"]:

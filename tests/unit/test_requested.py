@@ -11,10 +11,10 @@ from daemon.retraining import folders, requested
 @pytest.fixture
 def run(station: Station, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run folder that the daemon asked for."""
-    monkeypatch.setenv("MILLWATCH_CONFIG", str(station.config))
     folder = folders.runs_folder(station.settings()) / "run-20261125T030000Z"
     folder.mkdir(parents=True)
     folders.request(folder)
+    monkeypatch.setenv("RETRAINING_REQUESTED", str(folder.parent / folders.REQUESTED))
     return folder
 
 
@@ -24,6 +24,15 @@ def test_a_run_that_was_ended_from_outside_leaves_a_word_for_the_daemon(
     monkeypatch.setenv("SERVICE_RESULT", "oom-kill")
     requested.main(["--ended"])
     assert "ended from outside (oom-kill)" in folders.failure_of(run)
+
+
+def test_a_mistake_in_the_configuration_does_not_keep_the_end_of_a_run_from_the_daemon(
+    run: Path, station: Station, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.config.write_text('colour = "blue"\n')
+    monkeypatch.setenv("MILLWATCH_CONFIG", str(station.config))
+    requested.main(["--ended"])
+    assert "ended from outside" in folders.failure_of(run)
 
 
 def test_what_the_training_said_itself_is_kept(run: Path) -> None:

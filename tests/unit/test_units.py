@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from builders import Station
 
-from config.oversight import Alarm
+from config.oversight import Alarm, Webhook
 from config.settings import Camera, Model, Retraining, Review, Settings
 from config.web import Web
+from daemon.retraining.folders import runs_folder
 from daemon.units import DROP_IN, UnitError, drop_ins, together, write_drop_ins
 
 UNITS = Path(__file__).parents[2] / "systemd"
@@ -81,6 +82,23 @@ def test_a_percent_sign_is_no_specifier_and_a_quote_is_refused() -> None:
 def test_homes_are_hidden_unless_an_image_lies_in_one() -> None:
     assert "ProtectHome=read-only" in service(settings("/srv/state", "/home/camera/out"))
     assert "ProtectHome=read-only" not in service(settings("/srv/state", "/srv/cameras"))
+
+
+def test_a_certificate_and_a_secret_in_a_home_are_seen_as_doctor_and_check_see_them() -> None:
+    web = Web(tls_certificate=Path("/home/it/page.pem"), tls_key=Path("/etc/page.key"))
+    for tables in ({"web": web}, {"webhook": Webhook(token_file=Path("/root/token"))}):
+        assert "ProtectHome=read-only" in service(settings("/srv/state", "/srv/out", **tables))
+
+
+def test_the_file_that_asks_for_a_retraining_is_one_for_the_path_unit_and_what_it_starts() -> None:
+    written = drop_ins(settings("/srv/two words/100 %"))
+    asked = "/srv/two words/100 %%/runs/requested"
+    assert f"PathChanged={asked}" in written[f"millwatch-retrain.path.d/{DROP_IN}"]
+    started = written[f"millwatch-retrain.service.d/{DROP_IN}"].splitlines()
+    assert f'Environment="RETRAINING_REQUESTED={asked}"' in started
+    of_unit = f"{runs_folder(Settings())}/requested"
+    assert f"PathChanged={of_unit}\n" in (UNITS / "millwatch-retrain.path").read_text()
+    assert f"RETRAINING_REQUESTED={of_unit}\n" in (UNITS / "millwatch-retrain.service").read_text()
 
 
 def test_the_limits_of_the_slice_are_those_of_the_configuration() -> None:
