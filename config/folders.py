@@ -238,7 +238,8 @@ def _existing_folder(place: _Place, source: Source, *, is_written: bool) -> Iter
     except FileNotFoundError:
         what = f"{place} does not exist"
         remedy = "Create it, mount the share it is on, or correct the path."
-        yield source.problem(place.key, what, remedy, again_helps=True)
+        # A camera is waited for, while the others are served; nothing is without its model.
+        yield source.problem(place.key, what, remedy, again_helps=is_written)
     except OSError as failure:
         yield _refusal(place, source, failure)
 

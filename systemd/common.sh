@@ -151,13 +151,22 @@ install_units() {
 
 # Drop-ins for the configuration as it is now, and a review folder that people may move files in.
 apply_configuration() {
-    local release=$1 review
+    local release=$1 review said status=0
     [ -z "$DESTDIR" ] || return 0
-    # What is wrong with it, the start says; what is right is written all the same.
-    "$release/bin/millwatch" check --config "$CONFIG" --write-unit "$UNITS" >/dev/null 2>&1 || true
+    # What is wrong with it, `can_serve` says; what is right is written all the same.
+    said=$("$release/bin/millwatch" check --config "$CONFIG" --write-unit "$UNITS" 2>&1 >/dev/null) || status=$?
+    case $status in 0 | 78) ;; *) say "$said" >&2 ;; esac
     review=$(setting "$release" review_folder) || review=
     [ -z "$review" ] || [ -e "$review" ] || install -d -m 2770 -o millwatch -g millwatch-review "$review"
     if has_systemd; then systemctl daemon-reload; fi
+}
+
+# $1: a release. Whether it would start with the configuration; says why not. A share that is away is waited for.
+can_serve() {
+    as_millwatch "$1/bin/millwatch" check --config "$CONFIG" ||
+        { as_millwatch "$1/bin/millwatch" check --config "$CONFIG" --json 2>/dev/null || true; } | "$1/bin/python" -c '
+import json, sys
+sys.exit(not all(each["again_helps"] for each in json.load(sys.stdin)))'
 }
 
 # $1: a release. $2: what to ask its settings for.

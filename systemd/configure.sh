@@ -5,7 +5,9 @@ set -euo pipefail
 . "$(dirname "$(readlink -f "$0")")/common.sh"
 
 must_be_root
-apply_configuration "$(current_release)"
+release=$(current_release)
+apply_configuration "$release"
+can_serve "$release" || fail "nothing was restarted: mend $CONFIG as it says above"
 if ! systemctl restart millwatch.service; then
     journalctl --unit=millwatch.service --lines=20 --output=cat --no-pager || true
     fail "it does not run; mend $CONFIG as it says above"

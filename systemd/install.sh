@@ -28,7 +28,7 @@ if systemctl --quiet is-active millwatch.service; then
     say "installed already, and running"
     exit 0
 fi
-if ! as_millwatch "$release/bin/millwatch" check --config "$CONFIG"; then
+if ! can_serve "$release"; then
     say "installed, and not started: mend $CONFIG as it says, then: systemctl start millwatch"
     exit 0
 fi

@@ -6,7 +6,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 main() {
-    local before after backup active
+    local before after backup
     [ -z "$DESTDIR" ] || fail "there is nothing to upgrade in DESTDIR"
     must_be_root
     has_systemd || fail "systemd does not run here"
@@ -19,23 +19,26 @@ main() {
     fi
     say "building $after; $(basename "$before") serves meanwhile"
     build_release "$after"
-    as_millwatch "$after/bin/millwatch" check --config "$CONFIG" ||
+    can_serve "$after" ||
         fail "nothing was changed: the new release cannot serve with this configuration, as it says above"
+    setting "$before" database_file >/dev/null ||
+        fail "nothing was changed: $(basename "$before") does not understand this configuration, so there would be no way" \
+            "back. Take out what only $(basename "$after") knows, upgrade, and put it in again"
     active=$(systemctl is-active millwatch.service || true)
+    # Whatever ends this from here on, the line does not stand still for it.
+    trap 'systemctl start millwatch-retrain.path; [ "$active" != active ] || systemctl start millwatch.service' EXIT
     systemctl stop millwatch-retrain.path millwatch-retrain.service millwatch.service
-    if ! backup=$(back_up "$before"); then
-        systemctl start millwatch-retrain.path
-        systemctl start millwatch.service
-        fail "nothing was changed: the database could not be backed up"
-    fi
+    backup=$(back_up "$before") || fail "nothing was changed: the database could not be backed up"
     [ -z "$backup" ] || say "database backed up to $backup"
     put_in_service "$after"
     if systemctl start millwatch.service; then
+        trap - EXIT
         [ "$active" = active ] || systemctl stop millwatch.service # only tried: it did not run before
         prune "$before" "$after"
         say "$(basename "$after") serves; $(basename "$before") is kept"
         return
     fi
+    trap - EXIT
     go_back "$before" "$backup" "$after"
 }
 

@@ -72,7 +72,7 @@ def check(
     if write_unit is not None and settings is not None:
         _write_units(settings, write_unit)
     if as_json:
-        fields = ("source", "line", "key", "what", "remedy")
+        fields = ("source", "line", "key", "what", "remedy", "again_helps")
         print_json([{name: getattr(each, name) for name in fields} for each in problems])
     else:
         for problem in problems:

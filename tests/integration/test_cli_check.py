@@ -65,6 +65,8 @@ def test_a_program_gets_the_same_problems_as_json(millwatch: Millwatch, mistakes
     assert [problem["line"] for problem in problems] == [3, 4, 9, 12, 15]
     assert all(problem["source"] == str(mistakes) for problem in problems)
     assert all(problem["what"] and problem["remedy"] for problem in problems)
+    # The missing drop folder alone is no reason not to start: its share may be mounted later.
+    assert [problem["again_helps"] for problem in problems] == [False] * 4 + [True]
 
 
 def test_a_good_configuration_is_said_to_be_good_and_nothing_is_made(
@@ -99,6 +101,7 @@ def test_a_model_folder_that_is_not_there_is_one_problem(
     done = millwatch("check", "--config", station.config, "--json")
     (problem,) = json.loads(done.out)
     assert problem["key"] == "model.folder"
+    assert not problem["again_helps"], "nothing is served without it"
     assert str(station.root / "no-model") in problem["what"]
 
 

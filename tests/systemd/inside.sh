@@ -114,6 +114,8 @@ bad_configuration() {
     sed -i 's|^open_on_loopback = false|open_on_loopback = true|' $CONFIG # to label without a password, later
     cp -a $CONFIG /opt/good.toml
     sed -i '1i colour = "blue"' $CONFIG
+    refused millwatch-configure # the line goes on with the configuration before
+    serves
     refused systemctl restart millwatch.service
     is ExecMainStatus 78
     is ActiveState failed
@@ -242,8 +244,11 @@ upgrade_it() {
     local before
     before=$(readlink -f /opt/millwatch/current)
     tree 0.1.91 9001
+    printf '[[cameras]]\nname = "away-1"\nfolder = "/mnt/away/away-1"\n' >>$CONFIG # is no reason not to upgrade
     /next-0.1.91/systemd/upgrade.sh
     serves
+    cat /opt/good.toml >$CONFIG
+    millwatch-configure
     [ "$(query "SELECT version_num FROM alembic_version")" = 9001 ]
     [ "$(readlink -f /proc/"$(shown MainPID)"/root/opt/millwatch/current)" != "$before" ]
     ls -d "$before" /var/lib/millwatch/backups/*.db
@@ -258,6 +263,18 @@ failing_upgrade() {
     cp -r /next-0.1.91/migrations/versions/m9001_test.py /source/migrations/versions/
     tree 0.1.92 9002
     sed -i 's/^def _make_folders.*/&\n    raise RuntimeError("this release is broken")/' /next-0.1.92/daemon/starting.py
+    sed -i 's/^    state_dir: AbsolutePath/    colour: str = Field(default="", description="Of the next release.")\n&/' /next-0.1.92/config/settings.py
+    # What serves does not know the new release's key, and could not be gone back to.
+    sed -i '1i colour = "blue"' $CONFIG
+    refused /next-0.1.92/systemd/upgrade.sh >/opt/said 2>&1
+    grep "there would be no way back" /opt/said
+    cat /opt/good.toml >$CONFIG
+    # It cannot be backed up: the line does not stand still for that.
+    chmod 500 /var/lib/millwatch/backups
+    refused /next-0.1.92/systemd/upgrade.sh >/opt/said 2>&1
+    grep "could not be backed up" /opt/said
+    serves
+    chmod 750 /var/lib/millwatch/backups
     refused /next-0.1.92/systemd/upgrade.sh >/opt/said 2>&1
     grep "this release is broken" /opt/said
     grep "serves again" /opt/said
