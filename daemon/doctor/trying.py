@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Final
 
 from config.loading import check_settings
-from daemon.checking import camera_problems, database_problems, policy_problems, state_problems
+from daemon.checking import (
+    alarm_problems,
+    camera_problems,
+    database_problems,
+    policy_problems,
+    state_problems,
+)
 from daemon.doctor.checked import Checked, State, bad, good
 from daemon.doctor.folders import camera_checks, user_name
 from daemon.doctor.page import certificate_checks
@@ -22,7 +28,8 @@ _SECONDS: Final = 300
 
 def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> list[Checked]:
     """The checks of everything that permissions decide, as the user of this process."""
-    further = (camera_problems, policy_problems, state_problems, database_problems)
+    # As `millwatch check`, but for the model, which is loaded anyway.
+    further = (camera_problems, policy_problems, alarm_problems, state_problems, database_problems)
     settings, problems = check_settings(config, environ, further=further)
     found = [bad("configuration", str(each).partition("\n")[0], each.remedy) for each in problems]
     if not problems:

@@ -90,6 +90,13 @@ def test_a_configuration_that_is_wrong_is_told_key_by_key(
     assert f"BAD   configuration: {station.config}" in done.out
 
 
+def test_an_alarm_that_a_start_refuses_is_told(millwatch: Millwatch, station: Station) -> None:
+    station.extra = '[[alarms]]\nname = "a"\nwhen = "trouble"\nto = ["mailto:a@plant.example"]\n'
+    station.write_config()
+    done = millwatch("doctor", "--json", "--config", station.config)
+    assert "there is no mail server" in troubles(told(done))["configuration"].found
+
+
 # --- as whom ---------------------------------------------------------------------------------------
 
 
