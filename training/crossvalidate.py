@@ -17,7 +17,7 @@ from training.manifest import Manifest, Part
 from training.novelty import Foreign, compare
 from training.pointing import Pointing, measure, pool
 from training.recipe import Recipe
-from training.run import train_in_phases
+from training.run import train_unless_made
 from training.serving import Served
 
 FOLDS: Final = 5
@@ -77,7 +77,7 @@ def crossvalidate(
     foreign: Path | None = None,
     on_epoch: Callable[[int, Epoch], None] = lambda _, __: None,
 ) -> Crossvalidation:
-    """Train and judge one model for each fold, in `out`; one that is there already is only judged.
+    """Train and judge one model for each fold, in `out`; one that was made there so is only judged.
 
     Args:
         recipes: the phases of training; see `training.run.train_in_phases`.
@@ -86,15 +86,15 @@ def crossvalidate(
         on_epoch: told the fold, from 0, and the epoch.
 
     Raises:
-        ManifestError, FitError, ResumeError: as in `training.run.train_in_phases`.
+        CheckpointError, ManifestError, FitError, ResumeError: as in
+            `training.run.train_unless_made`.
     """
     judged = []
     for number in range(folds if first is None else min(first, folds)):
         divided = fold_of(manifest, number, folds=folds)
         model = out / f"fold-{number}"
-        if not model.exists():
-            told = partial(on_epoch, number)
-            train_in_phases(divided, model, recipes=recipes, seed=seed, on_epoch=told)
+        told = partial(on_epoch, number)
+        train_unless_made(divided, model, recipes=recipes, seed=seed, on_epoch=told)
         judged.append(_Judged.of(model, divided, corruptions=corruptions, foreign=foreign))
     return _pool(manifest, judged)
 

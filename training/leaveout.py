@@ -20,7 +20,7 @@ from training.fit import Epoch
 from training.manifest import Manifest, Part
 from training.ranking import auroc
 from training.recipe import Recipe
-from training.run import train_in_phases
+from training.run import train_unless_made
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,7 @@ def leave_out(
     seed: int = 1,
     on_epoch: Callable[[str, Epoch], None] = lambda _, __: None,
 ) -> dict[str, LeftOut]:
-    """Train a model for each class without it, in `out`; one that is there already is only judged.
+    """Train a model for each class without it, in `out`; one that was made there so is only judged.
 
     Args:
         manifest: of three classes at least.
@@ -54,15 +54,15 @@ def leave_out(
         on_epoch: told the class that is left out, and the epoch.
 
     Raises:
-        ManifestError, FitError, ResumeError: as in `training.run.train_in_phases`.
+        CheckpointError, ManifestError, FitError, ResumeError: as in
+            `training.run.train_unless_made`.
     """
     results = {}
     for name in manifest.classes:
         model = out / f"without-{name}"
         rest = without(manifest, name)
-        if not model.exists():
-            told = partial(on_epoch, name)
-            train_in_phases(rest, model, recipes=recipes, seed=seed, on_epoch=told)
+        told = partial(on_epoch, name)
+        train_unless_made(rest, model, recipes=recipes, seed=seed, on_epoch=told)
         results[name] = _judge(model, rest, only(manifest, name))
     document = {name: asdict(result) for name, result in results.items()}
     (out / "left_out.json").write_text(json.dumps(document, indent=2) + "\n")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -117,6 +118,34 @@ def train_in_phases(
     return train(manifest, out, recipe=last, seed=seed, weights=weights, on_epoch=on_epoch)
 
 
+def train_unless_made(
+    manifest: Manifest,
+    out: Path,
+    *,
+    recipes: Sequence[Recipe],
+    seed: int = 1,
+    on_epoch: Callable[[Epoch], None] = lambda _: None,
+) -> None:
+    """The same from scratch, but a model that was made so already is left as it is.
+
+    Raises:
+        CheckpointError: if `out` is of other images or settings: to judge it would flatter it.
+        ManifestError, FitError, ResumeError: as `train`.
+    """
+    if not out.exists():
+        train_in_phases(manifest, out, recipes=recipes, seed=seed, on_epoch=on_epoch)
+        return
+    made = load_metadata(out)
+    phase: dict[str, Any] | None = made.recipe
+    for recipe in reversed(recipes):
+        alike = phase and {**phase, "started_from": None} == _settings(recipe, seed, None)
+        if made.manifest_sha256 != manifest.sha256 or not phase or not alike:
+            raise _another(out)
+        phase = (phase.get("started_from") or {}).get("recipe")
+    if phase:
+        raise _another(out)
+
+
 def _refuse_existing(out: Path) -> None:
     """Said now, not after an hour of training."""
     if out.exists():
@@ -126,10 +155,14 @@ def _refuse_existing(out: Path) -> None:
 def _refuse_another(phase: Path, manifest: Manifest, settings: dict[str, object]) -> None:
     made = load_metadata(phase)
     if made.manifest_sha256 != manifest.sha256 or made.recipe != settings:
-        raise CheckpointError(
-            f"{phase} was trained on other images, with other settings or another seed; name "
-            "another folder for what you train now, or delete that one"
-        )
+        raise _another(phase)
+
+
+def _another(model: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{model} was trained on other images, with other settings or another seed; name "
+        "another folder for what you train now, or delete that one"
+    )
 
 
 def _settings(recipe: Recipe, seed: int, weights: Path | None) -> dict[str, object]:

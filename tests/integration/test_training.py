@@ -1,6 +1,7 @@
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -204,10 +205,11 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     assert sorted(tested) == sorted(image.path for image in manifest.images)
     told: list[tuple[int, int]] = []
     short = replace(RECIPE, epochs=1)
+    recipes = [short, replace(short, name="second")]
     result = crossvalidate(
         manifest,
         tmp_path,
-        recipes=[short, replace(short, name="second")],
+        recipes=recipes,
         folds=3,
         corruptions=True,
         on_epoch=lambda fold, epoch: told.append((fold, epoch.number)),
@@ -219,9 +221,20 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     assert len(result.mistakes) == len(result.pooled.mistakes)
     assert all(true != choice for _, true, choice in result.mistakes)
     assert load_metadata(tmp_path / "fold-1").manifest_sha256 == folds[1].sha256
-    again = crossvalidate(manifest, tmp_path, recipes=[RECIPE], folds=3, foreign=manifest.root)
+    again = crossvalidate(manifest, tmp_path, recipes=recipes, folds=3, foreign=manifest.root)
     assert again.pooled == result.pooled, "what is trained is only judged"
     assert [seen.called_unknown.of for seen in again.foreign] == [len(manifest.images)] * 3
+
+    def refused(**changed: Any) -> None:
+        asked = {"recipes": recipes, "folds": 3, "first": 1, **changed}
+        with pytest.raises(CheckpointError, match="fold-0 was trained on other images, with other"):
+            crossvalidate(manifest, tmp_path, **asked)
+
+    refused(folds=2)  # half of what it would be tested on it was fitted to
+    refused(seed=2)
+    refused(recipes=recipes[1:])
+    refused(recipes=[replace(short, name="none"), *recipes])
+    refused(recipes=[replace(short, epochs=2), recipes[1]])
 
 
 def test_an_interrupted_run_goes_on_when_it_is_given_again(
