@@ -9,9 +9,11 @@ import pytest
 from builders import surface_file
 from PIL import Image
 
+from models.preprocessing import UnreadableError, UnreadableReason, decode
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 from training.labelled import Labelled, load_labelled
 from training.run_folder import Label, RunError
+from training.synthetic import draw_surface, encode
 
 SIDE = 64
 
@@ -67,3 +69,18 @@ def test_labels_of_which_all_are_held_out_are_too_few_in_words(tmp_path: Path) -
     out = [source for source, is_out in zip(line.sources, line.held_out, strict=True) if is_out]
     with pytest.raises(RunError, match="belong to the fifth that is held out; label more"):
         load_labelled(out, (*KNOWN_DEFECTS, NO_DEFECT), side=SIDE)
+
+
+def test_pictures_that_end_in_black_are_learned_from_where_the_line_judged_them(
+    tmp_path: Path,
+) -> None:
+    labels: list[Label] = []
+    for number in range(20):
+        pixels = draw_surface(NO_DEFECT, seed=number, height=200, width=200)
+        pixels[:12] = 0  # a BMP ends with its topmost row
+        labels.append(write(tmp_path, number, encode(pixels, "bmp")))
+    with pytest.raises(UnreadableError, match=UnreadableReason.ZERO_TAIL.value):
+        decode(labels[0].path.read_bytes())  # as without intake.allow_zero_tail
+    line = load_labelled(labels, KNOWN_DEFECTS, side=SIDE)
+    assert not line.skipped
+    assert len(line.sources) == len(labels)
