@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from config.text import as_one_line
 from models.calibration import softmax
 from models.checkpoint import Metadata
 from models.decision import Decision, Floats, Policy
@@ -36,7 +37,7 @@ class Case:
     """One image that a person should look at.
 
     Attributes:
-        path: as the manifest has it.
+        path: as the manifest has it, as text to show.
         picture: uint8 grey `(H, W)`, made smaller where a side was above 240 pixels.
         explained: the same with the heatmap of the predicted class, uint8 `(H, W, 3)`.
     """
@@ -180,7 +181,7 @@ def _cases(
         picture = _smaller(decode((manifest.root / images[index].path).read_bytes()).pixels)
         cases.append(
             Case(
-                path=images[index].path,
+                path=as_one_line(images[index].path),
                 true=images[index].label,
                 decision=decision,
                 picture=picture,

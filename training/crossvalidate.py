@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import as_one_line
 from training.corruptions import SEVERITIES
 from training.evaluate import Evaluation, Rate, evaluate, run
 from training.fit import Epoch
@@ -33,7 +34,7 @@ class Crossvalidation:
             model's temperature.
         folds: right first choices in each fold.
         called_unknown: images that their model calls unknown.
-        mistakes: path, true class and first choice of each image that was wrong.
+        mistakes: path (as text to show), true class and first choice of each image that was wrong.
         corruptions: mean accuracy by kind, at severities 1 to 3; empty when not asked for.
         pointing: whether the heatmaps lie on the annotated boxes; None without any.
         foreign: pictures of other things, as each fold's model sees them; empty when not asked for.
@@ -154,7 +155,9 @@ def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
         pooled=pooled,
         folds=[each.right for each in judged],
         called_unknown=Rate.measured(int(unknown.sum()), len(unknown)),
-        mistakes=[(paths[i], names[labels[i]], names[choices[i]]) for i in pooled.mistakes],
+        mistakes=[
+            (as_one_line(paths[i]), names[labels[i]], names[choices[i]]) for i in pooled.mistakes
+        ],
         corruptions={
             kind: [
                 _accuracy([each.spoilt[kind][level] for each in judged])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from config.text import as_one_line
 from models.checkpoint import load_metadata
 from models.novelty import pooled_of
 from models.runtimes.torch_runtime import load
@@ -16,7 +17,7 @@ from training.manifest import Manifest, Part
 
 @dataclass(frozen=True, kw_only=True)
 class Doubt:
-    """An image by its path, the class that it is labelled and the one that it looks like.
+    """An image by its path, as text to show, the class that it is labelled and what it looks like.
 
     Attributes:
         probability: of `likelier`.
@@ -51,7 +52,7 @@ def doubtful_labels(manifest: Manifest, model: Path) -> list[Doubt]:
     probabilities = out_of_fold(np.concatenate(features), labels, groups)
     return [
         Doubt(
-            path=images[error.index].path,
+            path=as_one_line(images[error.index].path),
             given=manifest.classes[error.given],
             likelier=manifest.classes[error.likelier],
             probability=error.probability,

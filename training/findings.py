@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from config.text import as_one_line
 from training.manifest import Part
 
 SHOWN_OF_A_LONG_LIST: Final = 3
@@ -88,10 +89,14 @@ class PreparationReport:
         return tuple(finding for finding in self.findings if finding.kind is kind)
 
     def lines(self) -> tuple[str, ...]:
-        """The report for a person to read: what went in, how it was divided, what was odd."""
+        """The report for a person to read: what went in, how it was divided, what was odd.
+
+        Fit for any terminal, whatever the names of files hold.
+        """
         found = self.images + len(self.left_out)
         total = f"{found} images: {self.images} in the manifest, {len(self.left_out)} left out"
-        return (total, *self._table(), *self._summary(), *self._finding_lines())
+        told = (total, *self._table(), *self._summary(), *self._finding_lines())
+        return tuple(map(as_one_line, told))
 
     def _table(self) -> Iterator[str]:
         width = max(map(len, (*self.classes, "class")))

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from training.findings import Finding, Kind
 from training.layout import NAMED_CLASSES, PICTURE_SUFFIXES, Picture
 from training.manifest import hash_of_pixels
 from training.voc import Annotation, AnnotationError, read_annotation
+
+
+_LONGEST_LABEL: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +62,12 @@ def label_picture(
 
 
 def is_usable_label(label: str) -> bool:
-    """Whether it can name a class and, as `write_class_folders` needs, a folder."""
+    """Whether it can name a class, as a line takes labels, and so a folder of any file system."""
     return (
         label != UNKNOWN
         and label.isprintable()
-        and len(label) <= 100
+        and len(label) <= _LONGEST_LABEL
+        and len(label.encode()) <= 3 * _LONGEST_LABEL
         and not label.startswith(".")
         and not set(label) & {"/", "\\", ":"}
         and label.strip() == label != ""

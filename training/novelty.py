@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import as_one_line
 from models.decision import Floats
 from models.preprocessing import UnreadableError, decode
 from models.registry import Model
@@ -53,7 +54,7 @@ def compare(model: Model, known: Floats, folder: Path) -> Foreign:
     decisions = model.decider.decide(outputs.logits, outputs.features)
     foreign = np.array([decision.novelty for decision in decisions], dtype=np.float32)
     return Foreign(
-        name=folder.resolve().name,
+        name=as_one_line(folder.resolve().name),
         left_out=left_out,
         called_unknown=Rate.measured(sum(each.unknown for each in decisions), len(decisions)),
         auroc=auroc(known, foreign),

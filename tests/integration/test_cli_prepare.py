@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -139,3 +140,15 @@ def test_a_recipe_or_part_that_there_is_not_is_wrong_usage(
         assert done.status == 2
         assert "soup" in done.err
         assert told in done.err
+
+
+def test_names_that_are_no_text_or_drive_a_terminal_are_told_on_one_line(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(b"odd\xff\x1b[2J\n.jpg"))
+    shutil.copy(
+        neu_det / "train/images/crazing/crazing_1.jpg", neu_det / "train/images/crazing" / odd
+    )
+    done = millwatch("prepare", neu_det, "--out", tmp_path / "manifest.json")
+    assert done.status == 0, done.err
+    assert r"crazing_1.jpg, odd\xff\x1b[2J\n.jpg: the same pixels" in done.out.splitlines()

@@ -1,6 +1,8 @@
 """`evaluate --report`, on a few drawn surfaces."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,19 @@ def test_a_report_that_cannot_be_written_or_filled_is_said(
     assert done.status == 1
     assert f"{nowhere} holds no picture" in done.err
     assert not report.exists()
+
+
+def test_a_report_shows_pictures_whose_names_are_no_text(
+    millwatch: Millwatch, model: Path, tmp_path: Path
+) -> None:
+    made = write_boxed_manifest(tmp_path / "data", each=1, boxed=0)
+    images = []
+    for image in made.images:
+        odd = f"{image.label}-{os.fsdecode(bytes([255]))}.jpg"
+        (made.root / image.path).rename(made.root / odd)
+        images.append(replace(image, path=odd))
+    manifest, report = tmp_path / "manifest.json", tmp_path / "model.html"
+    replace(made, images=tuple(images)).save(manifest)
+    done = millwatch("evaluate", model, manifest, "--report", report)
+    assert done.status == 0, done.err
+    assert r"-\xff.jpg" in report.read_text()

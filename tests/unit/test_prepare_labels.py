@@ -53,7 +53,9 @@ def test_a_clean_picture_needs_no_xml(tree: Tree) -> None:
     assert tree.label_of("clean.jpg") == "no_defect"
 
 
-@pytest.mark.parametrize("label", ["unknown", "../escape", "..", "a\\b", "C:"])
+@pytest.mark.parametrize(
+    "label", ["unknown", "../escape", "..", "a\\b", "C:", "x" * 65, "\U00010348" * 60]
+)
 def test_a_label_that_cannot_be_a_class_is_left_out_and_named(tree: Tree, label: str) -> None:
     tree.add("x.jpg", (label, WHOLE))
     _, report = tree.prepare()
