@@ -89,7 +89,8 @@ def save(
         reference: from `models.reference.Reference.to_bytes`; empty to keep nothing.
 
     Raises:
-        CheckpointError: if the folder exists.
+        CheckpointError: if the folder exists, or cannot be written for want of room.
+        OSError: if it cannot be written.
     """
     if folder.exists():
         raise CheckpointError(f"{folder} exists; a model is never overwritten, name another folder")
@@ -99,9 +100,12 @@ def save(
     try:
         complete = _write(partial, weights, metadata, evidence, reference)
         partial.rename(folder)
-    except BaseException:
+    except SafetensorError as error:  # whatever the system says to its writer
+        raise CheckpointError(
+            f"{folder} cannot be written ({error}); make room there and repeat the command"
+        ) from error
+    finally:
         shutil.rmtree(partial, ignore_errors=True)
-        raise
     fsync(folder.parent)
     return complete
 

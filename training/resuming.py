@@ -1,5 +1,6 @@
 """A training run that was interrupted goes on where it ended."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 
 
 class ResumeError(Exception):
-    """What an earlier run left cannot be gone on with; the message says what to do."""
+    """Progress cannot be kept, or gone on with; the message says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +25,24 @@ class Saved:
     run: str
 
     def write(self, state: dict[str, Any]) -> None:
-        """Whole or not at all: a kill while it is written leaves the epoch before."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+        """Whole or not at all: a kill or a full disk while it is written leaves the epoch before.
+
+        Raises:
+            ResumeError: when it cannot be written.
+        """
         partial = self.file.with_name(f"{self.file.name}.part")
-        torch.save({"run": self.run, **state}, partial)
-        partial.rename(self.file)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            torch.save({"run": self.run, **state}, partial)
+            partial.rename(self.file)
+        except (OSError, RuntimeError) as error:  # torch's own writer raises the latter
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise ResumeError(
+                f"the training ended because its progress could not be written to {self.file} "
+                f"({error}); make room there and repeat the command: it goes on after the last "
+                "epoch that was kept"
+            ) from error
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """What `write` was given, None when nothing was.

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from filesystems import filesystem
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
@@ -223,3 +224,13 @@ def test_weights_of_another_shape_are_refused_though_their_hash_is_right(
     assert load_weights(tmp_path / "m", load_metadata(tmp_path / "m"))
     with pytest.raises(CheckpointError, match=r"do not fit a ResNet18 of 3 classes"):
         load_network(tmp_path / "m")
+
+
+def test_a_model_for_which_there_is_no_room_is_not_written_by_half(
+    tmp_path: Path, network: SurfaceNetwork
+) -> None:
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="1m"):
+        with pytest.raises(CheckpointError, match="cannot be written .*make room there"):
+            save(disk / "new", stored_weights(network), DESCRIPTION, SOME_EVIDENCE)
+        assert list(disk.iterdir()) == []

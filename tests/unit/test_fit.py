@@ -7,6 +7,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
+from filesystems import filesystem
 from torch.nn import functional
 from torchvision.models import resnet18
 
@@ -285,6 +286,16 @@ def test_damaged_progress_is_refused_in_words_that_say_what_to_do(
     (tmp_path / "progress").write_bytes(b"half a fi")
     with pytest.raises(ResumeError, match="delete it to begin anew"):
         train(few, select_part, saved=Saved(file=tmp_path / "progress", run="this one"))
+
+
+def test_a_full_disk_ends_a_training_in_words_and_is_not_made_fuller(
+    tmp_path: Path, few: Dataset, select_part: Dataset
+) -> None:
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="1m"):
+        with pytest.raises(ResumeError, match="make room there and repeat the command"):
+            train(few, select_part, saved=Saved(file=disk / "progress", run="this one"))
+        assert list(disk.iterdir()) == []
 
 
 def test_crops_grow_from_the_first_epoch_to_the_last() -> None:
