@@ -85,7 +85,8 @@ def export(folder: Path, manifest: Manifest) -> Export:
     record that names the files goes first and comes last.
 
     Raises:
-        CheckpointError: for a model folder that is not whole, or an FP32 form that disagrees.
+        CheckpointError: for a model folder that is not whole or has no room, or an FP32 form that
+            disagrees.
         ManifestError: for a manifest that is not the one that the model was trained on.
         RuntimeUnavailableError: when OpenVINO cannot run here.
         OSError: when the files cannot be written.
@@ -130,7 +131,12 @@ def export_with(
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
         made = Path(scratch)
         graph = _quantised(folder, metadata, calibration)
-        openvino().save_model(graph, made / files.GRAPH, compress_to_fp16=False)
+        try:
+            openvino().save_model(graph, made / files.GRAPH, compress_to_fp16=False)
+        except RuntimeError as error:  # its writer's stream says no more of a full disk
+            raise CheckpointError(
+                f"the graph cannot be written to {folder} ({error}); make room there and try again"
+            ) from error
         runtime = load_ir(made / files.GRAPH, form="int8")
         evidence = evidence_of(runtime)
         judged = _judged(runtime, evidence, selected, metadata, policy)

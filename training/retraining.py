@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from models.figures import RunFigures
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
 from models.reference import Reference, Use, read_reference
-from models.runtimes.protocol import Halved
+from models.runtimes.protocol import Halved, RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime
 from training.crossfitting import OutOfFold, crossfit
 from training.dataset import Dataset
@@ -266,7 +267,7 @@ def _write_manifest(asked: Run, line: Labelled) -> None:
 def _save(
     asked: Run, made: SurfaceNetwork, parent: Metadata, parts: _Parts, recipe: dict[str, Any]
 ) -> None:
-    """Write the candidate, with INT8 where that agrees with it."""
+    """Write the candidate, with INT8 where that agrees with it and can be made here."""
     runtime = TorchRuntime(made, device="cpu")
     evidence = parts.evidence(runtime)
     created = datetime.now(UTC)
@@ -290,13 +291,17 @@ def _save(
     report_progress(asked.folder, "exporting", 0, 1)
     # The first images are not at hand: drawn ones show the ranges that defects reach.
     pictures = np.concatenate([parts.fitted.pixels, sheet_pictures(metadata.input_size)])
-    export_with(
-        folder,
-        calibration=pictures,
-        selected=parts.checked,
-        evidence_of=parts.evidence,
-        policy=asked.policy,
-    )
+    try:
+        export_with(
+            folder,
+            calibration=pictures,
+            selected=parts.checked,
+            evidence_of=parts.evidence,
+            policy=asked.policy,
+        )
+    except (RuntimeUnavailableError, ModuleNotFoundError) as error:
+        # What can serve without it does, and is what is measured.
+        sys.stderr.write(f"training: the candidate is not exported to INT8: {error}\n")
 
 
 def _settings(asked: Run, parent: Metadata, recipe: dict[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,10 @@ import pytest
 from builders import clean_environment, surface_file
 from commands import Millwatch
 from exports import Exported, write_manifest, write_model_of
+from filesystems import filesystem
 
-from models.checkpoint import CheckpointError, load_metadata
+from models.checkpoint import EVIDENCE as TRAINED_EVIDENCE
+from models.checkpoint import METADATA, WEIGHTS, CheckpointError, load_metadata
 from models.decision import Policy
 from models.preprocessing import decode
 from models.registry import load_model
@@ -181,3 +183,18 @@ def test_an_export_without_images_says_what_to_name(millwatch: Millwatch, model:
     done = millwatch("export", model)
     assert done.status == 2
     assert "--manifest" in done.err
+
+
+def test_an_export_for_which_there_is_no_room_says_so_and_leaves_a_whole_model(
+    millwatch: Millwatch, exported_model: Exported, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="26m"):  # 23 of them for the weights
+        folder = disk / "model"
+        folder.mkdir()
+        for name in (METADATA, WEIGHTS, TRAINED_EVIDENCE):
+            shutil.copy(exported_model.folder / name, folder)
+        done = millwatch("export", folder, "--manifest", exported_model.manifest_file)
+        assert done.status == 1
+        assert "was not exported: the graph cannot be written" in done.err
+        assert {path.name for path in folder.iterdir()} == {METADATA, WEIGHTS, TRAINED_EVIDENCE}

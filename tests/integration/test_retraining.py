@@ -150,6 +150,26 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert load_network(again / "candidate")[0].line is None, "it gained too little"
 
 
+def test_where_openvino_cannot_be_loaded_the_candidate_is_measured_as_torch_serves_it(
+    line: Path,
+    rows: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it was not installed
+    folder = write_run(
+        line / "runs" / "torch",
+        rows[-12:],
+        current_model=line / "model",
+        base_set=line / "base.json",
+    )
+    figures = retrain(read_run(folder), recipe=replace(RECIPE, views=0))
+    assert figures.candidate.form == figures.current.form == "torch"
+    assert "not exported to INT8: OpenVINO cannot be loaded here" in capsys.readouterr().err
+    model = load_model(folder / "candidate", policy=POLICY)
+    assert model.version == figures.candidate.version
+
+
 def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
     line: Path, rows: list[dict[str, Any]]
 ) -> None:
