@@ -82,7 +82,8 @@ def crossfit(
 
     Args:
         pixels: of `line`, as a camera gives them.
-        own: the line's own network, fitted to the chosen images with a seed; None without one.
+        own: the line's own network, fitted to the chosen images with a seed; None without one. If
+            one fold has none, no fold's is asked.
         groups: a hash for each image of the line; those that share one fall into one fold.
     """
     labels = line.labels.numpy()
@@ -139,8 +140,10 @@ class _Lines:
     labels: NDArray[np.int64]
     last: LineNetwork | None = None
     said: NDArray[np.float32] | None = None
+    lacking: bool = False
 
     def ask(self, own: LineNetwork | None, out: NDArray[np.bool_]) -> None:
+        self.lacking |= own is None
         if own is None:
             return
         if self.said is None:
@@ -150,7 +153,7 @@ class _Lines:
 
     def join(self, alone: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
         """With the logits `(N, classes)` of the networks without them; and at which temperature."""
-        if self.last is None or self.said is None:
+        if self.lacking or self.last is None or self.said is None:
             return alone, 1.0
         return joined_at_its_temperature(self.last, alone, self.said, self.labels)
 

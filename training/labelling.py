@@ -22,7 +22,6 @@ from training.layout import NAMED_CLASSES, PICTURE_SUFFIXES, Picture
 from training.manifest import hash_of_pixels
 from training.voc import Annotation, AnnotationError, read_annotation
 
-
 _LONGEST_LABEL: Final = 64
 
 

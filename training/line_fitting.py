@@ -84,6 +84,11 @@ class Question:
     alone: NDArray[np.int64]
     clean: NDArray[np.int64]
 
+    def has_both(self, labels: NDArray[np.int64]) -> bool:
+        """Whether images with these labels, all of `own`, show what is clean and what is not."""
+        clean = np.isin(labels, self.clean)
+        return bool(clean.any() and not clean.all())
+
 
 def question_of(
     labels: NDArray[np.int64],
@@ -125,7 +130,7 @@ def fit_line(
 ) -> LineNetwork:
     """A network of the line's own, which starts from the weights of `network`.
 
-    Deterministic by `seed` on one machine with one number of threads.
+    `labels` must have both (`Question.has_both`). Deterministic by `seed` on one machine with one number of threads.
 
     Raises:
         RunError: when the loss is no longer a number.

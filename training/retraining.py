@@ -210,7 +210,8 @@ def _own_of(
     )
 
     def fit(chosen: NDArray[np.bool_], seed: int) -> LineNetwork | None:
-        if question is None:
+        # All defects of a line that near-copies tie together fall into one fold: the fit lacks them.
+        if question is None or not question.has_both(labels[chosen]):
             return None
         return fit_line(
             network,

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from training.line_fitting import LineRecipe
 from training.manifest import Part
 from training.retraining import retrain
 from training.run_folder import RunError, read_run
+from training.synthetic import draw_surface, encode
 from training.tops import TopRecipe
 
 RECIPE = TopRecipe(views=1, epochs=1)
@@ -150,24 +152,51 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert load_network(again / "candidate")[0].line is None, "it gained too little"
 
 
-def test_where_openvino_cannot_be_loaded_the_candidate_is_measured_as_torch_serves_it(
-    line: Path,
-    rows: list[dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setitem(sys.modules, "openvino", None)  # as where it was not installed
+@pytest.fixture(scope="module")
+def alike(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures, frozenset[str]]:
+    """A run whose defects are near-copies of one, where OpenVINO is not installed; their hashes."""
+    drawn = draw_surface("patches", seed=5, height=96, width=96)
+    copies = []
+    for number in range(8):
+        data = encode(np.clip(drawn.astype(np.int64) + number, 0, 255).astype(np.uint8), "png")
+        path = line / f"again-{number}.png"
+        path.write_bytes(data)
+        sha256 = hashlib.sha256(data).hexdigest()
+        copies.append(
+            {"image_id": 800 + number, "path": str(path), "sha256": sha256, "label": "stain"}
+        )
+    clean = [row for row in rows if row["label"] == "no_defect"]
     folder = write_run(
-        line / "runs" / "torch",
-        rows[-12:],
+        line / "runs" / "alike",
+        [*clean[:20], *copies],
         current_model=line / "model",
         base_set=line / "base.json",
     )
-    figures = retrain(read_run(folder), recipe=replace(RECIPE, views=0))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "openvino", None)
+        short, strict = replace(RECIPE, views=0), replace(LINE_RECIPE, must_gain=0.0)
+        figures = retrain(read_run(folder), recipe=short, line_recipe=strict)
+    return folder, figures, frozenset(str(copy["sha256"]) for copy in copies)
+
+
+def test_where_openvino_cannot_be_loaded_the_candidate_is_measured_as_torch_serves_it(
+    alike: tuple[Path, RunFigures, frozenset[str]],
+) -> None:
+    folder, figures, _ = alike
     assert figures.candidate.form == figures.current.form == "torch"
-    assert "not exported to INT8: OpenVINO cannot be loaded here" in capsys.readouterr().err
-    model = load_model(folder / "candidate", policy=POLICY)
+    model = load_model(folder / "candidate", policy=POLICY, runtime="torch")
     assert model.version == figures.candidate.version
+
+
+def test_a_line_whose_defects_are_near_copies_of_one_gets_no_network_of_its_own(
+    alike: tuple[Path, RunFigures, frozenset[str]],
+) -> None:
+    folder, _, copies = alike
+    images = json.loads((folder / "manifest.json").read_text())["images"]
+    fitted = [row for row in images if row["part"] == "fit" and row["sha256"] in copies]
+    assert len(fitted) == len(copies), "enough to learn from"
+    assert len({row["group"] for row in fitted}) == 1, "one fold has them all"
+    assert load_network(folder / "candidate")[0].line is None
 
 
 def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(

@@ -231,6 +231,6 @@ def test_a_model_for_which_there_is_no_room_is_not_written_by_half(
 ) -> None:
     disk = tmp_path / "disk"
     with filesystem(disk, size="1m"):
-        with pytest.raises(CheckpointError, match="cannot be written .*make room there"):
+        with pytest.raises(CheckpointError, match=r"cannot be written .*make room there"):
             save(disk / "new", stored_weights(network), DESCRIPTION, SOME_EVIDENCE)
         assert list(disk.iterdir()) == []
