@@ -193,13 +193,28 @@ def _refuse_senseless(metadata: Metadata) -> None:
         or not all(isinstance(name, str) for name in names)
     ):
         raise ValueError(f"classes must be distinct names, they are {names}")
-    if not isinstance(metadata.input_size, int) or metadata.input_size < 1:
+    if type(metadata.input_size) is not int or metadata.input_size < 1:
         raise ValueError(f"input_size must be a number of pixels, it is {metadata.input_size!r}")
+    for name in ("version", "created_at", "manifest_sha256", "weights_sha256", "evidence_sha256"):
+        if not isinstance(text := getattr(metadata, name), str) or not text.isprintable():
+            raise ValueError(f"{name} must be text on one line, it is {text!r}")
+    if not metadata.version:
+        raise ValueError("version is empty")
+    described = (metadata.metrics, metadata.recipe)
+    if not all(isinstance(each, dict) for each in (*described, *_figures_in(metadata.metrics))):
+        raise ValueError(
+            "metrics, the figures of its test part in them, and recipe must be objects"
+        )
     known = get_args(Normalisation)
     if metadata.normalisation not in known:
         raise ValueError(
             f"normalisation must be one of {', '.join(known)}, it is {metadata.normalisation!r}"
         )
+
+
+def _figures_in(metrics: Any) -> list[Any]:
+    """Those of the test part, if there are any."""
+    return [metrics["test"]] if isinstance(metrics, dict) and "test" in metrics else []
 
 
 def _sha256(path: Path) -> str:

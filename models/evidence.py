@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.novelty import POOLED, distances_to_classes, novelty_of
+from models.novelty import POOLED, TEXTURE, distances_to_classes, novelty_of
 
 Floats = NDArray[np.float32]
 
@@ -49,7 +49,8 @@ class Evidence:
             and len(self.reference) > 0
             and 0 <= self.labels.min() <= self.labels.max() < self.logits.shape[1]
             and (self.reference_labels is None) == (self.distances is None)
-            and (self.reference_labels is None or len(self.reference_labels) == len(self.reference))
+            and self.reference.shape[1] <= POOLED + TEXTURE
+            and self._knows_classes_of_its_own()
             and (self.distances is None or self.distances.shape == self.logits.shape)
         )
         if not fits:
@@ -61,6 +62,15 @@ class Evidence:
             values = getattr(self, name)
             if values is not None and not np.isfinite(values).all():
                 raise ValueError(f"{name} holds what is no number")
+
+    def _knows_classes_of_its_own(self) -> bool:
+        """Whether the classes of the reference, if they are known, are classes of the model."""
+        known = self.reference_labels
+        return known is None or (
+            known.dtype.kind == "i"
+            and known.shape == (len(self.reference),)
+            and bool(0 <= known.min() <= known.max() < self.logits.shape[1])
+        )
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """For the model folder; the reference is rounded to fp16.

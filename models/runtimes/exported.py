@@ -158,6 +158,7 @@ def _refuse_senseless(exported: Exported) -> None:
         raise ValueError(f'serves must be "int8" or "fp32", it is {exported.serves!r}')
     if exported.serves == "int8" and set(exported.files) != set(FILES):
         raise ValueError(f"files must be {', '.join(FILES)}, they are {', '.join(exported.files)}")
+    np.array(exported.expected, dtype=np.float32)  # refuses rows of several lengths, and words
 
 
 def _read(folder: Path, name: str, exported: Exported) -> bytes:

@@ -158,13 +158,19 @@ def load_fp32(folder: Path, metadata: Metadata | None = None) -> OpenVinoRuntime
             return build_graph(
                 weights, input_size=known.input_size, normalisation=known.normalisation
             )
-        except (KeyError, RuntimeError) as error:
+        except (KeyError, RuntimeError, ValueError, IndexError) as error:
             raise CheckpointError(
                 f"the weights in {folder} do not fit a ResNet18 ({error}); "
                 "restore the folder or retrain"
             ) from error
 
-    return OpenVinoRuntime(make_graph, form="fp32")
+    runtime = OpenVinoRuntime(make_graph, form="fp32")
+    if len(runtime.head) != len(known.classes):
+        raise CheckpointError(
+            f"the weights in {folder} are of {len(runtime.head)} classes, the model of "
+            f"{len(known.classes)}; restore the folder or retrain"
+        )
+    return runtime
 
 
 def load_ir(path: Path, *, form: Form) -> OpenVinoRuntime:

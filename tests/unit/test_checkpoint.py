@@ -193,6 +193,13 @@ def forget_classes(folder: Path) -> None:
         (edit(classes=[1, 2]), r"classes must be distinct names.*; restore it or retrain"),
         (edit(input_size="64"), r"input_size must be a number of pixels.*; restore it or retrain"),
         (edit(input_size=0), r"input_size must be a number of pixels.*; restore it or retrain"),
+        (edit(input_size=True), r"input_size must be a number of pixels.*; restore it or retrain"),
+        (edit(version=3), r"version must be text on one line, it is 3.*; restore it or retrain"),
+        (edit(version=""), r"version is empty.*; restore it or retrain"),
+        (edit(created_at="now\nthen"), r"created_at must be text on one.*; restore it or retrain"),
+        (edit(metrics=None), r"metrics, .*must be objects.*; restore it or retrain"),
+        (edit(metrics={"test": [1]}), r"metrics, .*must be objects.*; restore it or retrain"),
+        (edit(recipe="steel"), r"metrics, .*must be objects.*; restore it or retrain"),
         (edit(normalisation="luck"), r"normalisation must be one of picture.*'luck'.*; restore it"),
         (
             edit(classes=["a", "b"]),

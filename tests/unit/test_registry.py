@@ -66,6 +66,13 @@ def test_a_runtime_that_this_version_lacks_is_refused_by_name(model: Path) -> No
         load_model(model, policy=POLICY, runtime="abacus")
 
 
+BY_CLASS = {
+    "textures": None,
+    "reference": np.ones((9, 768), np.float16),
+    "distances": np.zeros((60, 6), np.float32),
+}
+
+
 @pytest.mark.fault(32)
 @pytest.mark.parametrize(
     ("change", "words"),
@@ -74,6 +81,10 @@ def test_a_runtime_that_this_version_lacks_is_refused_by_name(model: Path) -> No
         ({"labels": np.zeros(60, np.int64) + 6}, "do not belong together"),
         ({"logits": np.zeros((60, 9), np.float32)}, "is of 9 classes, the model of 6"),
         ({"textures": None}, "reference"),
+        ({"textures": np.ones((9, 300), np.float16)}, "do not belong together"),
+        (BY_CLASS | {"reference_labels": np.full(9, 6)}, "do not belong together"),
+        (BY_CLASS | {"reference_labels": np.zeros(9)}, "do not belong together"),
+        (BY_CLASS | {"reference_labels": np.zeros((9, 2), np.int64)}, "do not belong together"),
     ],
 )
 def test_evidence_that_does_not_fit_its_model_is_refused(

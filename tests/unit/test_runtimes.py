@@ -11,7 +11,14 @@ import torch
 from exports import Exported
 from numpy.typing import NDArray
 
-from models.checkpoint import CheckpointError, Metadata, Normalisation, load_metadata, save
+from models.checkpoint import (
+    CheckpointError,
+    Metadata,
+    Normalisation,
+    load_metadata,
+    load_weights,
+    save,
+)
 from models.network import SurfaceNetwork, half_precision, stored_weights
 from models.novelty import POOLED, TEXTURE, pooled_of
 from models.runtimes import openvino_runtime, torch_runtime
@@ -169,6 +176,20 @@ def test_weights_that_are_no_resnet18_are_refused_by_openvino_too(
     metadata = load_metadata(model)
     save(tmp_path / "m", {"fc.weight": np.zeros((6, 512))}, metadata, {"none": np.zeros(1)})
     with pytest.raises(CheckpointError, match=r"do not fit a ResNet18.*restore the folder"):
+        openvino_runtime.load_fp32(tmp_path / "m")
+
+
+@pytest.mark.fault(32)
+@pytest.mark.parametrize("names", [("bn1.weight",), ("fc.weight", "fc.bias")])
+def test_weights_of_other_shapes_are_refused_by_openvino_too(
+    tmp_path: Path, model: Path, names: tuple[str, ...]
+) -> None:
+    metadata = load_metadata(model)
+    weights = load_weights(model, metadata)
+    for name in names:
+        weights[f"backbone.{name}"] = weights[f"backbone.{name}"][:-1]
+    save(tmp_path / "m", weights, metadata, {"none": np.zeros(1)})
+    with pytest.raises(CheckpointError, match=r"do not fit a ResNet18|are of 5 classes, the model"):
         openvino_runtime.load_fp32(tmp_path / "m")
 
 
