@@ -151,6 +151,7 @@ def _decode(data: bytes, size: int | None, max_pixels: int, *, allow_zero_tail: 
         width, height = image.size
         _refuse_oversized_or_paged(image, max_pixels)
         _refuse_slow_or_fax(image, data)
+        _refuse_negative(image)
         _refuse_unfinished(image, data, allow_zero_tail=allow_zero_tail)
         notes: list[str] = []
         if image.mode in ("RGB", "RGBA") and ";16" in str(image.tile):
@@ -211,6 +212,14 @@ def _refuse_slow_or_fax(image: ImageFile.ImageFile, data: bytes) -> None:
     if compression == "lzma" or (converted and _RAW_YCBCR in (image.tile[0].args or ())):
         raise UnreadableError(
             UnreadableReason.UNSUPPORTED, f"a broken row would not be noticed ({compression})"
+        )
+
+
+def _refuse_negative(image: Image.Image) -> None:
+    """Pillow turns white into black where a TIFF says that 0 is white, but not in deep samples."""
+    if isinstance(image, TiffImageFile) and image.mode[0] == "I" and image.tag_v2.get(262) == 0:
+        raise UnreadableError(
+            UnreadableReason.UNSUPPORTED, "0 is white in samples of 16 bits; deliver 0 as black"
         )
 
 

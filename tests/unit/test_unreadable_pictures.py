@@ -273,6 +273,19 @@ def test_a_fax_is_refused_by_name(how: str) -> None:
     assert "fax" in error.detail
 
 
+@pytest.mark.fault(15)
+def test_a_tiff_of_16_bits_in_which_0_is_white_is_refused_as_it_would_be_seen_in_negative() -> None:
+    deep = Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257)
+    said, instead = (struct.pack("<HHII", 262, 3, 1, zero) for zero in (1, 0))
+    plain, negative = (
+        data.replace(said, instead) for data in (encoded(GREY, "TIFF"), encoded(deep, "TIFF"))
+    )
+    assert np.array_equal(decode(plain).pixels, 255 - np.asarray(GREY))
+    error = refusal(negative)
+    assert error.reason is UnreadableReason.UNSUPPORTED
+    assert "deliver 0 as black" in error.detail
+
+
 @pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 273, 278, 279])
 def test_a_tiff_of_which_a_tag_cannot_be_read_is_refused(tag: int) -> None:
     for data, order in ((WHOLE["TIFF"], "<"), (encoded(GREY, "TIFF", big_tiff=True), "<")):
