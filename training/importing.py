@@ -129,10 +129,11 @@ def read_state_dict(file: Path) -> dict[str, Tensor]:
         raise ImportRefusedError(
             f"{file} holds no state dict, alone or under {', '.join(_WITHIN)}; {_HOW_TO_SAVE}"
         )
-    if strange := [key for key, value in loaded.items() if not isinstance(value, Tensor)]:
-        raise ImportRefusedError(
-            f"{file} holds no state dict: {strange[0]!r} is no tensor; {_HOW_TO_SAVE}"
-        )
+    for key, value in loaded.items():
+        if not (isinstance(key, str) and isinstance(value, Tensor)):
+            raise ImportRefusedError(
+                f"{file} holds no state dict: {key!r} is no tensor's name; {_HOW_TO_SAVE}"
+            )
     return _named_as_torchvision(dict(loaded))
 
 
