@@ -45,19 +45,15 @@ from models.runtimes.openvino_graph import (
 from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_ir
 from models.runtimes.protocol import Runtime
 from models.runtimes.torch_runtime import load as load_torch
-from models.taxonomy import NO_DEFECT
 from training.dataset import Dataset, load_part
 from training.evaluate import run
 from training.manifest import Manifest, ManifestError, Part
 from training.parity import Judged, Parity, compare
+from training.serving import AS_CONFIGURED
 from training.synthetic import SURFACES, draw_surface
 
 CALIBRATION_IMAGES: Final = 300
 """nncf's own default; spread over the fitted images, which a manifest lists by class."""
-POLICY: Final = Policy(
-    normal_classes=(NO_DEFECT,), max_missed_defect_rate=0.005, min_defect_confidence=0.5
-)
-"""The default settings: what verdicts are compared under."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,13 +105,14 @@ def export_with(
     calibration: NDArray[np.uint8],
     selected: Dataset,
     evidence_of: Callable[[OpenVinoRuntime], Evidence],
-    policy: Policy = POLICY,
+    policy: Policy = AS_CONFIGURED,
 ) -> Export:
     """The same with pictures that no manifest names.
 
     Args:
         calibration: uint8 grey `(N, side, side)`, for the ranges of INT8.
         selected: pictures that both forms judge.
+        policy: under which verdicts are compared.
         evidence_of: what the exported form is served with.
     """
     metadata = load_metadata(folder)
