@@ -86,6 +86,16 @@ class Assessment:
     unsure: tuple[Case, ...]
     history: tuple[Epoch, ...]
 
+    @property
+    def began_elsewhere(self) -> bool:
+        """Whether a model that this one began with was trained on another manifest."""
+        recipe = self.metadata.recipe
+        while started := recipe.get("started_from"):
+            if started.get("manifest_sha256", self.fingerprint) != self.fingerprint:
+                return True
+            recipe = started.get("recipe", {})
+        return False
+
 
 def assess(
     folder: Path,

@@ -8,7 +8,7 @@ from boxed import write_boxed_manifest
 from builders import surface_file
 
 from config.settings import Policy as PolicySettings
-from models.decision import Policy
+from models.decision import PassRule, Policy
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 from training.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
 from training.fit import Epoch
@@ -226,8 +226,27 @@ def test_figures_of_images_that_the_model_may_know_are_marked(assessment: Assess
     assert "not the manifest that the model was trained on" in Page(render(assessment)).text
     own = replace(assessment, fingerprint=assessment.metadata.manifest_sha256)
     assert "may have been in its training" not in Page(render(own)).text
+    ancestors = {"manifest_sha256": own.fingerprint, "recipe": {"started_from": None}}
+    for elsewhere in (False, True):
+        if elsewhere:
+            ancestors["recipe"] = {"started_from": {"manifest_sha256": "0", "recipe": {}}}
+        began = replace(own.metadata, recipe={"started_from": ancestors})
+        told = Page(render(replace(own, metadata=began))).text
+        assert ("began with one that was trained on another manifest" in told) == elsewhere
     chosen_on = Page(render(replace(own, part=Part.SELECT))).text
     assert "This is not the test part" in chosen_on
+
+
+def test_a_promise_that_the_held_out_images_cannot_keep_is_not_made(
+    assessment: Assessment,
+) -> None:
+    rule = PassRule(threshold=0.9999, odds=9.2, defects=60, missed=0, promised=0.0487, kept=False)
+    words = "too few to promise the policy's rate, and promised is 4.87 %."
+    for kept in (True, False):
+        support = replace(assessment.support, pass_rule=replace(rule, kept=kept))
+        told = Page(render(replace(assessment, support=support))).text
+        assert "passes from a confidence of 0.9999 on" in told
+        assert (words in told) != kept
 
 
 def test_a_report_is_small(assessment: Assessment, tmp_path: Path) -> None:
