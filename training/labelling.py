@@ -14,7 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.preprocessing import UnreadableError, decode
+from models.preprocessing import UnreadableError, UnreadableReason, decode
 from models.taxonomy import UNKNOWN
 from training.duplicates import fingerprint
 from training.findings import Finding, Kind
@@ -45,7 +45,7 @@ def label_picture(
         decoded = decode(data)
     except (OSError, UnreadableError) as error:
         detail = "unreadable, left out"
-        finding = _finding(picture, Kind.UNREADABLE, detail, because=str(error))
+        finding = _finding(picture, Kind.UNREADABLE, detail, because=_why_unreadable(error))
         return None, (finding,)
     label, findings = _label(picture, xml, decoded.width, decoded.height)
     if label is None:
@@ -58,6 +58,13 @@ def label_picture(
         fingerprint=fingerprint(decoded.pixels),
     )
     return labelled, findings
+
+
+def _why_unreadable(error: OSError | UnreadableError) -> str:
+    if isinstance(error, UnreadableError) and error.reason is UnreadableReason.ZERO_TAIL:
+        # A camera's setting, which the error names, is none of a data set's.
+        return "it ends in zeros, as if not fully written; if it ends in black, store it as PNG"
+    return str(error)
 
 
 def is_usable_label(label: str) -> bool:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from neu_det_trees import WHOLE, Tree, voc
 
@@ -10,6 +11,7 @@ from models.taxonomy import KNOWN_DEFECTS
 from training.findings import Kind, PreparationError
 from training.manifest import load_manifest
 from training.neu_det import prepare
+from training.synthetic import encode
 
 REAL = os.environ.get("NEU_DET_DIR")
 
@@ -23,6 +25,16 @@ def test_a_faultless_set_has_no_findings(tree: Tree) -> None:
         ("train/images/crazing/crazing_1.jpg", "crazing"),
         ("train/images/inclusion/inclusion_1.jpg", "inclusion"),
     ]
+
+
+def test_a_picture_that_ends_in_black_is_told_with_what_helps_in_a_data_set(tree: Tree) -> None:
+    file = tree.root / "train/images/crazing/black.bmp"
+    pixels = np.full((64, 64), 200, np.uint8)
+    pixels[:12] = 0  # a BMP ends with its topmost row
+    file.write_bytes(encode(pixels, "bmp"))
+    (told,) = (line for line in tree.lines() if "black.bmp" in line)
+    assert "if it ends in black, store it as PNG" in told
+    assert "intake" not in told
 
 
 def test_a_prepared_manifest_can_be_saved_and_loaded(tree: Tree, tmp_path: Path) -> None:
