@@ -1,4 +1,4 @@
-"""All that is measured of one model folder on one part of a manifest, as it would serve."""
+"""All that is measured of one model folder on one part of a manifest, as it was trained."""
 
 import json
 from collections import Counter

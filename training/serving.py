@@ -1,4 +1,4 @@
-"""A model folder judged as it would serve."""
+"""A model folder judged in the form that it was trained in, with the thresholds of that form."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
