@@ -1,5 +1,6 @@
 """A daemon is started: what it holds for as long as it runs, its model, its database, its folders."""
 
+import gc
 import signal
 import threading
 from collections.abc import Callable
@@ -48,6 +49,7 @@ def serve(
         ThreadDiedError: something unforeseen.
     """
     reloading = threading.Event()
+    alone = stopping is None
     if stopping is None:
         stopping = threading.Event()
         stop_on_signals(stopping)
@@ -57,6 +59,8 @@ def serve(
         held.enter_context(instance_lock(settings.state_dir))
         held.enter_context(one_thread_a_product())
         model, fallen = load(settings)
+        if alone:  # what is loaded by now stays: no collection needs to go through it again
+            gc.freeze()
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
         database = prepare_database(

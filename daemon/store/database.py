@@ -170,6 +170,9 @@ def _open(path: Path, busy_seconds: float) -> Engine:
         connection.execute("PRAGMA foreign_keys = ON")
         # What a long reader made the log grow to is given back to the disk.
         connection.execute("PRAGMA journal_size_limit = 16777216")
+        # KiB a connection, of which each thread may have one. With SQLite's 2000 they filled for hours; what
+        # the system has in memory is had as fast (measured).
+        connection.execute("PRAGMA cache_size = -500")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
