@@ -17,7 +17,7 @@ from daemon.drift.measuring import measure
 from daemon.drift.sights import Sights
 from daemon.health import Health
 from daemon.intake.waiting import WaitingRoom
-from daemon.judging import ModelFailedError, judge
+from daemon.judging import ModelFailedError, Pixels, judge
 from daemon.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.metering import Meter
 from daemon.mover import RETRY_SECONDS, Mover
@@ -108,6 +108,8 @@ class Pipeline:
         """Images recorded since the start, by verdict."""
         self.failed_on: Counter[str] = Counter()
         """Pictures that a model failed on, and not on all, by its version."""
+        self.judging_seconds: deque[tuple[str, float]] = deque(maxlen=100)
+        """The version that judged, and what it took for a picture, of the latest batches."""
         self.latency_seconds: deque[float] = deque(maxlen=1000)
         """From the last write of a file to the commit of its record, of the latest images."""
 
@@ -155,10 +157,18 @@ class Pipeline:
 
     def _judge(self, model: Model, readings: Sequence[Reading]) -> _Batch:
         pictures = [reading.pixels for reading in readings if reading.pixels is not None]
-        outcomes = self._judges[0].submit(partial(judge, model, pictures))
+        outcomes = self._judges[0].submit(partial(self._timed, model, pictures))
         self._judges.rotate()
         outcomes.add_done_callback(lambda _: self._room.wake())
         return _Batch(model=model, readings=readings, outcomes=outcomes)
+
+    def _timed(self, model: Model, pictures: Sequence[Pixels]) -> list[Decision | Exception]:
+        start = time.perf_counter()
+        outcomes = judge(model, pictures)
+        if pictures:
+            taken = (time.perf_counter() - start) / len(pictures)
+            self.judging_seconds.append((model.version, taken))
+        return outcomes
 
     def _finish(self, batch: _Batch) -> None:
         """Take a batch through record and route, or set it aside for a while; let its files go."""

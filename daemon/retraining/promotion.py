@@ -4,14 +4,16 @@ The pointer (`daemon.serving`) is the truth; a start makes the record follow it 
 the two. Pictures are judged on meanwhile: the pipeline swaps between two batches.
 """
 
+import math
 import shutil
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 from typing import Final, Protocol
 
 import numpy as np
@@ -48,6 +50,7 @@ _SLACK_SECONDS: Final = 0.05
 _PROBATION_SECONDS: Final = 24 * 3600.0
 _LOOK_SECONDS: Final = 10.0
 _MIN_CONTRADICTIONS: Final = 3
+_FEWEST_BATCHES: Final = 10
 _FEW_FAILURES: Final = 3
 """Pictures that a new model may fail on. None is too odd for it: they are decoded, of one size, and grey."""
 _CERTAINLY_DEFECTS: Final = 0.05
@@ -65,6 +68,9 @@ class Line(Protocol):
 
     @property
     def failed_on(self) -> Counter[str]: ...
+
+    @property
+    def judging_seconds(self) -> Iterable[tuple[str, float]]: ...
 
     def serve_with(self, model: Model) -> None: ...
 
@@ -88,6 +94,7 @@ class Promoter:
         self._line = line
         self._lock = threading.Lock()
         self._swapped_at: float | None = None
+        self._allowed_seconds = math.inf
         self._resumed = False
         self._look_at = 0.0
 
@@ -109,7 +116,8 @@ class Promoter:
 
         Args:
             reason: that is kept with it; that it was asked for, when None.
-            if_as_fast: refuse one that is much slower than what serves. A person may want it.
+            if_as_fast: refuse one that is much slower than what serves, now or, by going back, once it
+                serves. A person may want it.
 
         Raises:
             RefusedError: there is none, it serves already, or it failed a check; nothing was changed.
@@ -123,8 +131,8 @@ class Promoter:
                 )
             if folder.resolve() == serving_folder(self._settings).resolve():
                 raise RefusedError(f"model {version} serves already")
-            serving = self._line.model if if_as_fast and self._line is not None else None
-            model = self._checked(folder, than=serving)
+            model = self._checked(folder)
+            allowed = self._allowed(model) if if_as_fast else math.inf
             before = serving_folder(self._settings)
             point_to(self._settings, folder, before=before)
             try:
@@ -135,6 +143,7 @@ class Promoter:
                 point_to(self._settings, before)
                 raise
             self._take_over(model, on_probation=True)
+            self._allowed_seconds = allowed
             self._health.mended(TROUBLE)
         self.keep_few()
         return version
@@ -206,7 +215,20 @@ class Promoter:
         failed = line.failed_on[line.model.version]
         if failed >= _FEW_FAILURES:
             return f"it failed on {failed} pictures, which lie in quarantine: deliver them again"
-        return self._health.troubles().get("judging", "")
+        return self._health.troubles().get("judging", "") or self._slow(line)
+
+    def _slow(self, line: Line) -> str:
+        """How much slower it is on the line than it may be; what it took when it was tried is not all."""
+        version = line.model.version
+        taken = [
+            seconds for judged_by, seconds in list(line.judging_seconds) if judged_by == version
+        ]
+        if len(taken) < _FEWEST_BATCHES or median(taken) <= self._allowed_seconds:
+            return ""
+        return (
+            f"it takes {median(taken) * 1000:.0f} ms for a picture on the line; "
+            f"{self._allowed_seconds * 1000:.0f} ms are allowed beside the model before it"
+        )
 
     def _contradicted(self, version: str) -> str:
         normal = self._settings.policy.normal_classes
@@ -283,8 +305,8 @@ class Promoter:
         else:
             self._line.shadow.forget()
 
-    def _checked(self, folder: Path, *, than: Model | None = None) -> Model:
-        """Load a model beside the one that serves, and try it; not much slower `than` another.
+    def _checked(self, folder: Path) -> Model:
+        """Load a model beside the one that serves, and try it.
 
         Raises:
             RefusedError: it cannot serve.
@@ -296,14 +318,21 @@ class Promoter:
             raise RefusedError(f"it cannot be loaded: {error}") from error
         except Exception as error:  # whatever a network may do
             raise RefusedError(f"it fails on pictures: {type(error).__name__}: {error}") from error
-        if than is not None:
-            took, takes = _seconds(than), _seconds(model)
-            if takes > _TIMES_SLOWER * took + _SLACK_SECONDS:
-                raise RefusedError(
-                    f"it takes {takes * 1000:.0f} ms for a picture, model {than.version} "
-                    f"{took * 1000:.0f} ms: the line would wait for it"
-                )
         return model
+
+    def _allowed(self, model: Model) -> float:
+        """The seconds that a picture may take, beside what serves now. Raises RefusedError: it takes more."""
+        if self._line is None:
+            return math.inf
+        serving = self._line.model
+        took, takes = _seconds(serving), _seconds(model)
+        allowed = _TIMES_SLOWER * took + _SLACK_SECONDS
+        if takes > allowed:
+            raise RefusedError(
+                f"it takes {takes * 1000:.0f} ms for a picture, model {serving.version} "
+                f"{took * 1000:.0f} ms: the line would wait for it"
+            )
+        return allowed
 
     def keep_few(self) -> None:
         """Remove old versions beyond the count; never what serves, nor where to go back to.
