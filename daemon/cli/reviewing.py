@@ -123,18 +123,18 @@ def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
 
 @_review.command()
 def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Show the labels that the latest retraining takes for wrong, the likeliest first."""
+    """Show labels that are likely wrong: not learned from yet, or doubted by the latest retraining."""
     told = _ask(settings_of(config), "review suspects")
     if as_json:
         print_json(told)
         return
-    table = Table("image", "label", "looks like", "sure", "path")
+    table = Table("image", "label", "looks like", "sure", "according to", "path")
     for each in told["suspects"]:
-        sure = f"{each['confidence']:.0%}"
-        table.add_row(
-            *map(_shown, (each["image"], each["label"], each["suggested"], sure, each["path"]))
-        )
-    nothing = "No label looks wrong to the latest retraining, or there was none."
+        sure = "" if each["confidence"] is None else f"{each['confidence']:.0%}"
+        who = "the latest retraining" if each["doubted_by"] == "run" else "the model that judged it"
+        names = (each["image"], each["label"], each["suggested"], sure, who, each["path"])
+        table.add_row(*map(_shown, names))
+    nothing = "No label looks wrong to the models that judged, nor to the latest retraining."
     Console().print(table if told["suspects"] else nothing)
 
 

@@ -11,7 +11,9 @@ from daemon.names import to_text
 from daemon.review.labelling import Labeller
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database
+from daemon.store.labels import LabelInForce
 from daemon.store.queueing import Filter
+from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
 from daemon.store.versions import latest_run
 
@@ -102,23 +104,29 @@ class ReviewCommands:
         }
 
     def suspects(self, _: Arguments) -> Answer:
-        """The latest run's likely wrong labels that are still in force, the likeliest first."""
+        """Likely wrong labels that are in force, the likeliest first.
+
+        Those that no run has learned from yet and that differ from what the model was sure of, then
+        those that the latest run doubts.
+        """
         self._settled()
         run = latest_run(self._database)
+        _, learned = last_done(self._database)
+        new = labels.surprising_labels(self._database, after=learned or 0)
         listed = [] if run is None else run.metrics["run"]["suspects"]
         given = {each.image_id: each for each in labels.labels_in_force(self._database)}
+        for image in new:
+            given.pop(image.image_id, None)
+        doubted = (
+            _suspect(found, each["suggested"], each["confidence"], doubted_by="run")
+            for each in listed
+            if (found := given.get(each["image_id"])) and found.label == each["label"]
+        )
         return {
             "model_version": None if run is None else run.version,
             "suspects": [
-                {
-                    "image": each["image_id"],
-                    "label": each["label"],
-                    "suggested": each["suggested"],
-                    "confidence": each["confidence"],
-                    "path": _place(given[each["image_id"]].path),
-                }
-                for each in listed
-                if each["image_id"] in given and given[each["image_id"]].label == each["label"]
+                *(_suspect(e, e.predicted_class, e.confidence, doubted_by="verdict") for e in new),
+                *doubted,
             ],
         }
 
@@ -155,6 +163,19 @@ def _id(asked: Arguments) -> int:
     if not 0 < image_id <= _LARGEST_ID:
         raise RefusedError(f"there is no image {image_id}")
     return image_id
+
+
+def _suspect(
+    image: LabelInForce, suggested: str | None, confidence: float | None, *, doubted_by: str
+) -> dict[str, Any]:
+    return {
+        "image": image.image_id,
+        "label": image.label,
+        "suggested": suggested,
+        "confidence": confidence,
+        "doubted_by": doubted_by,
+        "path": _place(image.path),
+    }
 
 
 def _place(path: Path | None) -> str | None:

@@ -16,6 +16,7 @@ from daemon.store.label_counts import count_label
 from daemon.store.review_files import unfit_images
 from daemon.store.schema import IN_FORCE, ON_ITS_WAY, image, label
 from daemon.values import Progress
+from models.taxonomy import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,7 @@ class LabelInForce:
     path: Path | None
     sha256: str
     predicted_class: str | None
+    confidence: float | None
     model_version: str | None
 
 
@@ -82,6 +84,7 @@ _IN_FORCE_COLUMNS: Final = (
     image.c.path,
     image.c.sha256,
     image.c.predicted_class,
+    image.c.confidence,
     image.c.model_version,
 )
 _IN_FORCE: Final = (
@@ -93,6 +96,19 @@ def labels_in_force(database: Database) -> list[LabelInForce]:
     """Every one, by image. Raises StoreError."""
     with database.reading() as connection:
         rows = connection.execute(_IN_FORCE.order_by(label.c.image_id)).mappings()
+        return [_label_in_force(row) for row in rows]
+
+
+def surprising_labels(database: Database, *, after: int) -> list[LabelInForce]:
+    """Those given after a label that differ from what a model was sure of, the surest first.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    sure = image.c.verdict.in_((Verdict.DEFECT.value, Verdict.PASS.value))
+    query = _IN_FORCE.where(label.c.id > after, sure, image.c.predicted_class != label.c.label)
+    with database.reading() as connection:
+        rows = connection.execute(query.order_by(image.c.confidence.desc(), image.c.id)).mappings()
         return [_label_in_force(row) for row in rows]
 
 

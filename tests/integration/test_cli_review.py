@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from builders import Station
 from commands import Millwatch
+from records import NOW
 from reviewed import data_of, labels, move, paths, station_of
 
 from daemon.control import ControlServer
+from daemon.store import retraining
 from daemon.store.database import Database
+from daemon.store.labels import newest_label
 from daemon.store.models import remember_candidate
 from models.binomial import interval
 from models.checkpoint import load_metadata
@@ -116,6 +119,34 @@ def test_conflicts_are_told_with_the_reason(millwatch: Millwatch, station: Stati
     table = millwatch("review", "conflicts", "--config", station.config)
     assert "[red]holiday\\n" in table.out
     assert stranger.exists()
+
+
+def test_a_label_that_differs_from_what_a_model_was_sure_of_is_listed_before_it_is_learned(
+    millwatch: Millwatch, tmp_path: Path
+) -> None:
+    verdicts = {1: "defect", 2: "defect", 3: "unsure", 4: "pass", 5: "pass"}
+    station = station_of(tmp_path, verdicts, reasons={4: "sample", 5: "sample"})
+    for image, label in {1: "no_defect", 2: "scratches", 3: "patches", 4: "patches"}.items():
+        told(millwatch, station, "label", str(image), label)
+    told(millwatch, station, "label", "5", "no_defect")
+    judged = station.query("SELECT predicted_class, confidence FROM image WHERE id IN (1, 4)")
+    found = told(millwatch, station, "suspects")["suspects"]
+    assert [(each["image"], each["label"], each["doubted_by"]) for each in found] == [
+        (1, "no_defect", "verdict"),
+        (4, "patches", "verdict"),
+    ]
+    assert [(each["suggested"], each["confidence"]) for each in found] == judged
+    assert Path(found[0]["path"]) == paths(station)[1]
+    table = millwatch("review", "suspects", "--config", station.config)
+    assert "the model that judged it" in table.out
+    database = Database(station.settings().database_file)
+    run = retraining.begin(database, "learned", NOW, due=True, labels_until=newest_label(database))
+    retraining.end(database, run, "done", "?", NOW)
+    database.close()
+    assert told(millwatch, station, "suspects")["suspects"] == []
+    told(millwatch, station, "label", "2", "crazing")
+    (again,) = told(millwatch, station, "suspects")["suspects"]
+    assert (again["image"], again["suggested"]) == (2, "scratches")
 
 
 def test_labels_that_the_latest_retraining_doubts_are_listed_until_they_are_given_anew(
