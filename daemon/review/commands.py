@@ -111,24 +111,22 @@ class ReviewCommands:
         """
         self._settled()
         run = latest_run(self._database)
-        _, learned = last_done(self._database)
+        _began, learned = last_done(self._database)
         new = labels.surprising_labels(self._database, after=learned or 0)
-        listed = [] if run is None else run.metrics["run"]["suspects"]
         given = {each.image_id: each for each in labels.labels_in_force(self._database)}
         for image in new:
             given.pop(image.image_id, None)
-        doubted = (
-            _suspect(found, each["suggested"], each["confidence"], doubted_by="run")
-            for each in listed
-            if (found := given.get(each["image_id"])) and found.label == each["label"]
-        )
-        return {
-            "model_version": None if run is None else run.version,
-            "suspects": [
-                *(_suspect(e, e.predicted_class, e.confidence, doubted_by="verdict") for e in new),
-                *doubted,
-            ],
-        }
+        suspects = [
+            _suspect(image, image.predicted_class, image.confidence, doubted_by="verdict")
+            for image in new
+        ]
+        for listed in [] if run is None else run.metrics["run"]["suspects"]:
+            doubted = given.get(listed["image_id"])
+            if doubted is not None and doubted.label == listed["label"]:
+                suspects.append(
+                    _suspect(doubted, listed["suggested"], listed["confidence"], doubted_by="run")
+                )
+        return {"model_version": None if run is None else run.version, "suspects": suspects}
 
     def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
         viewed = viewing.view(self._database, image_id)
