@@ -250,7 +250,7 @@ def test_a_number_that_no_image_can_have_is_refused_as_such(
     for command in (("label", "99999999999999999999", "patches"), ("undo", "0")):
         refused = millwatch("review", *command, "--config", station.config)
         assert refused.status == 2
-        assert "range" in refused.err
+        assert "Invalid value for 'IMAGE'" in refused.err
 
 
 def test_a_review_folder_that_is_away_is_not_called_in_order(
