@@ -19,7 +19,7 @@ from daemon.routing import Routed, another_target, route
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.store.images import Settled
-from daemon.values import Intent
+from daemon.values import Delivery, Intent
 
 log = structlog.get_logger(__name__)
 
@@ -39,9 +39,16 @@ class Mover:
         health: Health,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
+        in_hand: Callable[[], Collection[Delivery]] = frozenset,
         placed: Callable[[list[Path]], None] = lambda _: None,
     ) -> None:
-        """`placed` is told which images lie in the review folder now, once that is recorded."""
+        """Compose it.
+
+        Args:
+            in_hand: what is being judged now, perhaps once more. Were it moved before that is told from its
+                record, it would be recorded a second time.
+            placed: told which images lie in the review folder now, once that is recorded.
+        """
         self._marker_suffix = settings.intake.marker_suffix
         self._patience_seconds = settings.intake.give_up_seconds
         self._database = database
@@ -49,6 +56,7 @@ class Mover:
         self._health = health
         self._clock = clock
         self._wake = wake
+        self._in_hand = in_hand
         self._placed = placed
         self._review = f"{settings.review_folder}{os.sep}"
         self._late: deque[Routed] = deque()
@@ -119,7 +127,12 @@ class Mover:
             self._end_round()
             return False, []
         self._retried_to = intents[-1].image_id
-        due = [intent for intent in intents if intent.delivery.camera not in owing]
+        in_hand = self._in_hand()
+        due = [
+            intent
+            for intent in intents
+            if intent.delivery.camera not in owing and intent.delivery not in in_hand
+        ]
         left, withdrawn = self._move(due, {})
         remaining = len(intents) - len(due) + left
         self._round_failed = self._round_failed or remaining > 0

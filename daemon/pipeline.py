@@ -98,6 +98,7 @@ class Pipeline:
             health=health,
             clock=clock,
             wake=room.wake,
+            in_hand=self._in_hand,
             placed=placed,
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
@@ -290,10 +291,15 @@ class Pipeline:
         self._room.done([reading.delivery for reading in readings], now=time.monotonic())
 
     def _judge_again(self, withdrawn: Sequence[Intent]) -> None:
-        self._hand_back([intent.delivery for intent in withdrawn], 0.0)
         for intent in withdrawn:
+            self._room.withdrawn(intent.delivery, now=time.monotonic())
             # One that was recorded before the start was not counted since.
             self.verdicts[intent.verdict.value] = max(0, self.verdicts[intent.verdict.value] - 1)
+
+    def _in_hand(self) -> set[Delivery]:
+        """What is read and not yet recorded, or found to have a record."""
+        ahead = {reading.delivery for batch in self._ahead for reading in batch.readings}
+        return ahead | self._reader.came_late()
 
     def _hand_back(self, deliveries: Sequence[Delivery], after_seconds: float) -> None:
         self._room.again(deliveries, now=time.monotonic(), after_seconds=after_seconds)

@@ -71,6 +71,10 @@ class Reader:
         results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
         return [*late, *(reading for readings in results.values() for reading in readings)]
 
+    def came_late(self) -> set[Delivery]:
+        """What the next call of `read` gives besides what it reads."""
+        return {reading.delivery for reading in tuple(self._late)}
+
     def let_go(self, readings: Iterable[Reading]) -> None:
         """Close the files."""
         groups: dict[str, list[Reading]] = defaultdict(list)

@@ -59,7 +59,7 @@ class _Entry:
     turn: int = 0
     busy: bool = False
     told_again: bool = False
-    """Its writer closed it, or another took its name, while it was busy."""
+    """Its writer closed it, another took its name, or a record of it was taken back, while it was busy."""
 
 
 @dataclass
@@ -190,6 +190,16 @@ class WaitingRoom:
             candidate = Candidate(camera=delivery.camera, filename=delivery.filename)
             if not self._wait_on(candidate, now, after_seconds=after_seconds):
                 self.offer(delivery.camera, delivery.filename, closed=False, now=now)
+
+    def withdrawn(self, delivery: Delivery, *, now: float) -> None:
+        """Its record was taken back: it is judged once more, after what is being judged under its name."""
+        with self._changed:
+            room = self._cameras.get(delivery.camera)
+            entry = None if room is None else room.entries.get(delivery.filename)
+            if entry is not None and entry.busy:
+                entry.told_again = True
+                return
+        self.offer(delivery.camera, delivery.filename, closed=False, now=now)
 
     def rest(self, seconds: float, *, now: float) -> None:
         """Give nothing to judge for a while: what is judged now could not be recorded."""

@@ -9,7 +9,13 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from builders import ALL_CLASSES, Station, assert_every_image_accounted_for
+from builders import (
+    ALL_CLASSES,
+    Station,
+    assert_every_image_accounted_for,
+    surface_file,
+    wait_until,
+)
 from composed import ByHand, by_hand
 from numpy.typing import NDArray
 from PIL import Image
@@ -154,3 +160,36 @@ def large_file(surface: str, *, seed: int, form: str) -> bytes:
     pixels = draw_surface(surface, seed=seed, height=400, width=500)  # type: ignore[arg-type]
     Image.fromarray(pixels).save(file, form)
     return file.getvalue()
+
+
+@pytest.mark.parametrize("written", [False, True])
+def test_what_is_judged_again_while_its_move_is_still_tried_is_recorded_once(
+    narrow: Station, written: bool
+) -> None:
+    """Whether its writer only closed the file once more, or wrote another image into it."""
+    model = load_serving_model(narrow.settings())
+    gated = Gated(sound=model.runtime)
+    gated.gate.set()
+    narrow.review.write_text("in the way")
+    path = narrow.drop("top-1", "a.jpg", surface_file(seed=1))
+    with by_hand(narrow.settings(), model=replace(model, runtime=gated)) as line:
+        line.work_until(lambda: narrow.count() == 1 and "moving" in line.health.troubles())
+        assert gated.begun.acquire(blocking=False)
+        gated.gate.clear()
+        if written:
+            narrow.dropped.clear()
+            narrow.expect("top-1", "a.jpg", surface_file(seed=2))
+            path.write_bytes(surface_file(seed=2))
+        else:
+            path.open("ab").close()
+        wait_until(lambda: line.room.backlog()["top-1"])
+        assert line.pipeline._begin(BATCH)
+        assert gated.begun.acquire(timeout=60)
+        narrow.review.unlink()
+        line.pipeline._mover._retry_at = 0.0  # it is time
+        line.pipeline.retry_if_due()
+        line.pipeline._begin(BATCH)
+        gated.gate.set()
+        line.work_until(lambda: not line.pipeline._ahead and not line.room.backlog()["top-1"])
+        line.work_until(lambda: narrow.query("SELECT progress FROM image") == [("moved",)])
+    assert_every_image_accounted_for(narrow)
