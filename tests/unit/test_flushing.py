@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filesystems import kind_of_filesystem
 
-from daemon.flushing import fsync_all, fsync_folders, not_synced
+from daemon.flushing import fsync_all, fsync_folders, is_really, not_synced
 
 CACHESTAT = 451
 """The number of the system call, on every processor; Linux 6.5 and later have it."""
@@ -48,6 +48,15 @@ def test_what_lies_on_another_filesystem_is_not_passed_over(tmp_path: Path) -> N
     with written(tmp_path, 4) as files, open("/proc/self/status", "rb") as other:  # noqa: PTH123
         assert not_synced([*files, other.fileno()])[-1] == other.fileno()
         assert fsync_all([*files, other.fileno()]) == {}
+
+
+def test_a_share_that_gives_its_servers_kind_for_its_own_is_found_out(tmp_path: Path) -> None:
+    """Its server writes nothing to the disk because of a syncfs(2) here."""
+    with written(tmp_path, 1) as (file,), open("/proc/self/status", "rb") as other:  # noqa: PTH123
+        assert is_really(kind_of_filesystem(tmp_path), file)
+        assert not is_really("ext4", other.fileno())
+        assert not is_really("btrfs", other.fileno())
+        assert is_really("proc", other.fileno())
 
 
 @pytest.mark.parametrize("count", [1, 9])
