@@ -99,6 +99,6 @@ class CrashGuard:
 
 
 def _identity(delivery: Delivery) -> str:
-    """Of one line, whatever the name."""
+    """Of one line, whatever the name, and read alike whatever letters the locale writes."""
     parts = (to_text(delivery.filename), delivery.inode, delivery.size, delivery.mtime_ns)
-    return repr((delivery.camera, *parts))
+    return ascii((delivery.camera, *parts))

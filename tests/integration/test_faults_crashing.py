@@ -35,8 +35,11 @@ def test_a_picture_that_kills_the_decoder_ends_the_service_once_and_then_lies_in
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "sitecustomize.py").write_text(BROKEN_DECODER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    # Where text is written in other letters than UTF-8.
+    for name, value in {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}.items():
+        monkeypatch.setenv(name, value)
     station.drop("bottom-1", "sound.jpg", surface_file(seed=2))
-    station.drop("top-1", "poison.jpg", poison_file())
+    station.drop("top-1", "Stück 1.jpg", poison_file())
     process = station.start()
     assert process.wait(timeout=60) == -signal.SIGSEGV
     with station.process() as process:
@@ -44,7 +47,7 @@ def test_a_picture_that_kills_the_decoder_ends_the_service_once_and_then_lies_in
         station.drop("top-1", "next.jpg", surface_file(seed=3))
         station.wait_for_images(3)
         assert process.poll() is None
-    assert station.reasons() == {"poison.jpg": "crashes"}
+    assert station.reasons() == {"Stück 1.jpg": "crashes"}
     assert_every_image_accounted_for(station)
     assert "crashing" in (tmp_path / "daemon.log").read_text(), "where it died"
 
