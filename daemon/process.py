@@ -23,10 +23,10 @@ class NotAllowedError(PermissionError):
     """This user may not be the Millwatch of a state folder."""
 
 
-def allow_descriptors(max_images: int) -> None:
-    """Every image of a batch is held open; the usual limit of 1024 is a soft one."""
+def allow_descriptors(images: int) -> None:
+    """So many images are held open at a time; the usual limit of 1024 is a soft one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 4 * max_images + 1024
+    wanted = images + 1024
     if soft != resource.RLIM_INFINITY and soft < wanted:
         most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

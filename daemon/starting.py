@@ -12,6 +12,7 @@ import structlog
 from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.names import to_text
+from daemon.pipeline import AHEAD
 from daemon.placing import make_folder
 from daemon.process import (
     allow_descriptors,
@@ -77,7 +78,7 @@ def serve(
             point_to(settings, fallen.folder)
             set_status(database, fallen.version, "rejected", fallen.why)
         _make_folders(settings)
-        allow_descriptors(settings.batching.max_images)
+        allow_descriptors((AHEAD + 1) * settings.batching.max_images)
         Service(
             settings,
             database=database,
