@@ -89,14 +89,18 @@ def _bring(delivery: Delivery, sha256: str, target: Path, held: int | None) -> N
 
 
 def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
-    """Where the camera still has the file under another name, let the target be a copy of its own.
+    """Where the file still has another name, let the target be a copy of its own.
 
-    Else what the camera writes there later would alter the image that was judged.
+    Else what the camera writes there later would alter the image that was judged. A target that is gone
+    was taken by somebody.
 
     Raises:
         ChangedError: it was written to just now.
     """
-    status = target.lstat()
+    try:
+        status = os.lstat(target)
+    except FileNotFoundError:
+        return
     if status.st_nlink == 1 or not _is_same_inode(status, delivery):
         return
     partial = partial_of(target, delivery, sha256)

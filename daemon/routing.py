@@ -204,7 +204,7 @@ def _release(
     try:
         end = moving.release(delivery, marker_suffix, sha256=sha256)
         absent = end is moving.Release.ABSENT
-        if absent and intent.plan.target is not None:
+        if end is not moving.Release.WRITTEN and intent.plan.target is not None:
             moving.make_own(intent.plan.target, delivery, intent.sha256)
         overwritten = end is moving.Release.WRITTEN and _is_target(intent, delivery.path)
         away = absent and intent.image_id not in held and not delivery.path.parent.is_dir()

@@ -266,6 +266,34 @@ def test_what_the_camera_writes_while_the_image_is_made_a_copy_is_judged_again(
     assert renamed.read_bytes() == b"in place!"
 
 
+@pytest.mark.fault(59)
+@pytest.mark.parametrize("elsewhere", ["drop/another.jpg", "drop/ring.tmp", "spool"])
+def test_an_image_that_the_camera_keeps_under_another_name_is_not_altered_by_what_it_writes_there(
+    folders: Folders, tmp_path: Path, elsewhere: str
+) -> None:
+    intent = intent_of(folders, finding_of(tmp_path))
+    other = tmp_path / elsewhere
+    other.hardlink_to(intent.delivery.path)
+    held = os.open(intent.delivery.path, os.O_RDONLY)
+    routed = route([intent], held={intent.image_id: held}, now=NOW)
+    os.close(held)
+    assert [one.progress for one in routed.settled] == [Progress.MOVED]
+    assert not intent.delivery.path.exists()
+    other.write_bytes(b"the next image")
+    assert intent.plan.target is not None
+    assert intent.plan.target.read_bytes() == DATA
+
+
+def test_an_image_that_an_operator_takes_at_once_is_settled_where_it_was(
+    folders: Folders, tmp_path: Path
+) -> None:
+    intent = intent_of(folders, finding_of(tmp_path))
+    assert intent.plan.target is not None
+    just_before("os.rename", intent.delivery.path, intent.plan.target.unlink)
+    routed = route([intent], held={}, now=NOW)
+    assert [one.path for one in routed.settled] == [intent.plan.target]
+
+
 def overwrite(delivery: Delivery, data: bytes) -> None:
     """With other bytes of the same size, and the old time."""
     with delivery.path.open("r+b") as file:
