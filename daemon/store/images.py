@@ -35,7 +35,7 @@ _REVIEWED: Final = {Verdict.DEFECT.value, Verdict.UNSURE.value}
 _INSERT: Final = insert(image)
 _SETTLE: Final = (
     update(image)
-    .where(image.c.id == bindparam("b_id"))
+    .where(image.c.id == bindparam("b_id"), PENDING)
     .values(progress=bindparam("b_progress"), path=bindparam("b_path"))
 )
 _NEW_IDS: Final = {
@@ -149,7 +149,9 @@ def replan(database: Database, intent: Intent, target: Path) -> None:
 
 
 def settle(database: Database, settled: Iterable[Settled]) -> None:
-    """Record in one transaction that plans are done.
+    """Record in one transaction that plans are done; of one that is recorded already, nothing.
+
+    A label may have moved its image since.
 
     Raises:
         StoreError: they stay pending; doing them again changes nothing.

@@ -24,7 +24,7 @@ from records import (
 from sqlalchemy import event
 
 from daemon.names import to_text
-from daemon.store import deliveries, images
+from daemon.store import deliveries, images, labels
 from daemon.store.database import Database, StoreError
 from daemon.store.inspections import all_inspections
 from daemon.store.models import remember_current
@@ -241,6 +241,14 @@ def test_a_settled_image_lies_at_its_target_and_is_pending_no_more(store: Databa
         ("/review/1.jpg",),
         ("/drop/top-1/2.jpg",),
     ]
+
+
+def test_an_image_that_a_label_has_moved_on_is_not_settled_once_more(store: Database) -> None:
+    (intent,) = record(store, finding(1))
+    settle(store, intent)
+    labels.follow(store, intent.image_id, Path("/review/labelled/crazing/1.jpg"))
+    settle(store, intent)
+    assert rows(store, "SELECT path FROM inspections") == [("/review/labelled/crazing/1.jpg",)]
 
 
 def test_a_deleted_image_keeps_its_record_without_a_place(store: Database) -> None:
