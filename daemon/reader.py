@@ -6,7 +6,6 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -189,5 +188,4 @@ def _by_camera(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
 
 def _close_all(readings: Iterable[Reading]) -> None:
     for reading in readings:
-        with suppress(OSError):  # of a share, say, which tells here what it could not write
-            reading.close()
+        reading.close()

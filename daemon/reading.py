@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -47,7 +48,8 @@ class Reading:
     unreadable: UnreadableError | None
 
     def close(self) -> None:
-        os.close(self.held)
+        with suppress(OSError):  # of a share that has gone; the descriptor is closed all the same
+            os.close(self.held)
 
 
 @dataclass(frozen=True, kw_only=True)

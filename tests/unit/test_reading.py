@@ -42,6 +42,13 @@ def test_hash_and_pixels_come_from_the_same_bytes(tmp_path: Path) -> None:
     reading.close()
 
 
+def test_a_file_whose_descriptor_cannot_be_closed_is_let_go_like_any_other(tmp_path: Path) -> None:
+    """As a share tells that lost its server: it must not end the watch on the line."""
+    reading = read(delivered(tmp_path / "x.jpg", b"no picture"), size=64, limits=LIMITS)
+    os.close(reading.held)
+    reading.close()
+
+
 @contextmanager
 def writing_all_the_time(path: Path) -> Iterator[None]:
     stop = threading.Event()
