@@ -162,6 +162,7 @@ def large_file(surface: str, *, seed: int, form: str) -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.fault(68)
 @pytest.mark.parametrize("written", [False, True])
 def test_what_is_judged_again_while_its_move_is_still_tried_is_recorded_once(
     narrow: Station, written: bool
