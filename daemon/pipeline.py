@@ -299,7 +299,7 @@ class Pipeline:
     def _in_hand(self) -> set[Delivery]:
         """What is read and not yet recorded, or found to have a record."""
         ahead = {reading.delivery for batch in self._ahead for reading in batch.readings}
-        return ahead | self._reader.came_late()
+        return ahead | self._reader.late_deliveries()
 
     def _hand_back(self, deliveries: Sequence[Delivery], after_seconds: float) -> None:
         self._room.again(deliveries, now=time.monotonic(), after_seconds=after_seconds)

@@ -70,7 +70,7 @@ class Reader:
         results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
         return [*late, *(reading for readings in results.values() for reading in readings)]
 
-    def came_late(self) -> set[Delivery]:
+    def late_deliveries(self) -> set[Delivery]:
         """What the next call of `read` gives besides what it reads."""
         return {reading.delivery for reading in tuple(self._late)}
 
