@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from daemon.reports.defects import controlled, pareto
 from daemon.reports.drawing import Bar, ControlChart, bars, control_chart
-from daemon.reports.periods import By, first_hour
+from daemon.reports.periods import By, first_hour, first_not_counted
 from daemon.reports.report import Bars
 from daemon.reports.rules import WORDS
 from daemon.store import rates
@@ -41,8 +41,11 @@ class LineFigures:
 def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     """Raises StoreError."""
     now = desk.clock()
-    midnight = desk.calendar.there(now).replace(hour=0, minute=0, second=0, microsecond=0)
-    today = rates.rates(desk.database, by="camera", since=first_hour(midnight), camera=camera)
+    midnight, _ = desk.calendar.span_of_day(desk.calendar.there(now).date())
+    since = desk.calendar.first_counted(datetime.fromisoformat(midnight))
+    # What a camera with a wrong clock dates later would stay for years, here and below.
+    until = first_not_counted(now)
+    today = rates.rates(desk.database, by="camera", since=since, until=until, camera=camera)
     inspected = sum(each.inspected for each in today)
     defects = sum(each.defects for each in today)
     return LineFigures(
@@ -59,13 +62,15 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
 
 def _chart(desk: Desk, now: datetime, camera: str | None) -> ControlChart | None:
     since = first_hour(now - timedelta(hours=_HOURS))
-    found = rates.rates(desk.database, by="hour", since=since, camera=camera)
+    until = first_not_counted(now)
+    found = rates.rates(desk.database, by="hour", since=since, until=until, camera=camera)
     chart = controlled(found, desk.calendar, By.HOUR)
     return None if chart is None else control_chart(chart)
 
 
 def _pareto(desk: Desk, now: datetime, camera: str | None) -> tuple[Bar, ...]:
     since = first_hour(now - timedelta(days=_PARETO_DAYS))
-    counted = rates.defects_by_class(desk.database, since=since, camera=camera)
+    until = first_not_counted(now)
+    counted = rates.defects_by_class(desk.database, since=since, until=until, camera=camera)
     ordered = pareto((each.predicted_class, each.images) for each in counted)
     return bars(Bars(values=tuple((name, images) for name, images, *_ in ordered), shares=False))

@@ -3,18 +3,25 @@
 import re
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from pages import Page, open_page
 
 from daemon.web.app import create_app
+from models.taxonomy import Verdict
 
 
 @pytest.fixture
 def page(tmp_path: Path, model: Path) -> Iterator[Page]:
     with open_page(tmp_path, model, open_on_loopback=True) as made:
         yield made
+
+
+def at(moment: str) -> int:
+    """A time of a file, in nanoseconds."""
+    return int(datetime.fromisoformat(moment).timestamp()) * 1_000_000_000
 
 
 def images_today(html: str) -> int:
@@ -44,3 +51,30 @@ def test_an_image_of_a_camera_whose_clock_is_at_the_end_of_time_hides_no_other(p
     }
     assert shown == {first: "2026-03-02 19:00:01", last: "9999-12-31 23:59:59"}
     assert "9999-12-31 23:59:59" in browser.get(f"/images/{last}").text
+
+
+def test_today_begins_at_the_midnight_of_a_zone_of_half_hours(page: Page) -> None:
+    settings = page.settings.model_copy(update={"time_zone": "Asia/Kolkata"})
+    page.app = create_app(replace(page.desk, settings=settings))
+    for number, there in enumerate(("2026-03-01T23:45", "2026-03-02T00:45")):
+        page.add_image(number, mtime_ns=at(there + "+05:30"))
+    assert images_today(page.browser().get("/line").text) == 1
+
+
+def test_today_begins_at_the_first_of_two_midnights(page: Page) -> None:
+    settings = page.settings.model_copy(update={"time_zone": "America/Havana"})
+    page.app = create_app(replace(page.desk, settings=settings))
+    page.now = datetime(2026, 11, 1, 5, 30, tzinfo=UTC)  # half past midnight, for the second time
+    page.add_image(1, mtime_ns=at("2026-11-01T04:15Z"))
+    assert images_today(page.browser().get("/line").text) == 1
+
+
+def test_an_image_that_a_wrong_clock_dates_ahead_is_in_no_figure_of_now(page: Page) -> None:
+    ahead = at("2031-01-01T00:00Z")
+    page.add_image(1, mtime_ns=ahead, verdict=Verdict.DEFECT, reason="")
+    html = page.browser().get("/line").text
+    assert images_today(html) == 0
+    assert "No image in this time." in html
+    assert "No defect in this time." in html
+    page.add_image(2, verdict=Verdict.DEFECT, reason="")
+    assert images_today(page.browser().get("/line").text) == 1
