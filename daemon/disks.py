@@ -1,18 +1,23 @@
 """How much room there is on the disks that the service cannot do without."""
 
 import os
+import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
 from config.settings import Settings
 from daemon.health import Health
+from daemon.lanes import Lanes
 from daemon.names import to_text
 
 _GB: Final = 1e9
 _PAUSE_SHARE: Final = 0.01
 _LOOK_SECONDS: Final = 5.0
+_ANSWER_SECONDS: Final = 1.0
+"""Of a disk that takes longer nothing new is known: its share may hang, and who asks with it."""
 _LONG_LOG: Final = 256 << 20
 """SQLite starts its log anew after 4 MB, unless another program reads the database meanwhile."""
 
@@ -33,6 +38,38 @@ class Room:
     def is_below(self, gigabytes: float, *, at_most: float) -> bool:
         """Whether less is free than that, which counts as no more than a share of the disk."""
         return self.free < min(gigabytes * _GB, at_most * self.total)
+
+
+class Rooms:
+    """Asks for the room of several folders at once. Safe between threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.folders: dict[str, Path] = {
+            "state": settings.state_dir,
+            "database": settings.database_file.parent,
+            "review": settings.review_folder,
+            "archive": settings.archive_folder,
+            "quarantine": settings.quarantine_folder,
+        }
+        self._lanes = Lanes()
+        self._lock = threading.Lock()
+
+    def look(self) -> dict[str, tuple[int, Room]]:
+        """Which disk each folder is on and its room; none that is not there, or is slow to say so."""
+        work = {name: partial(_look, folder) for name, folder in self.folders.items()}
+        with self._lock:
+            found = self._lanes.run(work, seconds=_ANSWER_SECONDS, late=lambda _: None)
+        return {name: answer for name, answer in found.items() if answer is not None}
+
+    def close(self, *, seconds: float) -> None:
+        self._lanes.close(seconds=seconds)
+
+
+def _look(folder: Path) -> tuple[int, Room] | None:
+    try:
+        return folder.stat().st_dev, Room.of(folder)
+    except OSError:
+        return None
 
 
 class DiskMinder:

@@ -3,16 +3,13 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
-from functools import partial
-from pathlib import Path
 from typing import Final
 
 from config.oversight import Alarm
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.disks import Room
+from daemon.disks import Rooms
 from daemon.health import Health
-from daemon.lanes import Lanes
 from daemon.names import to_text
 from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.rules import WORDS, signals
@@ -23,8 +20,6 @@ from daemon.store.versions import model_versions
 
 _CHART: Final = timedelta(days=7)
 _FEWEST_HOURS: Final = 10
-_ANSWER_SECONDS: Final = 1.0
-"""Of a disk that takes longer nothing new is known: its share may hang, and alarms with it."""
 OWN_TROUBLE: Final = "alarm "
 """How the names of troubles begin that alarms themselves have: of these none is sent."""
 _ABOUT_MODELS: Final = ("model", "retraining")
@@ -40,11 +35,7 @@ class Watch:
     def __init__(self, settings: Settings, *, database: Database, health: Health) -> None:
         self._database = database
         self._health = health
-        self._folders = (
-            *(settings.state_dir, settings.database_file.parent, settings.review_folder),
-            *(settings.archive_folder, settings.quarantine_folder),
-        )
-        self._lanes = Lanes()
+        self._rooms = Rooms(settings)
         self._cameras = {camera.name for camera in settings.cameras}
         self._kinds: dict[str, Callable[[Alarm, Holds, datetime], Holds]] = {
             "trouble": self._troubles,
@@ -69,7 +60,7 @@ class Watch:
         }
 
     def close(self, *, seconds: float) -> None:
-        self._lanes.close(seconds=seconds)
+        self._rooms.close(seconds=seconds)
 
     def _troubles(self, alarm: Alarm, _: Holds, __: datetime) -> Holds:
         return {
@@ -90,11 +81,11 @@ class Watch:
     def _disks(self, alarm: Alarm, told: Holds, _: datetime) -> Holds:
         holds: dict[str, str] = {}
         seen: set[int] = set()
-        work = {to_text(folder): partial(_room, folder) for folder in self._folders}
-        rooms = self._lanes.run(work, seconds=_ANSWER_SECONDS, late=lambda _: None)
-        for name in work:
+        rooms = self._rooms.look()
+        for folder, path in self._rooms.folders.items():
+            name = to_text(path)
             # Not there yet, away, or a share that hangs: which the troubles tell.
-            if (answer := rooms.get(name)) is None:
+            if (answer := rooms.get(folder)) is None:
                 holds |= {each: what for each, what in told.items() if each == name}
                 continue
             disk, room = answer
@@ -202,11 +193,3 @@ class Watch:
             for camera, count in counts.items()
             if count >= alarm.count
         }
-
-
-def _room(folder: Path) -> tuple[int, Room] | None:
-    """Which disk a folder is on, and its room; None where it is not there."""
-    try:
-        return folder.stat().st_dev, Room.of(folder)
-    except OSError:
-        return None

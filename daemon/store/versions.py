@@ -1,7 +1,9 @@
 """The models that there were and are, as the view `model_versions` tells them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 from sqlalchemy import select
@@ -49,3 +51,9 @@ def model_versions(database: Database) -> list[ModelVersion]:
 def latest_run(database: Database) -> ModelVersion | None:
     """The latest model that a retraining made, whatever became of it. Raises StoreError."""
     return next((each for each in model_versions(database) if each.metrics.get("run")), None)
+
+
+def waiting_for_a_person(versions: Sequence[ModelVersion]) -> list[ModelVersion]:
+    """Those, latest made first, that a person has still to decide on: no later one serves or did."""
+    later = takewhile(lambda each: each.status not in ("current", "retired"), versions)
+    return [each for each in later if each.status == "needs_a_person"]

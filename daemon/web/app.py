@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.control import RefusedError
+from daemon.disks import Rooms
 from daemon.store.database import StoreError
 from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
 from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs
@@ -47,6 +48,7 @@ def create_app(desk: Desk) -> Guard:
     app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
     app.state.pictures = Pictures(desk)
     app.state.renderer = Renderer(desk)
+    app.state.rooms = Rooms(desk.settings)
     for module in (api, uploading, labelling, modelling, sessions, pages, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():

@@ -1,9 +1,7 @@
 """`/metrics`: what Prometheus asks for. Counters since the start, and how things are now."""
 
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Final
 
 from fastapi import APIRouter, Request
@@ -13,11 +11,10 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from daemon.disks import Room
-from daemon.mounts import is_network_filesystem
+from daemon.disks import Rooms
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter, count_waiting
-from daemon.store.versions import model_versions
+from daemon.store.versions import model_versions, waiting_for_a_person
 from daemon.web.access import Looking, TheDesk
 from daemon.web.desk import Desk
 
@@ -30,13 +27,18 @@ _ENDS: Final = ("done", "failed", "skipped")
 
 @router.get("/metrics")
 def metrics(request: Request, desk: TheDesk, _: Looking) -> Response:
-    encode, media_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(_Everything(desk)), media_type=media_type)
+    try:
+        encode, media_type = choose_encoder(request.headers.get("accept", ""))
+    except TypeError:  # what it asks for as a version is none
+        encode, media_type = choose_encoder("")
+    everything = _Everything(desk, request.app.state.rooms)
+    return Response(encode(everything), media_type=media_type)
 
 
 class _Everything(Collector):
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, rooms: Rooms) -> None:
         self._desk = desk
+        self._rooms = rooms
 
     def collect(self) -> Iterator[Metric]:
         yield from self._desk.meter.registry.collect()
@@ -45,7 +47,7 @@ class _Everything(Collector):
         yield from _line(status)
         yield from _shadow(status.get("shadow") or {})
         yield from _retraining(status.get("retraining") or {})
-        yield from _disks(self._desk)
+        yield from _disks(self._rooms)
         yield from _database(self._desk)
 
 
@@ -58,12 +60,19 @@ def _line(status: dict[str, Any]) -> Iterator[Metric]:
         ),
     }
     watching = _gauge("camera_watching", "How a drop folder is watched.", "camera", "how")
+    silent = _gauge(
+        "camera_silent_since_timestamp_seconds",
+        "When an image of this camera was last recorded; the start where none was since.",
+        "camera",
+    )
     for camera in status["cameras"]:
+        silent.add_metric([camera["name"]], _unix(camera["last_image"] or status["since"]))
         for key, family in by_camera.items():
             family.add_metric([camera["name"]], camera.get(key, 0))
         watching.add_metric([camera["name"], camera["watching"]], 1)
     yield from by_camera.values()
     yield watching
+    yield silent
     pending = status["pending_moves"]
     yield _gauge_of("pending_moves", "Recorded moves that are not done yet.", pending)
     info = _gauge("model_info", "The model that serves.", "version", "runtime")
@@ -113,38 +122,26 @@ def _retraining(known: dict[str, Any]) -> Iterator[Metric]:
     yield _gauge_of("retraining_last_end_timestamp_seconds", "When it ended.", when)
 
 
-def _disks(desk: Desk) -> Iterator[Metric]:
+def _disks(rooms: Rooms) -> Iterator[Metric]:
     free = _gauge("disk_free_bytes", "Free room on the disk of a folder.", "folder")
     size = _gauge("disk_size_bytes", "Room on the disk of a folder in all.", "folder")
-    settings = desk.settings
-    folders = {
-        "state": settings.state_dir,
-        "database": settings.database_file.parent,
-        "review": settings.review_folder,
-    }
-    for name, folder in folders.items():
-        room = _room(folder)
-        if room is not None:
-            free.add_metric([name], room.free)
-            size.add_metric([name], room.total)
+    for name, (_, room) in rooms.look().items():
+        free.add_metric([name], room.free)
+        size.add_metric([name], room.total)
     yield free
     yield size
-
-
-def _room(folder: Path) -> Room | None:
-    """None of a share too: one that hangs would hang the answer with it."""
-    with suppress(OSError):
-        return None if is_network_filesystem(folder) else Room.of(folder)
-    return None
 
 
 def _database(desk: Desk) -> Iterator[Metric]:
     readable = _gauge_of("database_readable", "0 while the database cannot be read.", 1)
     waiting: int | None = None
+    undecided: int | None = None
     models = _gauge("models", "Models by what the gate and people decided.", "status")
     try:
         waiting = count_waiting(desk.database, Filter(), most=_MOST_COUNTED)
-        statuses = [each.status for each in model_versions(desk.database)]
+        versions = model_versions(desk.database)
+        undecided = len(waiting_for_a_person(versions))
+        statuses = [each.status for each in versions]
         for status in _STATUSES:
             models.add_metric([status], statuses.count(status))
     except StoreError:
@@ -154,6 +151,11 @@ def _database(desk: Desk) -> Iterator[Metric]:
         "review_waiting_images", "Images that wait for a label; at most 10000.", waiting
     )
     yield models
+    yield _gauge_of(
+        "models_waiting",
+        "Models that wait for a person; none that is older than one that served.",
+        undecided,
+    )
 
 
 def _gauge(name: str, what: str, *labels: str) -> GaugeMetricFamily:

@@ -13,12 +13,15 @@ import httpx
 import pytest
 import yaml
 from builders import Station
+from filesystems import hanging
 from pages import PASSWORD, Page, open_page
 from prometheus_client.parser import text_string_to_metric_families
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
 from daemon.intake.watching import FolderWatch
+from daemon.store import models
 from daemon.users import Role
+from models.checkpoint import Metadata
 
 DOCS = Path(__file__).parents[2] / "docs"
 _WORDS = {"by", "and", "or", "unless", "without", "on", "ignoring", "bool", "offset"}
@@ -116,6 +119,19 @@ def test_on_loopback_it_is_open_where_the_page_is(tmp_path: Path, model: Path) -
         assert page.browser().get("/metrics", headers=asked).text.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize(
+    "asked",
+    ["application/openmetrics-text; version=x", "text/plain; version=x", "text/plain; version="],
+)
+def test_a_version_that_is_none_is_answered_in_plain_text(
+    tmp_path: Path, model: Path, asked: str
+) -> None:
+    with open_page(tmp_path, model, open_on_loopback=True) as page:
+        answer = page.browser().get("/metrics", headers={"accept": asked})
+        assert answer.status_code == 200
+        assert told(answer.text)["millwatch_troubles", ()] == 0
+
+
 def test_a_database_that_cannot_be_read_is_told_and_the_rest_too(
     tmp_path: Path, model: Path
 ) -> None:
@@ -139,6 +155,58 @@ def test_events_that_the_kernel_lost_are_counted(tmp_path: Path) -> None:
         assert watch.is_alive()
     finally:
         watch.stop()
+
+
+@pytest.mark.fault(28)
+def test_the_disks_of_all_folders_are_told_and_a_share_that_hangs_is_not_waited_for(
+    tmp_path: Path, model: Path
+) -> None:
+    with open_page(tmp_path, model, open_on_loopback=True) as page:
+        settings = page.settings
+        folders = (settings.review_folder, settings.archive_folder, settings.quarantine_folder)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
+
+        def disks() -> set[str]:
+            found = told(page.browser().get("/metrics").text)
+            return {labels[0] for name, labels in found if name == "millwatch_disk_free_bytes"}
+
+        assert disks() == {"state", "database", "review", "archive", "quarantine"}
+        with hanging(settings.archive_folder):
+            assert disks() == {"state", "database", "review", "quarantine"}
+
+
+def test_a_camera_without_an_image_since_the_start_is_silent_since_then(page: Page) -> None:
+    page.add_user("prometheus", Role.LOOK)
+    found = told(page.browser().get("/metrics", headers=basic("prometheus")).text)
+    start = found["millwatch_start_timestamp_seconds", ()]
+    assert found["millwatch_camera_silent_since_timestamp_seconds", ("top-1",)] == start
+
+
+def test_a_model_waits_for_a_person_until_a_later_one_serves(page: Page) -> None:
+    page.add_user("prometheus", Role.LOOK)
+
+    def waiting() -> float:
+        answer = page.browser().get("/metrics", headers=basic("prometheus"))
+        return told(answer.text)["millwatch_models_waiting", ()]
+
+    assert waiting() == 0
+    for number, status in enumerate(("needs_a_person", "rejected", "needs_a_person")):
+        metadata = Metadata(
+            version=f"m{number}",
+            classes=("a", "b"),
+            input_size=64,
+            created_at=f"2099-03-0{number + 1}T00:00:00Z",
+            manifest_sha256="0" * 64,
+        )
+        models.remember_candidate(page.database, metadata, status=status, reason="")
+    assert waiting() == 2
+    models.set_status(page.database, "m1", "current", "")
+    assert waiting() == 1
+    models.set_status(page.database, "m1", "retired", "")
+    assert waiting() == 1
+    models.set_status(page.database, "m2", "current", "")
+    assert waiting() == 0
 
 
 @pytest.fixture
