@@ -38,6 +38,10 @@ class NoAnswerError(NoDaemonError):
     """There is a socket on this state folder, but what was asked was not answered."""
 
 
+class NotAskedError(NoAnswerError):
+    """There is a socket on this state folder, but this user could not ask there: nothing was done."""
+
+
 class ControlServer:
     """Answers each request in a thread of its own: one who asks slowly keeps nobody waiting."""
 
@@ -110,22 +114,26 @@ def ask(
     Raises:
         RefusedError: when the daemon says that it may not be done.
         NoDaemonError: when none runs there.
-        NoAnswerError: when one may, but may not be asked, is stuck, or could not answer.
+        NotAskedError: when one may, but could not be asked.
+        NoAnswerError: when one was asked, and is stuck or could not answer.
     """
     try:
-        with _short_path(state_dir) as path, socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(seconds)
-            connection.connect(path)
-            request = {"command": command, "arguments": arguments}
-            connection.sendall(json.dumps(request).encode() + b"\n")
-            with connection.makefile("rb") as lines:
-                answer: Answer = json.loads(lines.readline())
+        connection = _connected(state_dir, seconds)
     except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError) as error:
         raise NoDaemonError(f"no daemon runs on {state_dir}") from error
+    except OSError as error:
+        raise NotAskedError(
+            f"the daemon on {state_dir} could not be asked: {error}; see whether this user may "
+            "write to that folder"
+        ) from error
+    try:
+        with connection, connection.makefile("rb") as lines:
+            request = {"command": command, "arguments": arguments}
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            answer: Answer = json.loads(lines.readline())
     except (OSError, ValueError) as error:
         raise NoAnswerError(
-            f"the daemon on {state_dir} gave no answer to {command!r}: {error}; see its log, and "
-            "whether this user may write to that folder"
+            f"the daemon on {state_dir} gave no answer to {command!r}: {error}; see its log"
         ) from error
     if "refused" in answer:
         raise RefusedError(answer["refused"])
@@ -134,6 +142,19 @@ def ask(
             f"the daemon on {state_dir} could not answer {command!r}: {answer['error']}"
         )
     return answer
+
+
+def _connected(state_dir: Path, seconds: float) -> socket.socket:
+    """Raises OSError."""
+    with _short_path(state_dir) as path:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.settimeout(seconds)
+            connection.connect(path)
+        except OSError:
+            connection.close()
+            raise
+    return connection
 
 
 @contextmanager

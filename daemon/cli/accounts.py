@@ -1,21 +1,25 @@
 """`users`: who may log in to the page."""
 
-import getpass
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    console_of_answers,
+    print_json,
+    settings_of,
+    table_of_answers,
+)
+from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
-from daemon.process import AlreadyRunningError, instance_lock
-from daemon.store.upgrading import open_existing, prepare_database
+from daemon.control import Handlers, RefusedError
+from daemon.store.database import Database
+from daemon.store.upgrading import open_existing
 from daemon.store.users import User, all_users
 from daemon.users import Role, Users, hash_password
 
@@ -47,14 +51,14 @@ def add(
     except RefusedError as error:
         raise CommandError(f"user {name} is not added: {error}") from error
     arguments = {"name": name, "role": role.value, "password_hash": hashed, "replace": replace}
-    _change(settings, "users add", lambda store: store.add, arguments)
+    _change(settings, "users add", arguments)
     sys.stdout.write(f"{name} may now {role.value}\n")
 
 
 @_users.command("remove")
 def remove(name: NameArgument, config: ConfigOption = None) -> None:
     """Let somebody log in no more; their sessions end at once. What they did stays recorded."""
-    _change(settings_of(config), "users remove", lambda store: store.remove, {"name": name})
+    _change(settings_of(config), "users remove", {"name": name})
     sys.stdout.write(f"{name} may log in no more\n")
 
 
@@ -66,10 +70,11 @@ def list_users(config: ConfigOption = None, *, as_json: JsonOption = False) -> N
         fields = ("name", "role", "added_at")
         print_json([{field: getattr(user, field) for field in fields} for user in found])
         return
-    table = Table("user", "role", "added")
+    table = table_of_answers("user", "role", "added")
     for user in found:
         table.add_row(user.name, user.role, user.added_at)
-    Console().print(table if found else "nobody yet: `millwatch users add NAME --role administer`")
+    nobody = "nobody yet: `millwatch users add NAME --role administer`"
+    console_of_answers().print(table if found else nobody)
 
 
 def _password() -> str:
@@ -85,34 +90,10 @@ def _recorded(settings: Settings) -> list[User]:
         return all_users(database)
 
 
-def _change(
-    settings: Settings,
-    command: str,
-    method: Callable[[Users], Callable[..., None]],
-    arguments: dict[str, Any],
-) -> None:
+def _change(settings: Settings, command: str, arguments: dict[str, Any]) -> None:
     """By the daemon where one runs, else on the database that it would use."""
-    arguments = {**arguments, "by": getpass.getuser()}
-    try:
-        try:
-            ask(settings.state_dir, command, **arguments)
-        except NoAnswerError:
-            raise
-        except NoDaemonError:
-            with _alone(settings) as store:
-                method(store)(**arguments)
-    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
-        raise CommandError(f"nothing was changed: {error}") from error
 
+    def handlers(database: Database) -> Handlers:
+        return Users(database, now_utc).commands()
 
-@contextmanager
-def _alone(settings: Settings) -> Iterator[Users]:
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.state_dir):
-        database = prepare_database(
-            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
-        )
-        try:
-            yield Users(database, now_utc)
-        finally:
-            database.close()
+    by_daemon_or_alone(settings, command, handlers, {**arguments, "by": user_name()})

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.markup import escape
-from rich.table import Column, Table
 
 from config.settings import Settings
 from config.text import as_one_line
@@ -18,6 +17,7 @@ from daemon.cli.options import (
     console_of_answers,
     print_json,
     settings_of,
+    table_of_answers,
 )
 from daemon.clock import now_utc, timestamp
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
@@ -80,8 +80,7 @@ def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     if not lines:
         sys.stdout.write("no alarm is configured ([[alarms]]): nobody is called\n")
         return
-    heads = ("alarm", "when", "to", "last told", "holds", "waiting")
-    table = Table(*(Column(head, overflow="fold") for head in heads))
+    table = table_of_answers("alarm", "when", "to", "last told", "holds", "waiting")
     for line in lines:
         holds = "; ".join(line["holds"].values())
         cells = (line["alarm"], line["when"], " ".join(line["to"]), line["last_told"] or "never")

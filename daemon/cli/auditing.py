@@ -1,6 +1,5 @@
 """`audit`: whether database and folders agree, and what may safely be mended."""
 
-import getpass
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -11,6 +10,7 @@ import typer
 from config.settings import Settings
 from config.text import as_one_line
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.standing_in import user_name
 from daemon.clock import now_utc
 from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.integrity.audit import audit as find_differences
@@ -56,7 +56,7 @@ def audit(
                 outcome = _outcome(difference, do)
                 mended += outcome == "mended"
                 _tell(difference, outcome, as_json=as_json)
-    except (OSError, AlreadyRunningError, NoAnswerError) as error:
+    except (OSError, AlreadyRunningError, NoDaemonError) as error:
         raise CommandError(f"the audit is not complete: {error}") from error
     _tell_whole(counts, mended, as_json=as_json)
     if counts.differences.total() > mended:
@@ -66,7 +66,7 @@ def audit(
 @contextmanager
 def _mending(settings: Settings) -> Iterator[Callable[[Mend], None]]:
     """What mends: the daemon, or this process in its stead."""
-    by = getpass.getuser()
+    by = user_name()
     try:
         ask(settings.state_dir, "status")
     except NoAnswerError:

@@ -5,10 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
-from daemon.cli.options import CommandError, JsonOption, print_json
+from daemon.cli.options import (
+    CommandError,
+    JsonOption,
+    console_of_answers,
+    print_json,
+    table_of_answers,
+)
 from daemon.cli.recipes import RecipesOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation, print_pointing
 
@@ -119,11 +124,11 @@ def _print_folds(result: "Crossvalidation") -> None:
 
 
 def _print_left_out(left: "dict[str, LeftOut]") -> None:
-    table = Table("never shown", "AUROC", "called unknown", "known called unknown")
+    table = table_of_answers("never shown", "AUROC", "called unknown", "known called unknown")
     for name, of in left.items():
         cells = (f"{of.called_unknown:.1%}", f"{of.known_called_unknown:.1%}")
-        table.add_row(name, f"{of.auroc:.3f}", *cells)
-    console = Console()
+        table.add_row(escape(name), f"{of.auroc:.3f}", *cells)
+    console = console_of_answers()
     console.print(table)
     mean = sum(of.auroc for of in left.values()) / len(left)
     console.print(f"mean AUROC: {mean:.3f}", highlight=False)

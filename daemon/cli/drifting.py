@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
-from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, settings_of
+from daemon.cli.options import ConfigOption, settings_of
+from daemon.cli.standing_in import by_daemon_or_alone
 from daemon.clock import now_utc
-from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.control import Handlers
 from daemon.drift.minder import DriftMinder
 from daemon.health import Health
-from daemon.process import AlreadyRunningError, instance_lock
-from daemon.store.upgrading import prepare_database
+from daemon.store.database import Database
 
 _drift = typer.Typer(help="What changed about the cameras' images.", no_args_is_help=True)
 
@@ -33,26 +32,9 @@ def accept(
 ) -> None:
     """Take a camera as it is from today on for usual: after a new lamp, lens or product."""
     settings = settings_of(config)
-    try:
-        try:
-            since = ask(settings.state_dir, "drift accept", camera=camera)["since"]
-        except NoAnswerError:
-            raise
-        except NoDaemonError:
-            since = _alone(settings, camera)
-    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
-        raise CommandError(f"nothing was changed: {error}") from error
-    sys.stdout.write(f"camera {camera} is compared with its days from {since} on\n")
 
+    def handlers(database: Database) -> Handlers:
+        return DriftMinder(settings, database=database, health=Health(), clock=now_utc).commands()
 
-def _alone(settings: Settings, camera: str) -> str:
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with instance_lock(settings.state_dir):
-        database = prepare_database(
-            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
-        )
-        try:
-            minder = DriftMinder(settings, database=database, health=Health(), clock=now_utc)
-            return minder.accept(camera)
-        finally:
-            database.close()
+    done = by_daemon_or_alone(settings, "drift accept", handlers, {"camera": camera})
+    sys.stdout.write(f"camera {camera} is compared with its days from {done['since']} on\n")

@@ -9,10 +9,17 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    console_of_answers,
+    print_json,
+    settings_of,
+    table_of_answers,
+)
 from daemon.cli.promoting import promote, rollback
 from daemon.names import to_text
 from daemon.serving import KnownModel, known_models, policy_of
@@ -49,9 +56,7 @@ def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> 
     if as_json:
         print_json([_listed(model) for model in models])
         return
-    table = Table("serves")
-    for heading in ("version", "test accuracy", "where"):
-        table.add_column(heading, overflow="fold")
+    table = table_of_answers("serves", "version", "test accuracy", "where")
     for model in models:
         row = _listed(model)
         accuracy = row["accuracy"]
@@ -61,7 +66,7 @@ def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> 
             "" if accuracy is None else f"{accuracy:.2%} of {row['images']}",
             escape(f"{row['folder']} ({model.origin})"),
         )
-    Console().print(table)
+    console_of_answers().print(table)
 
 
 def show(
@@ -218,7 +223,7 @@ def _print_model(folder: Path, metadata: Metadata) -> None:
         f"{low:.2%} to {high:.2%}), calibration error {test['expected_calibration_error']:.3f}"
     )
     console.print("\n".join(lines), markup=False)
-    table = Table("class", title="On its test part, 95 % intervals")
+    table = table_of_answers("class", title="On its test part, 95 % intervals")
     for heading in ("images", "recall", "interval", "precision"):
         table.add_column(heading, justify="right")
     for name, figures in test["classes"].items():
@@ -231,10 +236,14 @@ def _print_model(folder: Path, metadata: Metadata) -> None:
 
 def _print_support(support: Support) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    thresholds = Table("class", title="Believed to be a defect, from the held-out images")
+    thresholds = table_of_answers(
+        "class", title="Believed to be a defect, from the held-out images"
+    )
     for heading in ("from confidence", "called so", "wrong name", "at most, 95 %"):
         thresholds.add_column(heading, justify="right")
-    misses = Table("class", title="Missed-defect rate that they could promise, none missed")
+    misses = table_of_answers(
+        "class", title="Missed-defect rate that they could promise, none missed"
+    )
     for heading in ("held out", "at best, 95 %", "more needed"):
         misses.add_column(heading, justify="right")
     for each in support.classes:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import structlog
 import typer
 from rich.console import Console
+from rich.table import Column, Table
 
 from config.loading import load_settings
 from config.settings import Settings
@@ -46,6 +47,11 @@ def console_of_answers() -> Console:
     """As wide as the terminal; where there is none, wide enough to tell a model's version on one line."""
     is_known = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(width=None if is_known else _WIDTH)
+
+
+def table_of_answers(*heads: str, title: str | None = None) -> Table:
+    """Of which nothing is cut: what does not fit into a column goes on in its next line."""
+    return Table(*(Column(head, overflow="fold") for head in heads), title=title)
 
 
 @contextmanager

@@ -9,23 +9,16 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from daemon.cli.options import (
-    CommandError,
-    ConfigOption,
-    JsonOption,
-    logged_aside,
-    print_json,
-    settings_of,
-)
+from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.cli.reviewing import settle
+from daemon.cli.standing_in import own_database
 from daemon.clock import now_utc
-from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.control import NoAnswerError, NoDaemonError, NotAskedError, RefusedError, ask
 from daemon.health import Health
-from daemon.process import AlreadyRunningError, instance_lock
+from daemon.process import AlreadyRunningError
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
-from daemon.store.upgrading import prepare_database
 
 _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 60.0
@@ -52,8 +45,11 @@ def retrain(
             raise
         except NoDaemonError:
             told = _alone(settings, now=now)
-    except (RefusedError, NoAnswerError, AlreadyRunningError, OSError) as error:
+    except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"nothing was retrained: {error}") from error
+    except NoAnswerError as error:
+        perhaps = "a retraining may have been begun all the same: " if now else ""
+        raise CommandError(f"retrain: {perhaps}{error}") from error
     last = told["last"]
     if now and last["state"] != "done":
         raise CommandError(f"the retraining failed: {last['reason']}")
@@ -73,7 +69,13 @@ def _by_daemon(settings: Settings, *, now: bool) -> dict[str, Any]:
 
     if now:
         run = ask(settings.state_dir, "retrain", seconds=_ANSWER_SECONDS)["run"]
-        _wait(status, run)
+        try:
+            _wait(status, run)
+        except NoDaemonError as error:
+            raise CommandError(
+                f"the retraining {run} was begun, and what becomes of it is not known: {error}; "
+                "`millwatch retrain` tells it once the daemon answers"
+            ) from error
     return status()
 
 
@@ -105,11 +107,7 @@ def _wait(status: Callable[[], dict[str, Any]], run: str) -> None:
 
 @contextmanager
 def _retrainer(settings: Settings) -> Iterator[Retrainer]:
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with logged_aside(), instance_lock(settings.state_dir):
-        database = prepare_database(
-            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
-        )
+    with own_database(settings) as database:
         health = Health()
         promoter = Promoter(settings, database=database, health=health, clock=now_utc)
         retrainer = Retrainer(
@@ -121,7 +119,6 @@ def _retrainer(settings: Settings) -> Iterator[Retrainer]:
             yield retrainer
         finally:
             retrainer.close()
-            database.close()
 
 
 def _print(told: dict[str, Any]) -> None:

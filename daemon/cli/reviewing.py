@@ -1,39 +1,32 @@
 """`review`: what waits for a label, labels given and taken back, and what is odd in the folder."""
 
-import getpass
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.settings import Settings
 from config.text import as_one_line
 from daemon.cli.options import (
-    CommandError,
     ConfigOption,
     JsonOption,
-    logged_aside,
+    console_of_answers,
     print_json,
     settings_of,
+    table_of_answers,
 )
+from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.control import Handlers, NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.control import Handlers
 from daemon.health import Health
-from daemon.process import AlreadyRunningError, instance_lock
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler
 from daemon.store.database import Database
-from daemon.store.upgrading import prepare_database
 
-_ANSWER_SECONDS: Final = 60.0
 _SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.1
 
@@ -75,15 +68,16 @@ def list_waiting(
         print_json(told)
         return
     columns = ("image", "camera", "captured", "verdict", "reason", "predicted", "sure", "path")
-    table = Table(*columns, title=f"{told['waiting']} images wait for a label")
+    table = table_of_answers(*columns, title=f"{told['waiting']} images wait for a label")
     for each in told["images"]:
         sure = "" if each["confidence"] is None else f"{int(each['confidence'] * 100)} %"
         place = "missing" if each["missing"] else each["path"]
         names = ("image", "camera", "captured_at", "verdict", "reason", "predicted_class")
         cells = (*(each[name] for name in names), sure, place)
         table.add_row(*map(_shown, cells))
-    Console().print(table)
-    Console().print(_missed_in_words(told["missed_defects"]), highlight=False)
+    console = console_of_answers()
+    console.print(table)
+    console.print(_missed_in_words(told["missed_defects"]), highlight=False)
 
 
 @_review.command("label")
@@ -95,7 +89,7 @@ def label(
     as_json: JsonOption = False,
 ) -> None:
     """Label an image, in place of a label that it may have; its file goes to that class."""
-    asked = {"image": image, "label": name, "by": getpass.getuser()}
+    asked = {"image": image, "label": name, "by": user_name()}
     told = _ask(settings_of(config), "review label", **asked)
     _tell(told, f"image {image} is labelled {told['label']}", as_json=as_json)
 
@@ -103,7 +97,7 @@ def label(
 @_review.command("undo")
 def undo(image: ImageArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Take the label of an image back: it waits again."""
-    told = _ask(settings_of(config), "review undo", image=image, by=getpass.getuser())
+    told = _ask(settings_of(config), "review undo", image=image, by=user_name())
     _tell(told, f"image {image} has no label any more", as_json=as_json)
 
 
@@ -114,11 +108,11 @@ def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
     if as_json:
         print_json(found)
         return
-    table = Table("problem", "image", "why, and what to do", "path", "since")
+    table = table_of_answers("problem", "image", "why, and what to do", "path", "since")
     for each in found:
         cells = (each[name] or "" for name in ("problem", "image", "reason", "path", "since"))
         table.add_row(*map(_shown, cells))
-    Console().print(table if found else "Every file in the review folder is in order.")
+    console_of_answers().print(table if found else "Every file in the review folder is in order.")
 
 
 @_review.command()
@@ -128,14 +122,14 @@ def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> Non
     if as_json:
         print_json(told)
         return
-    table = Table("image", "label", "looks like", "sure", "according to", "path")
+    table = table_of_answers("image", "label", "looks like", "sure", "according to", "path")
     for each in told["suspects"]:
         sure = "" if each["confidence"] is None else f"{each['confidence']:.0%}"
         who = "the latest retraining" if each["doubted_by"] == "run" else "the model that judged it"
         names = (each["image"], each["label"], each["suggested"], sure, who, each["path"])
         table.add_row(*map(_shown, names))
     nothing = "No label looks wrong to the models that judged, nor to the latest retraining."
-    Console().print(table if told["suspects"] else nothing)
+    console_of_answers().print(table if told["suspects"] else nothing)
 
 
 def _tell(told: dict[str, Any], what: str, *, as_json: bool) -> None:
@@ -160,41 +154,19 @@ def _missed_in_words(missed: dict[str, Any]) -> str:
 
 def _ask(settings: Settings, command: str, **arguments: Any) -> dict[str, Any]:
     """By the daemon where one runs, else alone."""
-    try:
-        try:
-            return ask(settings.state_dir, command, seconds=_ANSWER_SECONDS, **arguments)
-        except NoAnswerError:
-            raise
-        except NoDaemonError:
-            with _alone(settings) as handlers:
-                return handlers[command](arguments)
-    except NoAnswerError as error:
-        # It may be at it still, or have failed after the record.
-        perhaps = "it may have been done all the same: " if "by" in arguments else ""
-        raise CommandError(f"{command}: {perhaps}{error}") from error
-    except (RefusedError, AlreadyRunningError, OSError) as error:
-        raise CommandError(f"{command}: nothing was changed: {error}") from error
 
-
-@contextmanager
-def _alone(settings: Settings) -> Iterator[Handlers]:
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with logged_aside(), instance_lock(settings.state_dir):
-        database = prepare_database(
-            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
-        )
+    def handlers(database: Database) -> Handlers:
         health = Health()
         labeller = Labeller(settings, database=database, health=health, clock=now_utc)
 
         def settled() -> None:
             settle(settings, database, labeller, health)
 
-        try:
-            yield ReviewCommands(
-                settings, database=database, labeller=labeller, settled=settled
-            ).handlers()
-        finally:
-            database.close()
+        return ReviewCommands(
+            settings, database=database, labeller=labeller, settled=settled
+        ).handlers()
+
+    return by_daemon_or_alone(settings, command, handlers, arguments, changes="by" in arguments)
 
 
 def settle(settings: Settings, database: Database, labeller: Labeller, health: Health) -> None:

@@ -9,7 +9,6 @@ import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.loading import check_settings, load_settings
 from config.logging import configure_logging
@@ -23,7 +22,15 @@ from daemon.checking import (
     policy_problems,
     state_problems,
 )
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    console_of_answers,
+    print_json,
+    settings_of,
+    table_of_answers,
+)
 from daemon.control import NoAnswerError, NoDaemonError, ask
 from daemon.crashes import trace_crashes
 from daemon.starting import serve
@@ -127,7 +134,7 @@ def _stopped(settings: Settings) -> dict[str, Any]:
 
 
 def _print_status(answer: dict[str, Any]) -> None:
-    console = Console()
+    console = console_of_answers()
     console.print(f"Millwatch is [bold]{answer['state']}[/bold]")
     for name in ("since", "model_version", "runtime", "pending_moves"):
         if name in answer:
@@ -141,7 +148,7 @@ def _print_status(answer: dict[str, Any]) -> None:
     if shadow := answer.get("shadow"):
         _print_shadow(console, shadow)
     if cameras := answer.get("cameras"):
-        table = Table("camera", "folder", "watching", "waiting")
+        table = table_of_answers("camera", "folder", "watching", "waiting")
         for camera in cameras:
             keys = ("name", "folder", "watching", "waiting")
             table.add_row(*(_shown(camera[key]) for key in keys))

@@ -3,8 +3,10 @@
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+from daemon.cli.options import console_of_answers, table_of_answers
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -52,35 +54,38 @@ class EpochDisplay:
 
 def print_evaluation(evaluation: "Evaluation") -> None:
     low, high = evaluation.accuracy_interval
-    console = Console()
+    console = console_of_answers()
     console.print(
         f"accuracy {evaluation.accuracy:.2%} of {evaluation.images} images "
         f"(95 % interval {low:.2%} to {high:.2%}), "
         f"calibration error {evaluation.expected_calibration_error:.3f}",
         highlight=False,
     )
-    table = Table("true class", "precision", "recall", *(n[:8] for n in evaluation.classes))
+    table = table_of_answers("true class", "precision", "recall", *map(escape, evaluation.classes))
     for (name, figures), counts in zip(
         evaluation.classes.items(), evaluation.confusion, strict=True
     ):
         cells = (f"{figures.precision:.3f}", f"{figures.recall:.3f}", *map(str, counts))
-        table.add_row(name, *cells)
+        table.add_row(escape(name), *cells)
     console.print(table)
 
 
 def print_corruptions(accuracies: dict[str, list[float]]) -> None:
-    table = Table("accuracy on spoilt images", "slightly", "clearly", "badly")
+    table = table_of_answers("accuracy on spoilt images", "slightly", "clearly", "badly")
     for kind, by_severity in accuracies.items():
         table.add_row(kind, *(f"{accuracy:.2%}" for accuracy in by_severity))
     every = [accuracy for by_severity in accuracies.values() for accuracy in by_severity]
-    Console().print(table)
-    Console().print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)
+    console = console_of_answers()
+    console.print(table)
+    console.print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)
 
 
 def print_pointing(pointing: "Pointing") -> None:
-    table = Table("heatmap's peak in or near a box", "images", "near", "chance", "heat in boxes")
+    table = table_of_answers(
+        "heatmap's peak in or near a box", "images", "near", "chance", "heat in boxes"
+    )
     for name, of in {**pointing.classes, "mean over classes": pointing.mean}.items():
         count = str(pointing.images[name]) if name in pointing.images else ""
         shares = (f"{share:.1%}" for share in (of.near, of.chance_near, of.heat))
-        table.add_row(name, count, *shares)
-    Console().print(table)
+        table.add_row(escape(name), count, *shares)
+    console_of_answers().print(table)

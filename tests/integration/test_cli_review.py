@@ -69,6 +69,23 @@ def test_an_id_that_no_database_can_hold_is_a_mistake_in_the_command(
             assert "IMAGE" in done.err
 
 
+@pytest.mark.parametrize("width", ["80", ""])
+def test_the_tables_show_every_path_whole_on_a_narrow_terminal_and_in_a_pipe(
+    millwatch: Millwatch, station: Station, monkeypatch: pytest.MonkeyPatch, width: str
+) -> None:
+    monkeypatch.delenv("COLUMNS")
+    if width:
+        monkeypatch.setenv("COLUMNS", width)
+    stranger = station.review / "labelled" / "patches" / f"holiday-{'x' * 80}.jpg"
+    stranger.parent.mkdir()
+    stranger.write_bytes(b"a stranger's")
+    for command, shown in (("list", paths(station).values()), ("conflicts", [stranger])):
+        table = millwatch("review", command, "--config", station.config).out
+        rows = [line.split("│")[1:-1] for line in table.splitlines() if line.startswith("│")]
+        columns = ["".join(cell.strip() for cell in column) for column in zip(*rows, strict=True)]
+        assert all(any(str(path) in column for column in columns) for path in shown)
+
+
 def test_an_image_is_labelled_labelled_anew_and_unlabelled(
     millwatch: Millwatch, station: Station
 ) -> None:

@@ -15,6 +15,7 @@ from daemon.control import (
     ControlServer,
     NoAnswerError,
     NoDaemonError,
+    NotAskedError,
     RefusedError,
     ask,
 )
@@ -183,6 +184,13 @@ def test_a_socket_that_answers_nonsense_is_not_taken_for_a_stopped_daemon(tmp_pa
             with pytest.raises(NoAnswerError, match="gave no answer to 'status'"):
                 ask(tmp_path, "status")
             thread.join(timeout=10)
+
+
+def test_who_cannot_ask_is_told_from_who_got_no_answer(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(str(tmp_path / SOCKET))
+        with pytest.raises(NotAskedError, match=r"could not be asked: .*may write to that folder"):
+            ask(tmp_path, "status")
 
 
 def test_nothing_but_the_group_may_ask(tmp_path: Path) -> None:

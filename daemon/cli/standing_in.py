@@ -1,0 +1,87 @@
+"""What a command has done by the daemon where one runs, else alone; and who asks for it."""
+
+import getpass
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from config.settings import Settings
+from daemon.cli.options import CommandError, logged_aside
+from daemon.clock import now_utc
+from daemon.control import (
+    Answer,
+    Handlers,
+    NoAnswerError,
+    NoDaemonError,
+    NotAskedError,
+    RefusedError,
+    ask,
+)
+from daemon.process import AlreadyRunningError, instance_lock
+from daemon.store.database import Database
+from daemon.store.upgrading import prepare_database
+
+_ANSWER_SECONDS: Final = 60.0
+
+
+def user_name() -> str:
+    """Who runs this command, as it is recorded: a user of a container may have a number alone."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def by_daemon_or_alone(
+    settings: Settings,
+    command: str,
+    handlers: Callable[[Database], Handlers],
+    arguments: dict[str, Any],
+    *,
+    changes: bool = True,
+    seconds: float = _ANSWER_SECONDS,
+) -> Answer:
+    """What the daemon answers; where none runs, this process stands in for it.
+
+    Args:
+        handlers: what stands in, by the command's name, on the daemon's database.
+        arguments: JSON values.
+        changes: whether the command changes anything.
+        seconds: how long to wait for the daemon's answer.
+
+    Raises:
+        CommandError, StoreError, DatabaseRefusedError
+    """
+    try:
+        try:
+            return ask(settings.state_dir, command, seconds=seconds, **arguments)
+        except NoAnswerError:
+            raise
+        except NoDaemonError:
+            with own_database(settings) as database:
+                return handlers(database)[command](arguments)
+    except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
+        raise CommandError(f"{command}: nothing was changed: {error}") from error
+    except NoAnswerError as error:
+        # It may be at it still, or have failed after the record.
+        perhaps = "it may have been done all the same: " if changes else ""
+        raise CommandError(f"{command}: {perhaps}{error}") from error
+
+
+@contextmanager
+def own_database(settings: Settings) -> Iterator[Database]:
+    """The daemon's database, for who is the only Millwatch on it meanwhile.
+
+    Raises:
+        AlreadyRunningError, OSError, StoreError, DatabaseRefusedError
+    """
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with logged_aside(), instance_lock(settings.state_dir):
+        database = prepare_database(
+            settings.database_file, backups=settings.state_dir / "backups", now=now_utc()
+        )
+        try:
+            yield database
+        finally:
+            database.close()

@@ -1,0 +1,122 @@
+"""Commands that change something: by the daemon or alone, and in whose name."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import Station
+from commands import Millwatch
+from reviewed import station_of
+
+from daemon.control import SOCKET, ControlServer
+
+CHANGES = {
+    "models promote": ["models", "promote", "m1"],
+    "models rollback": ["models", "rollback"],
+    "users remove": ["users", "remove", "anna"],
+    "drift accept": ["drift", "accept", "top-1"],
+    "retrain": ["retrain", "--now"],
+}
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return station_of(tmp_path)
+
+
+@pytest.fixture
+def stuck(station: Station) -> Iterator[None]:
+    """A daemon that fails at whatever it is asked for."""
+
+    def fail(_: Any) -> dict[str, Any]:
+        raise OSError(5, "Input/output error")
+
+    server = ControlServer(station.state_dir, dict.fromkeys(CHANGES, fail))
+    server.start()
+    yield
+    server.stop()
+
+
+@pytest.mark.parametrize("arguments", CHANGES.values(), ids=CHANGES)
+@pytest.mark.usefixtures("stuck")
+def test_what_the_daemon_did_not_answer_is_not_called_undone(
+    millwatch: Millwatch, station: Station, arguments: list[str]
+) -> None:
+    told = millwatch(*arguments, "--config", station.config)
+    assert told.status == 1
+    assert "Input/output error" in told.err
+    assert "all the same" in told.err
+    assert "nothing was" not in told.err
+
+
+@pytest.mark.parametrize("arguments", CHANGES.values(), ids=CHANGES)
+def test_what_nobody_could_be_asked_for_is_not_done(
+    millwatch: Millwatch, station: Station, arguments: list[str]
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as no_daemon:
+        no_daemon.bind(str(station.state_dir / SOCKET))
+        told = millwatch(*arguments, "--config", station.config)
+    assert told.status == 1
+    assert "nothing was" in told.err
+    assert "may write to that folder" in told.err
+
+
+def test_a_retraining_whose_daemon_stops_is_not_begun_a_second_time(
+    millwatch: Millwatch, station: Station
+) -> None:
+    def begin(_: Any) -> dict[str, Any]:
+        (station.state_dir / SOCKET).unlink()
+        return {"run": "run-1"}
+
+    server = ControlServer(station.state_dir, {"retrain": begin})
+    server.start()
+    try:
+        told = millwatch("retrain", "--now", "--config", station.config)
+    finally:
+        server.stop()
+    assert told.status == 1
+    assert "the retraining run-1 was begun" in told.err
+    assert station.query("SELECT count(*) FROM training_run") == [(0,)]
+
+
+def test_an_audit_whose_daemon_stops_says_that_it_is_not_complete(
+    millwatch: Millwatch, station: Station
+) -> None:
+    ((path,),) = station.query("SELECT path FROM inspections LIMIT 1")
+    Path(path).rename(Path(path).with_name("renamed" + Path(path).name))
+
+    def leave(_: Any) -> dict[str, Any]:
+        (station.state_dir / SOCKET).unlink()
+        return {}
+
+    server = ControlServer(station.state_dir, {"status": leave})
+    server.start()
+    try:
+        told = millwatch("audit", "--mend", "--config", station.config)
+    finally:
+        server.stop()
+    assert told.status == 1
+    assert "the audit is not complete: no daemon runs on" in told.err
+
+
+def test_a_user_who_has_no_name_is_recorded_by_number() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    code = (
+        "import os; from daemon.cli.standing_in import user_name; "
+        "os.setuid(54321); print(user_name())"
+    )
+    nameless = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("LOGNAME", "USER", "LNAME", "USERNAME")
+    }
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=nameless, capture_output=True, text=True, check=True
+    )
+    assert told.stdout == "uid 54321\n"
