@@ -14,6 +14,7 @@ from daemon.cli.options import (
     print_json,
     settings_of,
     table_of_answers,
+    text_alone,
 )
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
@@ -25,7 +26,10 @@ from daemon.users import Role, Users, hash_password
 
 _users = typer.Typer(no_args_is_help=True, help="Who may log in to the page.")
 
-NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As they log in; in lower case.")]
+NameArgument = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="As they log in; in lower case.", callback=text_alone),
+]
 
 
 def register(app: typer.Typer) -> None:

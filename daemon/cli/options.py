@@ -15,6 +15,7 @@ from rich.table import Column, Table
 
 from config.loading import load_settings
 from config.settings import Settings
+from config.text import as_one_line, escape_undecodable
 
 ConfigOption = Annotated[
     Path | None,
@@ -35,6 +36,13 @@ class CommandError(Exception):
 def settings_of(config: Path | None) -> Settings:
     """Raises ConfigurationError."""
     return load_settings(config, os.environ)
+
+
+def text_alone(value: str | None) -> str | None:
+    """An argument that the database is asked for: it must be text, as every name there is."""
+    if value is not None and not value.isascii() and escape_undecodable(value) != value:
+        raise typer.BadParameter(f"'{as_one_line(value)}' is not in UTF-8")
+    return value
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:

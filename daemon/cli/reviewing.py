@@ -17,6 +17,7 @@ from daemon.cli.options import (
     print_json,
     settings_of,
     table_of_answers,
+    text_alone,
 )
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
@@ -50,12 +51,20 @@ def register(app: typer.Typer) -> None:
 @_review.command("list")
 def list_waiting(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, at most.")] = 20,
-    camera: Annotated[str | None, typer.Option(metavar="NAME", help="One camera alone.")] = None,
+    camera: Annotated[
+        str | None, typer.Option(metavar="NAME", help="One camera alone.", callback=text_alone)
+    ] = None,
     class_name: Annotated[
-        str | None, typer.Option("--class", metavar="CLASS", help="Predicted so; or unknown.")
+        str | None,
+        typer.Option(
+            "--class", metavar="CLASS", help="Predicted so; or unknown.", callback=text_alone
+        ),
     ] = None,
     reason: Annotated[
-        str | None, typer.Option(metavar="REASON", help="With this reason, such as sample.")
+        str | None,
+        typer.Option(
+            metavar="REASON", help="With this reason, such as sample.", callback=text_alone
+        ),
     ] = None,
     config: ConfigOption = None,
     *,

@@ -104,6 +104,24 @@ def test_an_audit_whose_daemon_stops_says_that_it_is_not_complete(
     assert "the audit is not complete: no daemon runs on" in told.err
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["review", "list", "--camera"],
+        ["review", "list", "--class"],
+        ["review", "list", "--reason"],
+        ["users", "remove"],
+    ],
+    ids=" ".join,
+)
+def test_an_argument_that_is_not_in_utf_8_is_refused_as_such(
+    millwatch: Millwatch, station: Station, arguments: list[str]
+) -> None:
+    told = millwatch(*arguments, "top\udcff", "--config", station.config)
+    assert told.status == 2
+    assert "is not in UTF-8" in told.err
+
+
 def test_a_user_who_has_no_name_is_recorded_by_number() -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may become another user")
