@@ -27,7 +27,6 @@ log = structlog.get_logger(__name__)
 OPEN_NAME: Final = "this computer"
 """Who labels where everybody at this computer may."""
 _REMEMBER_SECONDS: Final = 60.0
-_MOST_REMEMBERED: Final = 100
 
 
 class TooManyAttemptsError(Exception):
@@ -65,7 +64,8 @@ class Doorkeeper:
         # One at a time: each takes 64 MiB and four threads, which the line may need.
         self._verifying = threading.Lock()
         self._secret = secrets.token_bytes(32)
-        self._remembered: dict[bytes, float] = {}
+        # One entry a user, put whole: threads need no lock for it.
+        self._remembered: dict[str, tuple[bytes, float]] = {}
 
     def login(self, name: str, password: str, address: str) -> str | None:
         """The token of a new session; None when name and password do not fit.
@@ -106,9 +106,12 @@ class Doorkeeper:
         name, password = _basic(authorization)
         user = users.find_user(self._database, _known_name(name))
         proof = self._proof(user, password)
-        if self._remembered.get(proof, 0.0) < time.monotonic():
+        known, ends = self._remembered.get(user.name if user else "", (b"", 0.0))
+        if not hmac.compare_digest(known, proof) or ends < time.monotonic():
             user = self._verified(name, password, address)
-            self._remember(proof if user else b"")
+            if user is not None:
+                # A camera that pushes cannot pay argon2 for each image.
+                self._remembered[user.name] = proof, time.monotonic() + _REMEMBER_SECONDS
         return None if user is None else _visitor(user, address, None)
 
     def logout(self, token: str, visitor: Visitor) -> None:
@@ -142,15 +145,6 @@ class Doorkeeper:
         stored = user.password_hash if user else ""
         text = f"{stored}\0{password}".encode("utf-8", "backslashreplace")
         return hmac.digest(self._secret, text, "sha256")
-
-    def _remember(self, proof: bytes) -> None:
-        """For a minute: a camera that pushes cannot pay argon2 for each image."""
-        if not proof:
-            return
-        now = time.monotonic()
-        if len(self._remembered) >= _MOST_REMEMBERED:
-            self._remembered = {key: end for key, end in self._remembered.items() if end > now}
-        self._remembered[proof] = now + _REMEMBER_SECONDS
 
 
 def _visitor(user: User, address: str, token: str | None) -> Visitor:
