@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from builders import Station, assert_every_image_accounted_for, wait_until
 
+from daemon.control import ask
+
 Serve = Callable[..., AbstractContextManager[Station]]
 Visit = Callable[..., Any]
 _IMAGES = 40
@@ -319,3 +321,23 @@ def test_after_the_last_picture_one_can_still_go_back_and_undo_by_touch(
     empty.get_by_role("button", name="undo").click()
     assert shown(anna) == last
     assert last not in {image for image, _, _ in labels(line)}
+
+
+def test_what_comes_while_more_than_a_page_is_skipped_is_shown(visit: Visit, line: Station) -> None:
+    lacking = 30 - ask(line.state_dir, "review list", limit=1)["waiting"]
+    if lacking > 0:
+        line.drop_surfaces(lacking)
+        wait_until(lambda: ask(line.state_dir, "review list", limit=1)["waiting"] == 30)
+    last = ask(line.state_dir, "review list", limit=1000)["images"][-1]["image"]
+    ask(line.state_dir, "review label", image=last, label="patches", by="otto")
+    anna = visit("anna")
+    anna.page.clock.install()
+    anna.open("/queue")
+    shown(anna)
+    for _ in range(waits(anna)):
+        anna.page.keyboard.press("ArrowRight")
+    anna.page.get_by_text("You have skipped what is left").wait_for()
+    ask(line.state_dir, "review undo", image=last, by="otto")
+    anna.page.clock.fast_forward(5_000)
+    anna.page.locator("#empty").wait_for(state="hidden")
+    assert shown(anna) == last

@@ -81,7 +81,7 @@ def test_a_retraining_whose_daemon_stops_is_not_begun_a_second_time(
         server.stop()
     assert told.status == 1
     assert "the retraining run-1 was begun" in told.err
-    assert station.query("SELECT count(*) FROM training_run") == [(0,)]
+    assert station.query("SELECT count(*) FROM retraining_run") == [(0,)]
 
 
 def test_an_audit_whose_daemon_stops_says_that_it_is_not_complete(

@@ -350,5 +350,11 @@ byId("to-one").addEventListener("click", swap);
 byId("all").addEventListener("click", selectAll);
 
 inTurn(async () => { await loadClasses(); await load(); show(); });
-// Where nothing was left to check, something may have come.
-setInterval(() => { if (!document.hidden && !current()) inTurn(async () => { await load(); show(); }); }, 5000);
+// Where nothing was left to check, something may have come: it may stand behind all that was skipped.
+async function lookAgain() {
+  if (current()) return;
+  state.next = null;
+  do await load(true); while (state.next && !current());
+  show();
+}
+setInterval(() => { if (!document.hidden && !current()) inTurn(lookAgain); }, 5000);
