@@ -1,5 +1,6 @@
 """What kind of filesystem a folder lies on, and whether it is the one that belongs there."""
 
+import errno
 import json
 import os
 import re
@@ -8,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from config.settings import Settings
 from daemon.names import to_text
 from daemon.placing import write_durably
 
@@ -75,3 +77,33 @@ class MountMemory:
             self._mounts[to_text(folder)] = list(mount)
             with suppress(OSError):  # remembered until the next start at least
                 write_durably(self.file, json.dumps(self._mounts, indent=2) + "\n")
+
+
+class ReviewShare:
+    """Whether the review folder is there, and not the mount point that its share leaves behind.
+
+    What Millwatch made in it shows that; without these, the mount that held it when an image came there.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._folder = settings.review_folder
+        self._mounts = MountMemory(settings.state_dir / "review_folder.json")
+        self._is_remembered = False
+
+    def refuse_if_away(self) -> None:
+        """Before anything is made there: it would lie below the share once that is back. Raises OSError."""
+        if any((self._folder / part).is_dir() for part in ("to_check", "labelled")):
+            return
+        if not self._mounts.is_the_same(self._folder, mount_of(self._folder)):
+            raise OSError(
+                errno.ENODEV,
+                f"the review folder {to_text(self._folder)} holds neither to_check nor labelled and is "
+                "on another filesystem than before; mount its share. If another took its place for "
+                f"good, stop Millwatch, remove {to_text(self._mounts.file)}, and start it",
+            )
+
+    def remember(self) -> None:
+        """An image is there."""
+        if not self._is_remembered:
+            self._mounts.remember(self._folder, mount_of(self._folder))
+            self._is_remembered = True

@@ -14,6 +14,7 @@ import structlog
 from config.settings import Settings
 from daemon.health import Health
 from daemon.lanes import ANSWER_SECONDS, Lanes
+from daemon.mounts import ReviewShare
 from daemon.names import to_text
 from daemon.routing import Routed, another_target, route
 from daemon.store import images
@@ -59,6 +60,7 @@ class Mover:
         self._in_hand = in_hand
         self._placed = placed
         self._review = f"{settings.review_folder}{os.sep}"
+        self._share = ReviewShare(settings)
         self._late: deque[Routed] = deque()
         self._retry_at: float | None = 0.0  # at the start, what a kill left undone
         self._retried_to = 0
@@ -174,7 +176,20 @@ class Mover:
         self._wake()
 
     def _route(self, intents: Sequence[Intent], held: Mapping[int, int]) -> Routed:
-        return route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)
+        to_review = [each for each in intents if self._is_in_review(each.plan.target)]
+        try:
+            if to_review:
+                self._share.refuse_if_away()
+            away = None
+        except OSError as error:
+            away = error
+            intents = [each for each in intents if not self._is_in_review(each.plan.target)]
+        routed = route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)
+        if away is not None:
+            routed.failed += [(each, away) for each in to_review]
+        elif any(self._is_in_review(each.path) for each in routed.settled):
+            self._share.remember()
+        return routed
 
     def _settle(self, routed: Routed) -> int:
         """Record what was done. Returns how many intents have ended."""
@@ -193,8 +208,8 @@ class Mover:
             )
         return len(settled) + len(routed.withdrawn)
 
-    def _is_in_review(self, path: Path) -> bool:
-        return os.fspath(path).startswith(self._review)
+    def _is_in_review(self, path: Path | None) -> bool:
+        return path is not None and os.fspath(path).startswith(self._review)
 
     def _given_up(self, missing: Iterable[Settled]) -> list[Settled]:
         """Those that are nowhere for so long that no share is likely to bring them back."""

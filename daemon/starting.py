@@ -11,6 +11,7 @@ import structlog
 
 from config.settings import Settings
 from daemon.clock import now_utc
+from daemon.mounts import ReviewShare
 from daemon.names import to_text
 from daemon.pipeline import AHEAD
 from daemon.placing import make_folder
@@ -93,6 +94,11 @@ def serve(
 
 def _make_folders(settings: Settings) -> None:
     """Those that people expect to find. One that cannot be made now is made when it is needed."""
+    try:
+        ReviewShare(settings).refuse_if_away()
+    except OSError as error:
+        log.warning("folders not made", error=error.strerror)
+        return
     classes = dict.fromkeys((*settings.policy.normal_classes, *KNOWN_DEFECTS))
     for folder in (
         settings.review_folder / "to_check",

@@ -224,7 +224,8 @@ class CameraMinder:
             self._health.trouble(
                 trouble,
                 f"the drop folder {to_text(self._folder)} is empty and on another filesystem than "
-                "before; see whether its share is still mounted",
+                "before; see whether its share is still mounted. If another took its place for good, "
+                f"stop Millwatch, remove {to_text(self._mounts.file)}, and start it",
             )
 
     def _hint(self, filename: str, closed: bool) -> None:

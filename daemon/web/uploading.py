@@ -58,6 +58,8 @@ async def inspect(
     folder = camera_named(settings, camera).folder
     name = delivered_name(settings, filename)
     _refuse_declared(request, settings.intake.max_bytes)
+    if (away := desk.health.troubles().get(f"mount {camera}")) is not None:
+        raise HTTPException(507, f"the image is not taken: {away}")
     after = await run_in_threadpool(viewing.newest_id, desk.database)
     try:
         await deliver(

@@ -1,12 +1,20 @@
 """A share that is away when the service starts (row 28)."""
 
+from contextlib import ExitStack
+from pathlib import Path
+
+import httpx
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from filesystems import filesystem
+from filesystems import filesystem, unmounted
 
 
 @pytest.mark.fault(28)
-def test_a_share_that_is_away_at_the_start_is_told_from_an_idle_camera(station: Station) -> None:
+def test_a_share_that_is_away_at_the_start_is_told_from_an_idle_camera(
+    tmp_path: Path, model: Path, unused_port: int
+) -> None:
+    web = {"enabled": True, "port": unused_port, "open_on_loopback": True}
+    station = Station(root=tmp_path, model=model, tables={"web": web})
     folder = station.folder("top-1")
     with filesystem(folder, size="1m"), station.running():
         station.drop("top-1", "before.jpg", surface_file(seed=1))
@@ -15,8 +23,31 @@ def test_a_share_that_is_away_at_the_start_is_told_from_an_idle_camera(station: 
         told = wait_until(lambda: station.troubles().get("mount top-1"))
         assert "see whether its share is still mounted" in told
         assert "mount bottom-1" not in station.troubles()
+        pushed = f"http://127.0.0.1:{unused_port}/api/inspections?camera=top-1&filename=a.jpg"
+        answer = httpx.post(pushed, content=surface_file(seed=3))
+        assert (answer.status_code, list(folder.iterdir())) == (507, [])
+        assert told in answer.json()["detail"]
         with filesystem(folder, size="1m"):
             wait_until(lambda: "mount top-1" not in station.troubles())
             station.drop("top-1", "after.jpg", surface_file(seed=2))
             station.wait_for_images(2)
     assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(28)
+def test_nothing_is_put_where_the_share_of_the_review_folder_belongs(station: Station) -> None:
+    elsewhere = station.root / "elsewhere"
+    elsewhere.mkdir()
+    with filesystem(station.review, size="8m"), ExitStack() as away:
+        with station.running():
+            station.drop("top-1", "before.jpg", surface_file(seed=1))
+            wait_until(lambda: station.query("SELECT 1 FROM image WHERE progress = 'moved'"))
+        away.enter_context(unmounted(station.review, elsewhere))
+        with station.running():
+            station.drop("top-1", "after.jpg", surface_file(seed=2))
+            told = wait_until(lambda: station.troubles().get("moving"))
+            assert "mount its share" in told
+            assert list(station.review.iterdir()) == []
+            away.close()
+            wait_until(lambda: "moving" not in station.troubles())
+        assert_every_image_accounted_for(station)
