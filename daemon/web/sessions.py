@@ -52,13 +52,15 @@ def login(
         return answer
     answer = RedirectResponse("/queue", 303)
     web = desk.settings.web
+    # The origin was held against ours: by https it is where a server in front has the certificate.
+    by_tls = web.tls_certificate is not None or request.headers.get("origin", "")[:6] == "https:"
     answer.set_cookie(
         cookie_name(desk),
         token,
         max_age=int(web.session_hours * 3600),
         httponly=True,
         samesite="strict",
-        secure=web.tls_certificate is not None,
+        secure=by_tls,
     )
     return answer
 

@@ -297,7 +297,10 @@ def test_behind_a_server_that_has_the_certificate_people_log_in(
         page.add_user("anna")
         browser = page.browser()
         front = {"host": "line-1.plant", "sec-fetch-site": "same-origin"}
-        assert log_in(browser, "anna", origin="https://line-1.plant", **front).status_code == 303
+        come = log_in(browser, "anna", origin="https://line-1.plant", **front)
+        assert come.status_code == 303
+        assert "; Secure" in come.headers["set-cookie"], "a browser shows it to TLS alone"
+        assert "Secure" not in log_in(page.browser(), "anna").headers["set-cookie"]
         for origin in ("https://evil.example", "https://line-1.plant:444", "https://127.0.0.1"):
             assert log_in(browser, "anna", origin=origin, **front).status_code == 403
         local = {"origin": "https://127.0.0.1:8470", "host": "127.0.0.1:8470"}
