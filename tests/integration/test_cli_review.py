@@ -261,15 +261,6 @@ def test_what_the_daemon_did_not_answer_is_not_called_undone(
     assert "may have been done" not in listed.err
 
 
-def test_a_number_that_no_image_can_have_is_refused_as_such(
-    millwatch: Millwatch, station: Station
-) -> None:
-    for command in (("label", "99999999999999999999", "patches"), ("undo", "0")):
-        refused = millwatch("review", *command, "--config", station.config)
-        assert refused.status == 2
-        assert "Invalid value for 'IMAGE'" in refused.err
-
-
 def test_a_review_folder_that_is_away_is_not_called_in_order(
     millwatch: Millwatch, station: Station
 ) -> None:
