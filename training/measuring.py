@@ -29,6 +29,7 @@ def measure(
     folder: Path,
     policy: Policy,
     *,
+    runtime: str,
     line: Labelled,
     reference: Reference,
     out_of_fold: OutOfFold | None,
@@ -36,12 +37,13 @@ def measure(
     """Judge the held-out images of the line, and those of the first set that no run trains on.
 
     Args:
+        runtime: as `model.runtime` of the line has it.
         out_of_fold: of the fitted images of the line, for the candidate of this run.
 
     Raises:
         CheckpointError, RuntimeUnavailableError: for the model folder.
     """
-    model = load_model(folder, policy=policy)
+    model = load_model(folder, policy=policy, runtime=runtime)
     decider = model.decider
     held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
     names = [line.classes[i] for i in held_out.labels]

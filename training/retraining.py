@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -333,12 +334,15 @@ def _metrics(runtime: TorchRuntime, parts: _Parts, evidence: Evidence) -> dict[s
 
 
 def _figures(asked: Run, parts: _Parts, began: float) -> RunFigures:
-    line, reference = parts.line, parts.reference
-    made = asked.folder / CANDIDATE
-    current = measure(
-        asked.current_model, asked.policy, line=line, reference=reference, out_of_fold=None
+    measured = partial(
+        measure,
+        policy=asked.policy,
+        runtime=asked.runtime,
+        line=parts.line,
+        reference=parts.reference,
     )
-    candidate = measure(made, asked.policy, line=line, reference=reference, out_of_fold=parts.folds)
+    current = measured(asked.current_model, out_of_fold=None)
+    candidate = measured(asked.folder / CANDIDATE, out_of_fold=parts.folds)
     suspects, doubted = suspects_of(parts.line, _probabilities(asked, parts))
     return RunFigures(
         candidate=candidate,

@@ -42,6 +42,7 @@ class Run:
 
     Attributes:
         threads: of the processor that it may keep busy.
+        runtime: that serves models on this line, as `model.runtime` says.
         current_model: the model folder to start from.
         base_set: manifest of the images that it was first trained on, if they are at hand.
         earlier: by the SHA-256 of a file, whether runs before this one held it out. It stays so.
@@ -55,6 +56,7 @@ class Run:
     base_set: Path | None
     policy: Policy
     labels: tuple[Label, ...]
+    runtime: str = "auto"
     earlier: Mapping[str, bool] = field(default_factory=dict)
 
 
@@ -83,6 +85,7 @@ def read_run(folder: Path) -> Run:
             base_set=Path(document["base_set"]) if document["base_set"] else None,
             policy=Policy(**{**policy, "normal_classes": tuple(policy["normal_classes"])}),
             labels=tuple(Label(**{**row, "path": Path(row["path"])}) for row in rows),
+            runtime=str(document.get("runtime", "auto")),  # an older version froze none
             earlier=earlier,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -143,10 +143,11 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     kept = read_reference(candidate, load_metadata(candidate))
     assert kept is not None
     assert len(kept.labels_of(Use.FIT)) == 6 * len(KNOWN_DEFECTS)
-    again = write_run(line / "runs" / "second", rows, current_model=candidate)
+    again = write_run(line / "runs" / "second", rows, current_model=candidate, runtime="torch")
     unmoved = replace(LINE_RECIPE, must_gain=100.0)
     figures = retrain(read_run(again), recipe=RECIPE, line_recipe=unmoved)
     assert figures.current.version == done[1].candidate.version
+    assert figures.current.form == figures.candidate.form == "torch", "as the line is set to"
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
     assert load_network(again / "candidate")[0].line is None, "it gained too little"

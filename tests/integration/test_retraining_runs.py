@@ -17,6 +17,7 @@ from filesystems import filesystem, full
 
 from daemon.clock import now_utc
 from daemon.control import RefusedError
+from daemon.retraining.folders import Usable, freeze
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
@@ -25,6 +26,7 @@ from daemon.store.labels import newest_label
 from daemon.store.models import remember_current
 from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
+from training.run_folder import read_run
 
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 NIGHT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)
@@ -277,6 +279,12 @@ def test_each_due_time_is_met_once_whatever_the_clock_does_and_late_rather_than_
         clock.now = NIGHT + timedelta(days=1, minutes=1)
         assert times_met() == 3
     assert "0 new labels and 50 are needed" in states(station)[-1][1]
+
+
+def test_a_run_is_told_in_which_runtime_the_line_serves_models(station: Station) -> None:
+    folder = station.state_dir / "runs" / "run-1"
+    freeze(station.settings(), folder, Usable(labels=[], rare={}), NIGHT, seed=1)
+    assert read_run(folder).runtime == station.settings().model.runtime == "torch"
 
 
 def test_a_run_with_nothing_to_learn_from_is_refused(station: Station) -> None:
