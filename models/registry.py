@@ -12,7 +12,7 @@ from models.decision import Decider, Decision, Policy
 from models.evidence import Evidence
 from models.heatmap import heatmap
 from models.runtimes.choosing import Chosen, choose
-from models.runtimes.protocol import Runtime
+from models.runtimes.protocol import Outputs, Runtime
 
 PRETRAINED: Final = Path(__file__).with_name("pretrained")
 """The model that ships with Millwatch."""
@@ -49,19 +49,26 @@ class Model:
         Raises:
             NotFiniteError: when the network gives something that is no number.
         """
-        outputs = self.runtime.infer(pixels)
-        if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.features).all()):
-            raise NotFiniteError(f"model {self.version} gave numbers that are none")
+        outputs = self._infer(pixels)
         return self.decider.decide(outputs.logits, outputs.features)
 
     def explain(self, pixels: NDArray[np.uint8]) -> tuple[Decision, NDArray[np.float32]]:
-        """The decision for one picture `(input_size, input_size)` and the heatmap of its class."""
-        outputs = self.runtime.infer(pixels[None], with_maps=True)
+        """The decision for one picture `(input_size, input_size)` and the heatmap of its class.
+
+        Raises as `judge`.
+        """
+        outputs = self._infer(pixels[None], with_maps=True)
         if outputs.maps is None:
             raise RuntimeError(f"{self.runtime.name} gave no feature map when asked for one")
         (decision,) = self.decider.decide(outputs.logits, outputs.features)
         chosen = self.metadata.classes.index(decision.predicted_class)
         return decision, heatmap(outputs.maps[0], self.runtime.head[chosen])
+
+    def _infer(self, pixels: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
+        outputs = self.runtime.infer(pixels, with_maps=with_maps)
+        if not (np.isfinite(outputs.logits).all() and np.isfinite(outputs.features).all()):
+            raise NotFiniteError(f"model {self.version} gave numbers that are none")
+        return outputs
 
 
 def load_model(folder: Path, *, policy: Policy, runtime: str = "auto") -> Model:

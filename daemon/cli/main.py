@@ -33,6 +33,7 @@ from daemon.service import ThreadDiedError
 from daemon.serving import ServingModelError
 from daemon.store.database import StoreError
 from daemon.store.upgrading import DatabaseRefusedError
+from models.registry import NotFiniteError
 
 app = typer.Typer(
     name="millwatch",
@@ -76,6 +77,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(CONFIGURATION_EXIT_STATUS)
     except _FAILED as error:
         sys.stderr.write(f"millwatch: {error}\n")
+        sys.exit(1)
+    except NotFiniteError as error:
+        sys.stderr.write(
+            f"millwatch: {error}, so nothing can be judged with it; name another with --model, go back "
+            "with `millwatch models rollback`, or retrain\n"
+        )
         sys.exit(1)
     except PermissionError as error:
         sys.stderr.write(f"millwatch: {_denied(error)}\n")

@@ -23,6 +23,7 @@ from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
 from models.heatmap import overlay
 from models.preprocessing import UnreadableError, decode
+from models.registry import NotFiniteError
 from models.taxonomy import Verdict
 
 _LONGEST_SIDE: Final = 1600
@@ -87,7 +88,10 @@ class Pictures:
                 seen = self._decode(data, size=model.input_size)
                 whole = Image.fromarray(self._decode(data))
             whole.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
-            _, heat = model.explain(seen)
+            try:
+                _, heat = model.explain(seen)
+            except NotFiniteError as error:
+                raise NoPictureError(f"there is no heatmap: {error}") from error
             return _jpeg(Image.fromarray(overlay(np.asarray(whole), heat)))
 
         return self._remembered(("heatmap", viewed.id, model.version), make)

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from builders import Station, run_cli, surface_file
 from commands import Done, Millwatch
 from PIL import Image
 
 from daemon.names import to_text
+from models.checkpoint import load_evidence, save
+from models.network import load_network, stored_weights
 from models.taxonomy import KNOWN_DEFECTS
 
 PROMISED = [
@@ -194,6 +197,27 @@ def test_a_configured_model_that_is_damaged_is_a_matter_of_configuration(
     done = millwatch("predict", "--config", station.config, picture(pictures, "a.jpg"))
     assert done.status == 78
     assert str(damaged) in done.err
+
+
+@pytest.mark.parametrize("command", [("predict",), ("explain", "--out", "overlays")])
+def test_a_model_whose_numbers_are_none_is_told_in_words(
+    millwatch: Millwatch,
+    pictures: Path,
+    model: Path,
+    tmp_path: Path,
+    command: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network, metadata = load_network(model)
+    with torch.no_grad():
+        network.backbone.fc.weight.fill_(torch.nan)
+    save(tmp_path / "nan", stored_weights(network), metadata, load_evidence(model, metadata))
+    done = millwatch(*command, picture(pictures, "a.jpg"), "--model", tmp_path / "nan")
+    assert done.status == 1
+    assert done.err.startswith(f"millwatch: model {metadata.version} gave numbers that are none")
+    assert "millwatch models rollback" in done.err
+    assert done.out == ""
 
 
 # --- explain ---------------------------------------------------------------------------------------
