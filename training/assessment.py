@@ -24,7 +24,7 @@ from training.fit import Epoch
 from training.manifest import LabelledImage, Manifest, Part
 from training.novelty import Foreign, compare
 from training.pointing import Pointing, measure
-from training.serving import AS_CONFIGURED, Served
+from training.serving import AS_CONFIGURED, Served, caution
 
 WRONG_SHOWN: Final = 12
 UNSURE_SHOWN: Final = 6
@@ -87,14 +87,9 @@ class Assessment:
     history: tuple[Epoch, ...]
 
     @property
-    def began_elsewhere(self) -> bool:
-        """Whether a model that this one began with was trained on another manifest."""
-        recipe = self.metadata.recipe
-        while started := recipe.get("started_from"):
-            if started.get("manifest_sha256", self.fingerprint) != self.fingerprint:
-                return True
-            recipe = started.get("recipe", {})
-        return False
+    def caution(self) -> str:
+        """Why the figures may flatter the model; empty where they do not."""
+        return caution(self.metadata, self.fingerprint, self.part)
 
 
 def assess(

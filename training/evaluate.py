@@ -1,4 +1,4 @@
-"""How good a model is, as it would serve."""
+"""How good a model is, from its outputs and the true classes."""
 
 from dataclasses import dataclass
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from models.checkpoint import load_metadata
+from models.checkpoint import Metadata, load_metadata
 from models.decision import Policy
 from models.evidence import Evidence
 from models.registry import Model, load_model, read_evidence
@@ -38,6 +38,35 @@ def evaluate_corrupted(
     """
     served = Served.open(folder, manifest)
     return served.judge_spoilt(served.images(manifest, part), seed=seed)
+
+
+def caution(metadata: Metadata, fingerprint: str, part: Part) -> str:
+    """Why figures of a part of a manifest may flatter a model; empty where they do not.
+
+    Args:
+        fingerprint: SHA-256 of the manifest.
+    """
+    if part is not Part.TEST:
+        return (
+            "This is not the test part: the model, its calibration or its thresholds were chosen on "
+            "these images, so the figures flatter it."
+        )
+    if fingerprint != metadata.manifest_sha256:
+        why = "This is not the manifest that the model was trained on"
+    elif _began_elsewhere(metadata, fingerprint):
+        why = "The model began with one that was trained on another manifest"
+    else:
+        return ""
+    return f"{why}: some of these images may have been in its training."
+
+
+def _began_elsewhere(metadata: Metadata, fingerprint: str) -> bool:
+    recipe = metadata.recipe
+    while started := recipe.get("started_from"):
+        if started.get("manifest_sha256", fingerprint) != fingerprint:
+            return True
+        recipe = started.get("recipe", {})
+    return False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,13 +2,16 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from daemon.cli.options import CommandError, JsonOption, print_json
 from daemon.cli.recipes import RecipesOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
+
+if TYPE_CHECKING:
+    from training.assessment import Assessment
 
 
 def register(app: typer.Typer) -> None:
@@ -90,14 +93,13 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Judge a part of a manifest as the model would serve: accuracy, precision, recall, confusion."""
+    """Judge a part of a manifest by the network as it was trained, in PyTorch: accuracy, recall, confusion."""
     from dataclasses import asdict  # noqa: PLC0415
 
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training.assessment import assess  # noqa: PLC0415
     from training.manifest import ManifestError, Part, load_manifest  # noqa: PLC0415
-    from training.report import page  # noqa: PLC0415
-    from training.serving import evaluate_as_served, evaluate_corrupted  # noqa: PLC0415
+    from training.serving import Served, caution  # noqa: PLC0415
 
     try:
         chosen = Part(part)
@@ -110,16 +112,23 @@ def evaluate(
     try:
         images = load_manifest(manifest)
         if report is None:
-            evaluation = evaluate_as_served(model, images, chosen)
-            spoilt = evaluate_corrupted(model, images, chosen) if corruptions else {}
+            served = Served.open(model, images)
+            data = served.images(images, chosen)
+            evaluation = served.judge(data)
+            spoilt = served.judge_spoilt(data) if corruptions else {}
+            doubt = caution(served.model.metadata, images.sha256, chosen)
         else:
             assessment = assess(model, images, chosen, foreign=novel)
             evaluation, spoilt = assessment.evaluation, assessment.spoilt
-            page.write(assessment, report)
+            doubt = assessment.caution
     except (ManifestError, CheckpointError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
-        raise CommandError(f"the report {report} cannot be written: {error.strerror}") from error
+        raise CommandError(f"{model} cannot be evaluated on {manifest}: {error}") from error
+    if report is not None:
+        _write(assessment, report)
+    if doubt:
+        sys.stderr.write(f"millwatch: {doubt}\n")
     accuracies = {kind: [each.accuracy for each in of] for kind, of in spoilt.items()}
     if as_json:
         print_json(asdict(evaluation) | ({"corruptions": accuracies} if corruptions else {}))
@@ -127,6 +136,15 @@ def evaluate(
     print_evaluation(evaluation)
     if corruptions:
         print_corruptions(accuracies)
+
+
+def _write(assessment: "Assessment", report: Path) -> None:
+    from training.report import page  # noqa: PLC0415
+
+    try:
+        page.write(assessment, report)
+    except OSError as error:
+        raise CommandError(f"the report {report} cannot be written: {error.strerror}") from error
 
 
 def _imagenet_weights(weights: str | None) -> Path | None:

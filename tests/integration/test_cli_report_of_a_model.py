@@ -9,6 +9,7 @@ import pytest
 from boxed import write_boxed_manifest
 from builders import surface_file
 from commands import Millwatch
+from filesystems import obeying_permissions
 
 
 @pytest.fixture
@@ -53,6 +54,31 @@ def test_a_report_that_cannot_be_written_or_filled_is_said(
     assert done.status == 1
     assert f"{nowhere} holds no picture" in done.err
     assert not report.exists()
+
+
+def test_what_keeps_a_report_from_being_measured_is_not_told_as_a_report_that_cannot_be_written(
+    millwatch: Millwatch, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    annotations = tmp_path / "data" / "train" / "annotations"
+    annotations.chmod(0o600)
+    with obeying_permissions():
+        done = millwatch("evaluate", model, manifest, "--report", tmp_path / "report.html")
+    assert done.status == 1
+    assert f"{model} cannot be evaluated on {manifest}: " in done.err
+    assert str(annotations) in done.err
+    assert "cannot be written" not in done.err
+
+
+def test_figures_of_images_that_the_model_may_know_are_marked_without_a_report_too(
+    millwatch: Millwatch, model: Path, manifest: Path
+) -> None:
+    done = millwatch("evaluate", model, manifest, "--json")
+    assert done.status == 0, done.err
+    assert json.loads(done.out)["images"] == 12
+    assert done.err == (
+        "millwatch: This is not the manifest that the model was trained on: some of these images may "
+        "have been in its training.\n"
+    )
 
 
 def test_a_report_shows_pictures_whose_names_are_no_text(
