@@ -106,6 +106,12 @@ def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
             refuse("camera", f'there is no camera "{alarm.camera}"', remedy)
         if alarm.when == "rate" and (alarm.max_rate, alarm.min_rate) == (1.0, 0.0):
             refuse("when", "no rate is out of limits", "Add max_rate, min_rate or both.")
+        if alarm.min_rate > alarm.max_rate:
+            what = (
+                f"every rate is out of limits: min_rate ({alarm.min_rate:g}) is above max_rate "
+                f"({alarm.max_rate:g})"
+            )
+            refuse("min_rate", what, "Make min_rate at most max_rate, or leave one of them out.")
         watched = [each for each in settings.cameras if alarm.camera in ("", each.name)]
         if alarm.when == "silent" and not any(each.silent_after_minutes for each in watched):
             which = f'camera "{alarm.camera}" is never' if alarm.camera else "no camera is ever"

@@ -52,6 +52,11 @@ def test_an_address_says_how_and_where(
         (GOOD.replace("trouble", "silence"), "alarms[1].when", 'must be "trouble", "silent"'),
         (GOOD.replace('when = "trouble"\n', ""), "alarms[1].when", "is missing"),
         (GOOD.replace("trouble", "rate"), "alarms[1].when", "no rate is out of limits"),
+        (
+            GOOD.replace("trouble", "rate") + "min_rate = 0.2\nmax_rate = 0.1\n",
+            "alarms[1].min_rate",
+            "every rate is out of limits",
+        ),
         (GOOD.replace("trouble", "silent"), "alarms[1].when", "no camera is ever silent"),
         (GOOD + "count = 3\n", "alarms[1].count", "has no meaning"),
         (GOOD + 'camera = "top-9"\n', "alarms[1].camera", 'there is no camera "top-9"'),
