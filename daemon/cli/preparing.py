@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import CommandError
+from daemon.cli.showing import ImageDisplay
 
 if TYPE_CHECKING:
     from training.manifest import Manifest
@@ -58,9 +59,14 @@ def prepare(
     if model is not None and not label_errors:
         raise typer.BadParameter("only --label-errors uses a model", param_hint="--model")
     try:
-        manifest, report = step.prepare(
-            _unpacked(neu_det, out), select_percent=select_percent, test_percent=test_percent
-        )
+        folder = _unpacked(neu_det, out)
+        with ImageDisplay() as display:
+            manifest, report = step.prepare(
+                folder,
+                select_percent=select_percent,
+                test_percent=test_percent,
+                progress=display.show,
+            )
         manifest.save(out)
         for line in report.lines():
             sys.stdout.write(f"{line}\n")

@@ -1,6 +1,6 @@
 """What training commands show: how far they are, and what came out."""
 
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from rich.console import Console
 from rich.markup import escape
@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from training.fit import Epoch
     from training.pointing import Pointing
 
+_LINE_EACH: Final = 1000
 
-class EpochDisplay:
-    """A bar on a terminal, a plain line an epoch elsewhere."""
+
+class Display:
+    """A bar on a terminal, plain lines elsewhere; on the standard error."""
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
@@ -37,6 +39,20 @@ class EpochDisplay:
     def __exit__(self, *_: object) -> None:
         if self._bar:
             self._bar.stop()
+
+
+class ImageDisplay(Display):
+    """How many images are read; a plain line a thousand."""
+
+    def show(self, done: int, of: int) -> None:
+        if self._bar:
+            self._bar.update(self._task, total=of, completed=done)
+        elif done % _LINE_EACH == 0:
+            self._console.print(f"{done} of {of} images read", highlight=False)
+
+
+class EpochDisplay(Display):
+    """How many epochs are done; a plain line each."""
 
     def show(self, epoch: "Epoch", where: str = "") -> None:
         text = (

@@ -49,6 +49,21 @@ def test_prepare_writes_the_manifest_and_the_folders_that_it_is_asked_for(
     assert f"{folders}: 6 images in class folders" in done.out
 
 
+def test_prepare_shows_on_a_terminal_how_far_it_is(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ("--select-percent", "0", "--test-percent", "0")
+    elsewhere = millwatch("prepare", neu_det, "--out", tmp_path / "manifest.json", *options)
+    assert elsewhere.err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as rich takes for a terminal
+    monkeypatch.setenv("TERM", "xterm")
+    done = millwatch("prepare", neu_det, "--out", tmp_path / "manifest.json", *options)
+    assert done.status == 0
+    assert done.out == elsewhere.out
+    assert "reading images" in done.err
+    assert "100%" in done.err
+
+
 def test_prepare_says_what_is_wrong_with_a_folder_that_is_not_neu_det(
     millwatch: Millwatch, tmp_path: Path
 ) -> None:
