@@ -193,11 +193,12 @@ def _support(folder: Path, settings: Settings) -> tuple[Metadata, Support]:
 def _listed(model: KnownModel) -> dict[str, Any]:
     metadata = model.metadata
     test = metadata.metrics.get("test", {}) if metadata else {}
+    accuracy = test.get("accuracy")
     return {
         "version": metadata.version if metadata else None,
         "created_at": metadata.created_at if metadata else None,
         "classes": list(metadata.classes) if metadata else [],
-        "accuracy": test.get("accuracy"),
+        "accuracy": accuracy if isinstance(accuracy, int | float) else None,
         "images": test.get("images"),
         "folder": to_text(model.folder),
         "origin": model.origin,
@@ -213,16 +214,23 @@ def _print_model(folder: Path, metadata: Metadata) -> None:
         f"{metadata.architecture} at {metadata.input_size} pixels, {metadata.normalisation} "
         f"normalisation, manifest {metadata.manifest_sha256[:12]}"
     )
-    test = metadata.metrics.get("test")
-    if not test:
-        console.print("\n".join([*lines, "its folder holds no figures"]), markup=False)
-        return
+    try:
+        table = _figures(metadata.metrics["test"], lines)
+    except (KeyError, TypeError, ValueError, AttributeError):  # of a training that keeps others
+        table = None
+        lines.append("its folder holds no figures that can be shown")
+    console.print("\n".join(lines), markup=False)
+    if table is not None:
+        console.print(table)
+
+
+def _figures(test: dict[str, Any], lines: list[str]) -> Table:
+    """Of the test part: by class, and over all as another line."""
     low, high = test["accuracy_interval"]
-    lines.append(
+    over_all = (
         f"accuracy {test['accuracy']:.2%} of {test['images']} test images (95 % interval "
         f"{low:.2%} to {high:.2%}), calibration error {test['expected_calibration_error']:.3f}"
     )
-    console.print("\n".join(lines), markup=False)
     table = table_of_answers("class", title="On its test part, 95 % intervals")
     for heading in ("images", "recall", "interval", "precision"):
         table.add_column(heading, justify="right")
@@ -231,7 +239,8 @@ def _print_model(folder: Path, metadata: Metadata) -> None:
         low, high = interval(round(figures["recall"] * count), count)
         cells = (str(count), f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}")
         table.add_row(escape(name), *cells, f"{figures['precision']:.1%}")
-    console.print(table)
+    lines.append(over_all)
+    return table
 
 
 def _print_support(support: Support) -> None:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from drawn import prepared_manifest
 from torchvision.models import resnet18
 
 from daemon.serving import load_serving_model
-from models.checkpoint import load_metadata
+from models.checkpoint import METADATA, load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS
 
@@ -65,6 +66,36 @@ def test_a_model_is_shown_with_its_thresholds_and_what_its_evidence_supports(
     words = millwatch("models", "show", "--config", station.config).out
     for expected in (*KNOWN_DEFECTS, "holds no figures", "all defects", "538", "no normal class"):
         assert expected in words
+
+
+@pytest.mark.parametrize(
+    "figures",
+    [
+        {"accuracy": 0.9},
+        {"accuracy": "good", "images": 3, "classes": []},
+        {
+            "accuracy": 0.9,
+            "images": 10,
+            "accuracy_interval": [0.8, 1.0],
+            "expected_calibration_error": 0.1,
+            "classes": {"crazing": {"images": 10}},
+        },
+    ],
+    ids=["one alone", "no numbers", "half a class"],
+)
+def test_a_model_whose_figures_are_not_whole_is_listed_and_shown_without_them(
+    millwatch: Millwatch, station: Station, figures: dict[str, Any]
+) -> None:
+    folder = station.state_dir / "models" / "odd"
+    shutil.copytree(station.model, folder)
+    described = json.loads((folder / METADATA).read_text())
+    described["metrics"] = {"test": figures}
+    (folder / METADATA).write_text(json.dumps(described))
+    assert millwatch("models", "list", "--config", station.config).status == 0
+    shown = millwatch("models", "show", folder, "--config", station.config)
+    assert shown.status == 0
+    assert "its folder holds no figures that can be shown" in shown.out
+    assert "Believed to be a defect" in shown.out
 
 
 def test_thresholds_are_shown_under_the_configured_policy(
