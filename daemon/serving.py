@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from config.settings import Settings
+from daemon.names import to_text
 from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata
 from models.decision import Policy
 from models.registry import PRETRAINED, Model, load_model
@@ -66,11 +67,19 @@ def pointed_version(settings: Settings) -> str | None:
 
 def pointed_versions(settings: Settings) -> list[str]:
     """The version that is to serve and the one that did before it, as far as there are such."""
+    return _pointed(settings)[0]
+
+
+def _pointed(settings: Settings) -> tuple[list[str], str]:
+    """The same, and what is wrong with a pointer that is there and names none; else ""."""
+    pointer = registry_folder(settings) / _POINTER
     try:
-        names = (registry_folder(settings) / _POINTER).read_text().splitlines()
-    except (OSError, UnicodeDecodeError):
-        return []
-    return [name for name in names if is_version(name)]
+        names = [name for name in pointer.read_text().splitlines() if is_version(name)]
+    except FileNotFoundError:
+        return [], ""
+    except (OSError, UnicodeDecodeError) as error:
+        return [], f"{to_text(pointer)} cannot be read ({error})"
+    return names, "" if names else f"{to_text(pointer)} names no model"
 
 
 def point_to(settings: Settings, folder: Path, *, before: Path | None = None) -> None:
@@ -114,7 +123,11 @@ def load_serving_model(settings: Settings) -> Model:
 
 @dataclass(frozen=True, kw_only=True)
 class Fallen:
-    """Why the model that the pointer names does not serve; the one in `folder` does."""
+    """Why the model that the pointer names does not serve; the one in `folder` does.
+
+    Attributes:
+        version: empty where the pointer does not tell.
+    """
 
     version: str
     folder: Path
@@ -127,7 +140,7 @@ def load_first(settings: Settings) -> tuple[Model, Fallen | None]:
     Raises:
         ServingModelError: none of them loads.
     """
-    names = pointed_versions(settings)
+    names, lost = _pointed(settings)
     folders = [registry_folder(settings) / name for name in names]
     why: ServingModelError | None = None
     for folder in (*folders, start_folder(settings)):
@@ -136,9 +149,10 @@ def load_first(settings: Settings) -> tuple[Model, Fallen | None]:
         except ServingModelError as error:
             why = why or error
             continue
-        if why is None:
+        if why is None and not lost:
             return model, None
-        return model, Fallen(version=names[0], folder=folder, why=str(why))
+        version = names[0] if names else ""
+        return model, Fallen(version=version, folder=folder, why=lost or str(why))
     raise why or ServingModelError("there is no model")
 
 

@@ -71,7 +71,12 @@ def serve(
         held.callback(database.close)
         remember_current(database, model.metadata, clock())
         troubled = ""
-        if fallen is not None:
+        if fallen is not None and not fallen.version:
+            troubled = (
+                f"{fallen.why}, so it is not known which model is to serve. Model {model.version} "
+                "serves; `millwatch models promote VERSION` lets another (`millwatch models list`)"
+            )
+        elif fallen is not None:
             troubled = (
                 f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
                 f"Model {model.version} serves"

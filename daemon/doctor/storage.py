@@ -119,7 +119,8 @@ def model_checks(settings: Settings) -> tuple[list[Checked], str]:
         return [bad("model", str(error), step)], ""
     told = []
     if fallen is not None:
-        found = f"{fallen.version} does not load ({fallen.why}), and {model.version} serves instead"
+        what = f"{fallen.version} does not load ({fallen.why})" if fallen.version else fallen.why
+        found = f"{what}, and {model.version} serves instead"
         step = "`millwatch models promote` another, or put its folder back from a backup."
         told.append(bad("model", found, step))
     found = f"{model.version} by {model.runtime.name}"

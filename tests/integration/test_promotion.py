@@ -22,6 +22,7 @@ from records import finding, record
 
 from daemon.clock import now_utc
 from daemon.control import RefusedError, ask
+from daemon.doctor.storage import model_checks
 from daemon.retraining.promotion import TROUBLE
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
@@ -216,6 +217,25 @@ def test_a_pointer_to_a_model_that_was_damaged_falls_back_to_the_one_before(
         assert f"model {second} does not load" in station.troubles()[TROUBLE]
     assert current(station) == [first]
     assert status_of(station, second)[0] == "rejected"
+
+
+@pytest.mark.fault(33)
+def test_a_pointer_that_names_no_model_is_told_of_and_the_start_serves(
+    station: Station, second: str
+) -> None:
+    pointer = registry_folder(station.settings()) / "current"
+    for written in (b"", b"\0" * 20, b"\xff\xfe"):
+        pointer.write_bytes(written)
+        (checked, *_), _ = model_checks(station.settings())
+        assert str(pointer) in checked.found
+    with station.running():
+        assert station.status()["model_version"] == "tiny-6-0"
+        told = station.troubles()[TROUBLE]
+        assert str(pointer) in told
+        assert "Model tiny-6-0 serves" in told
+        assert pointer.read_bytes() == written
+        promote(station, second)
+        assert TROUBLE not in station.troubles()
 
 
 def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
