@@ -20,7 +20,7 @@ _PASSING: Final = {
     "FULL": "Free space on its disk; then it works again",
     "BUSY": "End the program that holds it; then it works again",
     "LOCKED": "End the program that holds it; then it works again",
-    "CANTOPEN": "Mend the permissions of its folder, or mount its disk",
+    "CANTOPEN": "Mend its permissions and those of its folder, or mount its disk",
     "READONLY": "Mend its permissions; if the file was replaced or removed, start Millwatch again",
     "IOERR": "Look after its disk (`dmesg` may say more)",
 }

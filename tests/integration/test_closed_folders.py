@@ -73,6 +73,17 @@ def test_commands_say_what_is_closed_to_whom(millwatch: Millwatch, used: Station
             pass
 
 
+def test_a_backup_of_a_closed_database_names_its_permissions(
+    millwatch: Millwatch, used: Station
+) -> None:
+    used.database.chmod(0)
+    with obeying_permissions():
+        done = millwatch("db", "backup", "--config", used.config)
+    assert done.status == 1
+    assert "Mend its permissions and those of its folder" in done.err
+    assert "put back" not in done.err
+
+
 def test_the_doctor_goes_on_past_what_is_closed_to_it(used: Station) -> None:
     used.folder("top-1").parent.chmod(0o600)
     used.state_dir.chmod(0o600)
