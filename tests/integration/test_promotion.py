@@ -219,7 +219,7 @@ def test_a_pointer_to_a_model_that_was_damaged_falls_back_to_the_one_before(
     assert status_of(station, second)[0] == "rejected"
 
 
-@pytest.mark.fault(33)
+@pytest.mark.fault(32)
 def test_a_pointer_that_names_no_model_is_told_of_and_the_start_serves(
     station: Station, second: str
 ) -> None:
