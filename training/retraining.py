@@ -29,7 +29,7 @@ from training.evaluate import evaluate, run
 from training.export import export_with, sheet_pictures
 from training.labelled import Labelled, load_labelled
 from training.line_fitting import LINE, LineRecipe, fit_line, question_of
-from training.manifest import load_manifest
+from training.manifest import Manifest, Part, load_manifest
 from training.measuring import measure, suspects_of
 from training.references import reference_of
 from training.run_folder import (
@@ -229,7 +229,9 @@ def _own_of(
 
 def _reference(asked: Run, network: SurfaceNetwork, parent: Metadata) -> Reference:
     if asked.base_set is not None:
-        return reference_of(network, parent, load_manifest(asked.base_set))
+        base = load_manifest(asked.base_set)
+        _refuse_moved(asked, base)
+        return reference_of(network, parent, base)
     reference = read_reference(asked.current_model, parent)
     if reference is None:
         raise RunError(
@@ -237,6 +239,21 @@ def _reference(asked: Run, network: SurfaceNetwork, parent: Metadata) -> Referen
             "would forget them; set retraining.base_set to the manifest of its training run"
         )
     return reference
+
+
+def _refuse_moved(asked: Run, base: Manifest) -> None:
+    """What a run was fitted to says nothing of how good the models after it are."""
+    moved = sum(
+        image.part is not Part.FIT and asked.earlier_base.get(image.sha256) is False
+        for image in base.images
+    )
+    if moved:
+        raise RunError(
+            f"{asked.base_set} was prepared again with another split: {moved} of its images, of "
+            f"{len(base.images)}, were fitted by runs before this one and are held out now. Prepare "
+            "it as before (--select-percent, --test-percent), or remove retraining.base_set: the "
+            "model keeps what it needs of the images that it came from"
+        )
 
 
 def _write_manifest(asked: Run, line: Labelled) -> None:
@@ -257,11 +274,15 @@ def _write_manifest(asked: Run, line: Labelled) -> None:
     now = {
         source.sha256: bool(out) for source, out in zip(line.sources, line.held_out, strict=True)
     }
+    base = () if asked.base_set is None else load_manifest(asked.base_set).images
+    base_now = {image.sha256: image.part is not Part.FIT for image in base}
     document = {
         "sha256": line.manifest_sha256,
         "images": images,
         "skipped": skipped,
-        "held_out": {**asked.earlier, **now},  # for good: the next run is told
+        # For good: the next run is told.
+        "held_out": {**asked.earlier, **now},
+        "base_set": {**asked.earlier_base, **base_now},
     }
     write_whole(asked.folder / "manifest.json", json.dumps(document, indent=1) + "\n")
 

@@ -46,6 +46,7 @@ class Run:
         current_model: the model folder to start from.
         base_set: manifest of the images that it was first trained on, if they are at hand.
         earlier: by the SHA-256 of a file, whether runs before this one held it out. It stays so.
+        earlier_base: the same of images of base sets.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Run:
     labels: tuple[Label, ...]
     runtime: str = "auto"
     earlier: Mapping[str, bool] = field(default_factory=dict)
+    earlier_base: Mapping[str, bool] = field(default_factory=dict)
 
 
 def read_run(folder: Path) -> Run:
@@ -72,10 +74,11 @@ def read_run(folder: Path) -> Run:
         path = folder / document["labels"]
         rows = json.loads(path.read_text())["images"]
         policy = document["policy"]
-        earlier = {}
-        if "earlier" in document:  # not in a folder that an older version froze
-            path = folder / document["earlier"]
-            earlier = {str(key): bool(out) for key, out in json.loads(path.read_text()).items()}
+        earlier: dict[str, dict[str, bool]] = {"earlier": {}, "earlier_base": {}}
+        for name in earlier.keys() & document.keys():  # not all in what an older version froze
+            path = folder / document[name]
+            told = json.loads(path.read_text())
+            earlier[name] = {str(key): bool(out) for key, out in told.items()}
         return Run(
             folder=folder,
             id=str(document["id"]),
@@ -86,7 +89,7 @@ def read_run(folder: Path) -> Run:
             policy=Policy(**{**policy, "normal_classes": tuple(policy["normal_classes"])}),
             labels=tuple(Label(**{**row, "path": Path(row["path"])}) for row in rows),
             runtime=str(document.get("runtime", "auto")),  # an older version froze none
-            earlier=earlier,
+            **earlier,
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{path} cannot be read ({error!r}); retrain") from error

@@ -24,7 +24,7 @@ REQUESTED: Final = "requested"
 """In the folder of the runs: which of them systemd shall start."""
 _FORMAT: Final = 1
 _KEPT: Final = 50
-"""Runs whose folders stay. A folder without its candidate takes some 100 kB."""
+"""Runs whose folders stay. A folder without its candidate takes some 100 kB, with a base set some 400."""
 _MOST_CHARACTERS: Final = 2000
 
 
@@ -91,6 +91,7 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
         "current_model": str(serving_folder(settings).resolve()),
         "labels": "labels.json",
         "earlier": "earlier.json",
+        "earlier_base": "earlier_base.json",
         "base_set": None if base_set is None else str(base_set),
         "policy": asdict(policy_of(settings)),
         "left_out": [
@@ -109,17 +110,22 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
         for each in learned.labels
     ]
     _write(partial / "labels.json", {"images": images})
-    _write(partial / "earlier.json", _held_out_before(folder.parent))
+    _write(partial / "earlier.json", _known_before(folder.parent, "held_out"))
+    _write(partial / "earlier_base.json", _known_before(folder.parent, "base_set"))
     _write(partial / "run.json", run)
     partial.rename(folder)
     fsync(folder.parent)
 
 
-def _held_out_before(runs: Path) -> dict[str, Any]:
-    """What the latest run that came so far knew of every content: whether it is held out."""
+def _known_before(runs: Path, which: str) -> dict[str, Any]:
+    """What the latest run that came so far knew of every content: whether it is held out.
+
+    Args:
+        which: `held_out` for the line's images, `base_set` for those of base sets.
+    """
     for manifest in sorted(runs.glob("run-*/manifest.json"), reverse=True):
         with suppress(OSError, ValueError):
-            known = json.loads(manifest.read_text()).get("held_out")
+            known = json.loads(manifest.read_text()).get(which)
             if isinstance(known, dict):
                 return known
     return {}

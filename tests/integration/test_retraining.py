@@ -208,6 +208,26 @@ def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
         retrain(read_run(folder), recipe=RECIPE)
 
 
+def test_a_base_set_prepared_again_with_another_split_is_not_held_out_where_it_was_fitted(
+    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+) -> None:
+    known = json.loads((done[0] / "manifest.json").read_text())["base_set"]
+    assert sum(known.values()) == 7 * len(KNOWN_DEFECTS)
+    assert len(known) == 13 * len(KNOWN_DEFECTS)
+    other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
+    drawn_manifest(line / "base", KNOWN_DEFECTS, other).save(line / "other.json")
+    folder = write_run(
+        line / "runs" / "again",
+        rows,
+        current_model=done[0] / "candidate",
+        base_set=line / "other.json",
+        earlier_base="earlier_base.json",
+    )
+    (folder / "earlier_base.json").write_text(json.dumps(known))
+    with pytest.raises(RunError, match=r"24 of its images, of 78, were fitted"):
+        retrain(read_run(folder), recipe=RECIPE)
+
+
 def test_too_few_labels_are_said_in_words_with_a_status_that_is_not_zero(
     line: Path, rows: list[dict[str, Any]]
 ) -> None:

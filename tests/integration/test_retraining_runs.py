@@ -242,9 +242,12 @@ def test_a_run_in_a_process_of_its_own_ends_with_a_candidate_or_with_the_current
         assert state == "done", why
         assert "blowhole has 3 labelled images and a new class needs 10: label 7 more" in why
         assert len(models) == 2
-        known = json.loads((runs / first / "manifest.json").read_text())["held_out"]
-        assert json.loads((runs / second / "earlier.json").read_text()) == known
-        assert len(known) == 12
+        told = json.loads((runs / first / "manifest.json").read_text())
+        assert json.loads((runs / second / "earlier.json").read_text()) == told["held_out"]
+        assert len(told["held_out"]) == 12
+        known = read_run(runs / second).earlier_base
+        assert known == told["base_set"]
+        assert len(known) == 13 * len(KNOWN_DEFECTS)
     else:
         assert state == "failed"
         assert "more than retraining.max_memory_gb" in why
