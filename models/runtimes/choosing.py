@@ -1,11 +1,13 @@
 """Which runtime serves a model folder on this machine.
 
-`auto` is CUDA where there is a GPU, else OpenVINO INT8, else OpenVINO FP32, else torch.
+`auto` is CUDA where there is a GPU with room for it, else OpenVINO INT8, else OpenVINO FP32, else torch.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from models.checkpoint import Arrays, Metadata
 from models.runtimes import exported as files
@@ -39,21 +41,39 @@ def choose(folder: Path, metadata: Metadata, wanted: str) -> Chosen:
         CheckpointError: if the folder is not whole.
         RuntimeUnavailableError: if the runtime cannot run here.
     """
-    if wanted == "torch":
-        return Chosen(runtime=_load_torch(folder))
-    if wanted == "openvino":
-        return _load_openvino(folder, metadata)
-    if wanted != "auto":
-        raise RuntimeUnavailableError(
-            f'this version has no runtime "{wanted}"; '
-            'set model.runtime to "auto", "torch" or "openvino"'
-        )
-    if _has_gpu():
-        return Chosen(runtime=_load_torch(folder))
+    loaders: list[Callable[[], Chosen]]
+    processor = partial(_load_torch, folder, "cpu")
+    openvino = partial(_load_openvino, folder, metadata)
+    match wanted:
+        case "torch":
+            loaders = [partial(_load_torch, folder, "auto"), processor]
+        case "openvino":
+            loaders = [openvino]
+        case "auto":
+            gpu = [partial(_load_torch, folder, "cuda")] if _has_gpu() else []
+            loaders = [*gpu, openvino, processor]
+        case _:
+            raise RuntimeUnavailableError(
+                f'this version has no runtime "{wanted}"; '
+                'set model.runtime to "auto", "torch" or "openvino"'
+            )
+    return first_that_runs(loaders)
+
+
+def first_that_runs(loaders: Sequence[Callable[[], Chosen]]) -> Chosen:
+    """The first choice that can run here, with what kept those before it from serving.
+
+    Raises as the last one.
+    """
+    first, *others = loaders
     try:
-        return _load_openvino(folder, metadata)
+        return first()
     except RuntimeUnavailableError as error:
-        return Chosen(runtime=_load_torch(folder), remarks=(f"torch serves: {error}",))
+        if not others:
+            raise
+        remark = f"another runtime serves: {error}"
+    chosen = first_that_runs(others)
+    return replace(chosen, remarks=(remark, *chosen.remarks))
 
 
 def _load_openvino(folder: Path, metadata: Metadata) -> Chosen:
@@ -90,7 +110,7 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _load_torch(folder: Path) -> Runtime:
+def _load_torch(folder: Path, device: Literal["auto", "cpu", "cuda"]) -> Chosen:
     from models.runtimes.torch_runtime import load  # noqa: PLC0415 -- torch takes seconds to import
 
-    return load(folder)
+    return Chosen(runtime=load(folder, device=device))

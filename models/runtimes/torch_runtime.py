@@ -28,8 +28,15 @@ class TorchRuntime:
     """
 
     def __init__(self, network: SurfaceNetwork, *, device: Device = "auto") -> None:
+        """Raises RuntimeUnavailableError without the device, or without memory on it."""
         self._device = _choose(device)
-        self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
+        try:
+            self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
+        except RuntimeError as error:  # no memory for it, or a driver that cannot
+            raise RuntimeUnavailableError(
+                f"the network cannot be loaded on {self._device.type} ({error}); end what else uses "
+                "it (`nvidia-smi` lists that) and start again"
+            ) from error
         self._lock = threading.Lock()
         on_gpu = self._device.type == "cuda"
         self._graphs = Graphs(self._network, self._device) if on_gpu else None
@@ -112,7 +119,7 @@ def _joined(parts: list[Outputs]) -> Outputs:
 
 
 def load(folder: Path, *, device: Device = "auto") -> TorchRuntime:
-    """Raises CheckpointError for a bad model folder, RuntimeUnavailableError without the device."""
+    """Raises CheckpointError for a bad model folder, RuntimeUnavailableError as `TorchRuntime`."""
     network, _ = load_network(folder)
     return TorchRuntime(network, device=device)
 

@@ -1,6 +1,7 @@
 """What torch alone does; what every runtime promises is in test_runtimes."""
 
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from models.network import Activations, SurfaceNetwork, load_network
+from models.runtimes.choosing import Chosen, first_that_runs
 from models.runtimes.cuda_graphs import Graphs
 from models.runtimes.protocol import RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime, load
@@ -68,6 +70,27 @@ def test_a_batch_that_does_not_fit_is_halved_and_comes_back_whole_and_in_order(
 def test_one_picture_that_does_not_fit_by_itself_is_an_error(pictures: NDArray[np.uint8]) -> None:
     with pytest.raises(torch.cuda.OutOfMemoryError):
         TorchRuntime(SmallMemory(0), device="cpu").infer(pictures[:4])
+
+
+class NoMemory(SurfaceNetwork):
+    """A network on its way to a GPU whose memory is full."""
+
+    def to(self, *_: object, **__: object) -> Self:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_gpu_without_memory_for_the_network_cannot_be_used_and_the_next_choice_serves(
+    runtime: TorchRuntime,
+) -> None:
+    def full() -> Chosen:
+        return Chosen(runtime=TorchRuntime(NoMemory(6)))
+
+    chosen = first_that_runs([full, lambda: Chosen(runtime=runtime, remarks=("slow",))])
+    assert chosen.runtime is runtime
+    assert "CUDA out of memory" in chosen.remarks[0]
+    assert chosen.remarks[1:] == ("slow",)
+    with pytest.raises(RuntimeUnavailableError, match="CUDA out of memory"):
+        first_that_runs([full])
 
 
 @pytest.fixture(scope="module")
