@@ -25,6 +25,7 @@ _SHARED: Final = frozenset(
         *("/run/user", "/sys", "/tmp", "/usr", "/var", "/var/cache", "/var/lib", "/var/log", "/var/tmp"),  # noqa: S108 -- names that are refused
     )
 )  # fmt: skip
+_WRITABLE: Final = 'ReadWritePaths="-'
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- only looked at
 
@@ -33,12 +34,19 @@ class UnitError(Exception):
     """A folder cannot be written into a unit; the message says why."""
 
 
-def drop_ins(settings: Settings) -> dict[str, str]:
-    """The text of each drop-in, by its path below /etc/systemd/system. Raises UnitError."""
+def drop_ins(settings: Settings, *, apart: bool = False) -> dict[str, str]:
+    """The text of each drop-in, by its path below /etc/systemd/system.
+
+    Args:
+        apart: with an entry for each folder that is written to, whatever disk it lies on.
+
+    Raises:
+        UnitError
+    """
     return {
-        f"millwatch.service.d/{DROP_IN}": _service(settings),
-        f"millwatch-backup.service.d/{DROP_IN}": _backup(settings),
-        f"millwatch-retrain.service.d/{DROP_IN}": _retrain(settings),
+        f"millwatch.service.d/{DROP_IN}": _service(settings, apart=apart),
+        f"millwatch-backup.service.d/{DROP_IN}": _backup(settings, apart=apart),
+        f"millwatch-retrain.service.d/{DROP_IN}": _retrain(settings, apart=apart),
         f"millwatch-retrain.path.d/{DROP_IN}": _section(
             "Path", "PathChanged=", f"PathChanged={_requested(settings)}"
         ),
@@ -48,6 +56,35 @@ def drop_ins(settings: Settings) -> dict[str, str]:
             f"MemoryMax={int(settings.retraining.max_memory_gb * 1e9)}",
         ),
     }
+
+
+def unfit(settings: Settings, folder: Path) -> list[Path]:
+    """The drop-ins in a folder of units that do not do what the configuration takes.
+
+    How folders share an entry is not looked at: a share may have come or gone since.
+
+    Raises:
+        UnitError
+    """
+    wanted = drop_ins(settings, apart=True)
+    return [folder / name for name, text in wanted.items() if not _does(folder / name, text)]
+
+
+def _does(written: Path, wanted: str) -> bool:
+    try:
+        told = written.read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    (rest, entries), (needed, folders) = _divided(told), _divided(wanted)
+    return rest == needed and all(_is_below(each, entries) for each in folders)
+
+
+def _divided(text: str) -> tuple[list[str], tuple[Path, ...]]:
+    """A drop-in's lines, and the folders that may be written to."""
+    lines = text.splitlines()
+    entries = [line for line in lines if line.startswith(_WRITABLE)]
+    rest = [line for line in lines if line not in entries]
+    return rest, tuple(Path(each.removeprefix(_WRITABLE).rstrip('"')) for each in entries)
 
 
 def write_drop_ins(settings: Settings, folder: Path) -> list[Path]:
@@ -66,14 +103,14 @@ def write_drop_ins(settings: Settings, folder: Path) -> list[Path]:
     return written
 
 
-def _service(settings: Settings) -> str:
+def _service(settings: Settings, *, apart: bool) -> str:
     own = [settings.state_dir, settings.database_file.parent, settings.review_folder]
     cameras = [camera.folder for camera in settings.cameras]
     kept = [settings.archive_folder, settings.quarantine_folder]  # which may be disks of their own
     needed = [*own, *kept, *filter(None, [settings.model.folder, settings.retraining.base_set])]
     lines = [
         "# One entry for folders of one disk: between two, a file can only be copied, not linked.",
-        *_writable([*own, *cameras]),
+        *_writable([*own, *cameras], apart=apart),
         *_beside([*needed, *cameras, *_read_alone(settings)]),
     ]
     page = settings.web.enabled and not settings.web.on_loopback
@@ -88,14 +125,14 @@ def _service(settings: Settings) -> str:
     return _section("Service", *lines, unit=(*_required(needed), *_awaited(cameras, needed)))
 
 
-def _retrain(settings: Settings) -> str:
+def _retrain(settings: Settings, *, apart: bool) -> str:
     state = settings.state_dir
     read = [settings.review_folder, settings.model.folder, settings.retraining.base_set]
     there = [state, *filter(None, read)]
     threads = settings.retraining.threads
     return _section(
         "Service",
-        *_writable([state]),
+        *_writable([state], apart=apart),
         *_beside(there),
         f"Environment=OMP_NUM_THREADS={threads} MKL_NUM_THREADS={threads}",
         f'Environment="{REQUESTED_VARIABLE}={_requested(settings)}"',
@@ -107,9 +144,11 @@ def _requested(settings: Settings) -> str:
     return _plain(runs_folder(settings) / REQUESTED)
 
 
-def _backup(settings: Settings) -> str:
+def _backup(settings: Settings, *, apart: bool) -> str:
     there = [settings.state_dir, settings.database_file.parent]
-    return _section("Service", *_writable(there), *_beside(there), unit=_required(there))
+    return _section(
+        "Service", *_writable(there, apart=apart), *_beside(there), unit=_required(there)
+    )
 
 
 def _section(name: str, *lines: str, unit: Sequence[str] = ()) -> str:
@@ -117,15 +156,16 @@ def _section(name: str, *lines: str, unit: Sequence[str] = ()) -> str:
     return _HEAD + "\n".join([*parts, f"[{name}]", *lines]) + "\n"
 
 
-def _writable(folders: Iterable[Path]) -> list[str]:
+def _writable(folders: Iterable[Path], *, apart: bool) -> list[str]:
     """`ReadWritePaths`; "-" because a share may be away, and the service waits for it by itself."""
-    return [f"ReadWritePaths={_quoted('-', folder)}" for folder in together(folders)]
+    entries = map(_normal, folders) if apart else together(folders)
+    return [f'{_WRITABLE}{_plain(folder)}"' for folder in entries]
 
 
 def together(folders: Iterable[Path]) -> list[Path]:
     """As few folders as hold all of these, without a disk in between nor what others share."""
     kept: list[Path] = []
-    for folder in sorted({Path(os.path.normpath(each)) for each in folders}):
+    for folder in sorted({*map(_normal, folders)}):
         for place, other in enumerate(kept):
             above = Path(os.path.commonpath([folder, other]))
             if above not in _SHARED and _disk(folder) == _disk(other) == _disk(above):
@@ -134,6 +174,10 @@ def together(folders: Iterable[Path]) -> list[Path]:
         else:
             kept.append(folder)
     return kept
+
+
+def _normal(folder: Path) -> Path:
+    return Path(os.path.normpath(folder))
 
 
 def _disk(folder: Path) -> int:
@@ -148,7 +192,7 @@ def _disk(folder: Path) -> int:
 
 def _required(folders: Iterable[Path]) -> list[str]:
     """Without these Millwatch must not begin: it would fill the disk that the mount hides."""
-    return [f"RequiresMountsFor={_quoted('', each)}" for each in dict.fromkeys(folders)]
+    return [f'RequiresMountsFor="{_plain(each)}"' for each in dict.fromkeys(folders)]
 
 
 def _awaited(cameras: Iterable[Path], needed: Sequence[Path]) -> list[str]:
@@ -198,10 +242,6 @@ def _read_alone(settings: Settings) -> list[Path]:
 
 def _is_below(folder: Path, tops: tuple[Path, ...]) -> bool:
     return any(top in (folder, *folder.parents) for top in tops)
-
-
-def _quoted(prefix: str, folder: Path) -> str:
-    return f'"{prefix}{_plain(folder)}"'
 
 
 def _plain(folder: Path) -> str:

@@ -11,7 +11,7 @@ from typing import Final
 from config.settings import Settings
 from daemon.doctor.checked import Checked, bad, good, remark
 from daemon.names import to_text
-from daemon.units import UnitError, drop_ins
+from daemon.units import UnitError, unfit
 
 UNIT_FOLDERS: Final = tuple(
     Path(each) for each in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -84,13 +84,12 @@ def unit_checks(
         "restart millwatch`"
     )
     try:
-        wanted = drop_ins(settings)
+        wrong = unfit(settings, where)
     except UnitError as error:
         yield bad("systemd", str(error), "Then write the units again.")
         return
-    wrong = [name for name, text in wanted.items() if _read(where / name) != text]
     if wrong:
-        told = ", ".join(to_text(where / name) for name in wrong)
+        told = ", ".join(to_text(each) for each in wrong)
         found = (
             f"{told} not written from this configuration: the service may find folders read-only"
         )
@@ -100,10 +99,3 @@ def unit_checks(
     if has_gpu and not unit.sees_gpu:
         found = "the service sees no device (PrivateDevices=yes), and there is a GPU"
         yield remark("systemd: GPU", found, "`make install GPU=1`, if it is to judge there.")
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text()
-    except OSError:
-        return None

@@ -29,7 +29,7 @@ from daemon.doctor.page import certificate_checks, port_check
 from daemon.doctor.storage import database_checks, disk_checks, last_recorded, model_checks
 from daemon.doctor.trying import tried, tried_as
 from daemon.doctor.unit import installed_unit, unit_checks
-from daemon.units import write_drop_ins
+from daemon.units import DROP_IN, write_drop_ins
 
 NOW = datetime.now(UTC)
 NOBODY = 65534
@@ -320,6 +320,12 @@ def test_units_that_were_not_written_from_this_configuration_are_told(station: S
     assert told().state is State.BAD
     write_drop_ins(station.settings(), units)
     assert told().state is State.GOOD
+    with filesystem(station.folder("top-1"), size="1m"):
+        assert told().state is State.GOOD, "a share that has come"
+        (units / "millwatch.service.d" / DROP_IN).unlink()
+        write_drop_ins(station.settings(), units)
+        assert told().state is State.GOOD
+    assert told().state is State.GOOD, "a share that is away"
     station.tables["review"] = {"folder": "/srv/moved/elsewhere"}
     station.write_config()
     assert "millwatch.service.d/50-configuration.conf" in told().found
