@@ -1,13 +1,15 @@
 # Every target sets up what it needs. TORCH_BACKEND=cpu installs PyTorch without CUDA (0.3 GB
-# instead of 5): versions are then those of the lock, hashes are not checked for PyTorch's own index.
+# instead of 5): versions are then those of the lock, hashes are not checked for PyTorch's own index. What
+# the environment was made with it keeps; TORCH_BACKEND= makes it anew with CUDA.
 VENV := .venv
 PYTHON ?= python3
 UV_VERSION := 0.13.9
-TORCH_BACKEND ?=
 CONFIG ?=
 NEU_DET ?=
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready$(if $(TORCH_BACKEND),-$(TORCH_BACKEND))
+MADE_WITH := $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*)))
+BACKEND := $(if $(filter undefined,$(origin TORCH_BACKEND)),$(MADE_WITH),$(TORCH_BACKEND))
+READY := $(VENV)/.ready$(if $(BACKEND),-$(BACKEND))
 
 .PHONY: setup demo run test lint docs bench soak fuzz model lock clean \
 	install upgrade uninstall bundle systemd-test licences sbom audit-dependencies
@@ -95,12 +97,13 @@ $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python has no venv; on Debian: apt install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-ifeq ($(TORCH_BACKEND),)
+ifeq ($(BACKEND),)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
 else
 	grep -oE '^[A-Za-z0-9._-]+==[^ ;\\]+' requirements.lock > $(VENV)/constraints.txt
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=$(TORCH_BACKEND) \
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend=$(BACKEND) \
 		--constraints $(VENV)/constraints.txt ".[dev]"
 endif
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	rm -f $(VENV)/.ready*
 	touch $@
