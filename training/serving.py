@@ -23,23 +23,6 @@ AS_CONFIGURED: Final = Policy(
 """The policy of a line that sets none of its own: the defaults of `config.settings`."""
 
 
-def evaluate_as_served(folder: Path, manifest: Manifest, part: Part) -> Evaluation:
-    """Raises CheckpointError for the folder, ManifestError for the manifest or other classes."""
-    served = Served.open(folder, manifest)
-    return served.judge(served.images(manifest, part))
-
-
-def evaluate_corrupted(
-    folder: Path, manifest: Manifest, part: Part, *, seed: int = 0
-) -> dict[str, list[Evaluation]]:
-    """The same on spoilt copies of the images: by kind of corruption, at severities 1 to 3.
-
-    Images are spoilt at the size that the network sees. Raises as `evaluate_as_served`.
-    """
-    served = Served.open(folder, manifest)
-    return served.judge_spoilt(served.images(manifest, part), seed=seed)
-
-
 def caution(metadata: Metadata, fingerprint: str, part: Part) -> str:
     """Why figures of a part of a manifest may flatter a model; empty where they do not.
 
@@ -101,7 +84,10 @@ class Served:
         return evaluate(logits, images.labels, decider.classes, temperature=decider.temperature)
 
     def judge_spoilt(self, images: Dataset, *, seed: int = 0) -> dict[str, list[Evaluation]]:
-        """By kind of corruption, at severities 1 to 3."""
+        """The same on spoilt copies: by kind of corruption, at severities 1 to 3.
+
+        Images are spoilt at the size that the network sees.
+        """
         return {
             kind: [
                 self.judge(

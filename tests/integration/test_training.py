@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_manifest
+from judged import judged
 
 from models.checkpoint import CheckpointError, load_evidence, load_metadata
 from models.decision import Policy
@@ -25,7 +26,7 @@ from training.fit import Epoch, FitError
 from training.manifest import Manifest, ManifestError, Part
 from training.recipe import STEEL
 from training.resuming import ResumeError
-from training.serving import evaluate_as_served, evaluate_corrupted
+from training.serving import Served
 
 CLASSES = ("crazing", "no_defect", "scratches")
 RECIPE = replace(
@@ -119,11 +120,11 @@ def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Tra
 
 def test_the_model_serves_as_well_as_its_folder_says(trained: Trained, manifest: Manifest) -> None:
     out, evaluation, _ = trained
-    served = evaluate_as_served(out, manifest, Part.TEST)
+    served = judged(out, manifest, Part.TEST)
     assert served.confusion == evaluation.confusion
     assert served.cross_entropy == pytest.approx(evaluation.cross_entropy, rel=1e-3)
     assert json.loads(json.dumps(asdict(evaluation))) == load_metadata(out).metrics["test"]
-    select = evaluate_as_served(out, manifest, Part.SELECT)
+    select = judged(out, manifest, Part.SELECT)
     assert select.accuracy == load_metadata(out).metrics["select_accuracy"]
 
 
@@ -183,19 +184,20 @@ def test_a_model_is_evaluated_only_on_the_classes_that_it_was_trained_on(
     out, _, _ = trained
     other = replace(manifest, classes=("crazing", "no_defect", "scratches", "stain"))
     with pytest.raises(ManifestError, match=r"knows crazing, .*stain: evaluate a model on"):
-        evaluate_as_served(out, other, Part.TEST)
+        judged(out, other, Part.TEST)
 
 
 def test_each_kind_of_corruption_is_judged_at_each_severity(
     trained: tuple[Path, Evaluation, list[Epoch]], manifest: Manifest
 ) -> None:
     out, clean, _ = trained
-    spoilt = evaluate_corrupted(out, manifest, Part.TEST)
+    served = Served.open(out, manifest)
+    images = served.images(manifest, Part.TEST)
+    spoilt = served.judge_spoilt(images)
     assert set(spoilt) == set(CORRUPTIONS)
     assert all(len(of) == len(SEVERITIES) for of in spoilt.values())
     assert {each.images for of in spoilt.values() for each in of} == {clean.images}
-    again = evaluate_corrupted(out, manifest, Part.TEST)
-    assert again == spoilt
+    assert served.judge_spoilt(images) == spoilt
     assert any(each.cross_entropy != clean.cross_entropy for of in spoilt.values() for each in of)
 
 

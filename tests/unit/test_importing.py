@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from drawn import drawn_manifest
+from judged import judged
 from torch import Tensor, nn
 from torchvision.models import resnet18, resnet34, resnet50
 
@@ -19,7 +20,6 @@ from models.registry import load_model
 from training.dataset import load_part
 from training.importing import ImportRefusedError, import_weights, network_of, read_state_dict
 from training.manifest import Manifest, ManifestError, Part
-from training.serving import evaluate_as_served
 
 CLASSES = ("crazing", "no_defect", "scratches")
 STATED = ("scratches", "crazing", "no_defect")
@@ -117,7 +117,7 @@ def test_an_imported_model_is_calibrated_and_evaluated_like_any_other(
     assert metadata.manifest_sha256 == manifest.sha256
     assert metadata.metrics["images"] == {"fit": 15, "select": 12, "test": 9}
     assert metadata.metrics["test"] == json.loads(json.dumps(metadata.metrics["test"]))
-    again = evaluate_as_served(out, manifest, Part.TEST)
+    again = judged(out, manifest, Part.TEST)
     assert again.confusion == done.evaluation.confusion
     assert again.cross_entropy == pytest.approx(done.evaluation.cross_entropy, abs=1e-6)
 

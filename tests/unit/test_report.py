@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from boxed import write_boxed_manifest
 from builders import surface_file
+from judged import judged
 
 from config.settings import Policy as PolicySettings
 from models.decision import PassRule, Policy
@@ -14,7 +15,7 @@ from training.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
 from training.fit import Epoch
 from training.manifest import Manifest, Part
 from training.report.page import render, write
-from training.serving import AS_CONFIGURED, evaluate_as_served
+from training.serving import AS_CONFIGURED
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 DRAWN_CLOSED = {"line", "rect", "circle", "polyline"}
@@ -92,7 +93,7 @@ def test_what_is_measured_agrees_with_itself(
 ) -> None:
     images = len(manifest.images)
     evaluation = assessment.evaluation
-    assert evaluation == evaluate_as_served(model, manifest, Part.TEST)
+    assert evaluation == judged(model, manifest, Part.TEST)
     assert sum(rate.count for rate in assessment.outcomes.values()) == images
     unknown = assessment.outcomes.get(("unsure", "unknown"))
     assert assessment.called_unknown.count == (unknown.count if unknown else 0)
