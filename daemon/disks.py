@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -88,10 +87,10 @@ class DiskMinder:
         self._pause_below_gb = settings.retention.pause_below_gb
         self._look_at = 0.0
 
-    def must_pause(self) -> bool:
-        """Whether so little room is left that no image may be judged."""
-        if time.monotonic() >= self._look_at:
-            self._look_at = time.monotonic() + _LOOK_SECONDS
+    def must_pause(self, *, now: float) -> bool:
+        """Whether so little room is left that no image may be judged. `now` is monotonic."""
+        if now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
             self._must_pause = self._mind_room()
             self._mind_log()
         return self._must_pause

@@ -234,6 +234,10 @@ class Pipeline:
         """Return when there may be something to judge or to finish, or the time is over."""
         self._room.wait(seconds, now=time.monotonic(), without=self._lanes.overdue())
 
+    def wake(self) -> None:
+        """End that wait. From any thread."""
+        self._room.wake()
+
     @property
     def model(self) -> Model:
         """What judges now."""

@@ -179,6 +179,7 @@ class Service:
         threads.append(
             threading.Thread(target=self._review.run, args=mind, name="review", daemon=True)
         )
+        threads.append(threading.Thread(target=self._end_wait, name="stop", daemon=True))
         if self._alarms.configured:
             threads.append(self._alarms.thread)
         try:
@@ -192,11 +193,22 @@ class Service:
             )
             self._supervisor.ready(self._in_words())
             while not self._stopping.is_set():
-                _check(threads)
+                self._check(threads)
                 self.step()
                 self._supervisor.alive(self._in_words())
         finally:
             self._stop(threads)
+
+    def _check(self, threads: list[threading.Thread]) -> None:
+        for thread in threads:
+            # One that has just heard of the stop, before this one has, may end.
+            if not thread.is_alive() and not self._stopping.is_set():
+                raise ThreadDiedError(f"the thread '{thread.name}' has ended; see its error above")
+
+    def _end_wait(self) -> None:
+        """A line that waits for images waits no longer than until it is stopped."""
+        self._stopping.wait()
+        self._pipeline.wake()
 
     def _stop(self, threads: list[threading.Thread]) -> None:
         self._stopping.set()
@@ -220,7 +232,7 @@ class Service:
         self._pipeline.sights.tell_silent(self._waiting(), now=time.monotonic())
         self._drift.step(now=time.monotonic())
         more = self._pipeline.retry_if_due() or self._retention.step()
-        if self._disks.must_pause():
+        if self._disks.must_pause(now=time.monotonic()):
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())
         if not self._pipeline.step() and not more:
             self._pipeline.wait(_IDLE_SECONDS)
@@ -333,12 +345,6 @@ class Service:
             marker_suffix=settings.intake.marker_suffix,
             stopping=self._stopping,
         )
-
-
-def _check(threads: list[threading.Thread]) -> None:
-    for thread in threads:
-        if not thread.is_alive():
-            raise ThreadDiedError(f"the thread '{thread.name}' has ended; see its error above")
 
 
 def _percentile_ms(ordered: list[float], percent: int) -> float | None:
