@@ -42,6 +42,7 @@ class Mover:
         wake: Callable[[], None],
         in_hand: Callable[[], Collection[Delivery]] = frozenset,
         placed: Callable[[list[Path]], None] = lambda _: None,
+        answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         """Compose it.
 
@@ -49,7 +50,9 @@ class Mover:
             in_hand: what is being judged now, perhaps once more. Were it moved before that is told from its
                 record, it would be recorded a second time.
             placed: told which images lie in the review folder now, once that is recorded.
+            answer_seconds: how long one camera's files may take before the others go on.
         """
+        self._answer_seconds = answer_seconds
         self._marker_suffix = settings.intake.marker_suffix
         self._patience_seconds = settings.intake.give_up_seconds
         self._database = database
@@ -163,7 +166,7 @@ class Mover:
                 camera: partial(self._route, group, held)
                 for camera, group in _by_camera(intents).items()
             }
-            results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
+            results = self._lanes.run(work, seconds=self._answer_seconds, late=self._take_late)
             intents = []
             for routed in results.values():
                 remaining -= self._settle(routed)
