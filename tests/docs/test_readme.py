@@ -19,7 +19,9 @@ RUN = "<!-- run -->\n"
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Station:
     """A station that has judged a few images, laid out as the README's commands expect."""
-    station = Station(root=tmp_path_factory.mktemp("readme"), model=model)
+    # As on a line: each command is a process of its own, and to import torch takes it seconds.
+    tables = {"model": {"runtime": "openvino"}}
+    station = Station(root=tmp_path_factory.mktemp("readme"), model=model, tables=tables)
     station.drop_surfaces(6)
     with station.running():
         station.wait_for_images(6)

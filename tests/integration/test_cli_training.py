@@ -8,63 +8,52 @@ from commands import Millwatch
 from drawn import prepared_manifest
 
 from models.checkpoint import load_metadata
-from training.manifest import load_manifest
+from training.corruptions import CORRUPTIONS, SEVERITIES
+from training.crossvalidate import fold_of
+from training.manifest import Part, load_manifest
 
 CLASSES = ("crazing", "scratches")
+EACH = 20
 
 
 @pytest.fixture
 def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
-    return prepared_manifest(millwatch, tmp_path, CLASSES, images_of_a_class=30)
+    return prepared_manifest(millwatch, tmp_path, CLASSES, images_of_a_class=EACH)
 
 
 def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_pictures(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:
+    """In the first fold alone, as that is asked for; every fold's turn: see test_training.py."""
     out = tmp_path / "folds"
-    done = millwatch(
-        "crossvalidate", manifest, "--out", out, "--folds", "2", "--recipe", "steel",
-        "--epochs", "1", "--corruptions", "--json",
+    arguments = (
+        "crossvalidate", manifest, "--out", out, "--folds", "4", "--first", "1",
+        "--recipe", "steel", "--epochs", "1",
     )  # fmt: skip
+    done = millwatch(*arguments, "--corruptions", "--json")
     assert done.status == 0, done.err
+    assert "fold 1/4" in done.err
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-0"]
     told = json.loads(done.out)
     assert told == json.loads((out / "crossvalidation.json").read_text())
-    assert told["pooled"]["images"] == 60
-    assert len(told["mistakes"]) == round(60 * (1 - told["pooled"]["accuracy"]))
-    assert "fold 2/2" in done.err
+    tested = len(fold_of(load_manifest(manifest), 0, folds=4).of_part(Part.TEST))
+    assert 0 < tested < 2 * EACH
+    assert told["pooled"]["images"] == tested
+    assert len(told["mistakes"]) == round(tested * (1 - told["pooled"]["accuracy"]))
+    assert {kind: len(of) for kind, of in told["corruptions"].items()} == dict.fromkeys(
+        CORRUPTIONS, len(SEVERITIES)
+    )
+    right = [accuracy * tested for of in told["corruptions"].values() for accuracy in of]
+    assert right == pytest.approx([round(count) for count in right])
 
-    accuracies = [accuracy for of in told["corruptions"].values() for accuracy in of]
-    assert len(accuracies) == 18
-    assert all(0 <= accuracy <= 1 for accuracy in accuracies)
+    again = millwatch(*arguments)
+    assert "epoch" not in again.err, "what is trained is only judged"
+    assert f"called unknown: {told['called_unknown']['count']} of {tested}" in again.out
 
     table = millwatch("evaluate", out / "fold-0", manifest, "--corruptions")
     assert table.status == 0, table.err
     assert "motion blur" in table.out
     assert "mean over all of them" in table.out
-
-
-def test_only_the_first_folds_are_trained_when_that_is_asked_for(
-    millwatch: Millwatch, manifest: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "folds"
-    done = millwatch(
-        "crossvalidate",
-        manifest,
-        "--out",
-        out,
-        "--folds",
-        "4",
-        "--first",
-        "1",
-        "--epochs",
-        "1",
-        "--recipe",
-        "steel",
-    )
-    assert done.status == 0, done.err
-    assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-0"]
-    assert "fold 1/4" in done.err
-    assert "called unknown" in done.out
 
 
 def test_each_class_is_left_out_in_turn(

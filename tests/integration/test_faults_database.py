@@ -55,6 +55,6 @@ def test_a_database_that_is_damaged_while_it_is_used_ends_the_service_for_a_pers
     assert raised.value.damaged
     assert "a backup may have to be put back" in str(raised.value)
     assert path.exists()
-    again = run_cli("run", "--config", station.config)
+    again = run_cli("run", "--config", station.config, MILLWATCH_MODEL__RUNTIME="openvino")
     assert again.returncode == 78
     assert "malformed" in again.stderr
