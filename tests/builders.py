@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,7 @@ WAIT_SECONDS = 60.0
 ALL_CLASSES = (*KNOWN_DEFECTS, NO_DEFECT)
 
 
+@cache
 def surface_file(surface: str = "scratches", *, seed: int = 0, form: str = "jpeg") -> bytes:
     """A picture file of a drawn surface."""
     return encode(draw_surface(surface, seed=seed, height=96, width=96), form)  # type: ignore[arg-type]
@@ -267,14 +270,15 @@ class Station:
     def start(
         self, command: Sequence[str] = ("-m", "daemon.cli"), *, wrapper: Sequence[str] = ()
     ) -> "subprocess.Popen[str]":
-        """The daemon in a process of its own."""
+        """The daemon in a process of its own: with OpenVINO, as on a line; to import torch takes long."""
+        runtime = self.tables.get("model", {}).get("runtime", "openvino")
         with (self.root / "daemon.log").open("a") as log:
             return subprocess.Popen(
                 [*wrapper, sys.executable, *command, "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 text=True,
-                env=clean_environment(),
+                env={**clean_environment(), "MILLWATCH_MODEL__RUNTIME": runtime},
             )
 
     @contextmanager
@@ -295,8 +299,25 @@ class Station:
         except (NoDaemonError, FileNotFoundError):
             return False
 
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        """What the daemon answers; on a busy machine that takes longer than `status` may wait."""
+        return ask(self.state_dir, command, seconds=WAIT_SECONDS, **arguments)
+
     def status(self) -> dict[str, Any]:
-        return ask(self.state_dir, "status")
+        return self.ask("status")
+
+    def wait_for_page(self) -> None:
+        """Until whoever asks for the page is heard: images are judged before."""
+        web = self.settings().web
+
+        def is_heard() -> bool:
+            try:
+                socket.create_connection((web.host, web.port), timeout=WAIT_SECONDS).close()
+            except ConnectionRefusedError:
+                return False
+            return True
+
+        wait_until(is_heard, what=f"the page is served on port {web.port}")
 
     def troubles(self) -> dict[str, str]:
         return dict(self.status()["troubles"])

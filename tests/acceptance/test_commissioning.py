@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from builders import Station, assert_every_image_accounted_for, run_cli, wait_until
 
-from daemon.control import ask
 from models.registry import PRETRAINED
 from training.manifest import Part
 from training.neu_det import prepare
@@ -96,7 +95,7 @@ def label_by_moving(line: Station, images: dict[str, list[Path]]) -> None:
 
 
 def retrained(line: Station) -> dict[str, Any]:
-    run = ask(line.state_dir, "retrain", seconds=60.0)["run"]
+    run = line.ask("retrain")["run"]
     wait_until(lambda: line.status()["retraining"]["running"] != run, seconds=3000)
     last: dict[str, Any] = line.status()["retraining"]["last"]
     assert last["state"] == "done", last["reason"]

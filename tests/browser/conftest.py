@@ -17,8 +17,6 @@ from pages import HASH, PASSWORD
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from daemon.control import ask
-
 CHROMIUM = Path("/usr/bin/chromium")
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 _ARGUMENTS = (
@@ -103,7 +101,8 @@ def _served(root: Path, model: Path, **tables: dict[str, Any]) -> Iterator[Stati
     with station.running():
         for name, role in (("anna", "label"), ("otto", "administer"), ("lena", "look")):
             known = {"name": name, "role": role, "password_hash": HASH}
-            ask(station.state_dir, "users add", by="root", **known)
+            station.ask("users add", by="root", **known)
+        station.wait_for_page()
         yield station
 
 

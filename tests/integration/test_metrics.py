@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from builders import Station
+from builders import WAIT_SECONDS, Station, wait_until
 from filesystems import hanging
 from pages import PASSWORD, Page, open_page
 from prometheus_client.parser import text_string_to_metric_families
@@ -73,7 +73,9 @@ def test_a_running_line_tells_its_images_queues_model_and_disks(
         station.drop_surfaces(7)
         station.drop("top-1", "broken.jpg", b"no picture")
         station.wait_for_images(8)
-        answer = httpx.get(f"http://127.0.0.1:{unused_port}/metrics")
+        wait_until(lambda: not any(camera["waiting"] for camera in station.status()["cameras"]))
+        station.wait_for_page()
+        answer = httpx.get(f"http://127.0.0.1:{unused_port}/metrics", timeout=WAIT_SECONDS)
         status = station.status()
     found = told(answer.text)
     assert answer.headers["content-type"].startswith("text/plain; version=")

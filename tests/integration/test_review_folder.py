@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from builders import Station, surface_file, wait_until
 
-from daemon.control import ask
 from daemon.names import from_text
 from daemon.store.labels import labels_to_learn_from
 from daemon.store.upgrading import open_existing
@@ -69,7 +68,7 @@ class Line:
         assert sorted(found) == sorted(places)
 
     def conflicts(self) -> list[dict[str, Any]]:
-        return list(ask(self.station.state_dir, "review conflicts")["conflicts"])
+        return list(self.station.ask("review conflicts")["conflicts"])
 
     def wait_for_problem(self, problem: str, path: Path) -> dict[str, Any]:
         def told() -> dict[str, Any] | None:
@@ -179,7 +178,7 @@ def test_an_archived_image_is_labelled_by_a_copy_and_goes_back_when_that_is_undo
     at = line.labelled / "scratches" / image.path.name
     shutil.copy(image.path, at)
     line.wait_for_label(image, "scratches", at)
-    ask(line.station.state_dir, "review undo", image=image.id, by="anna")
+    line.station.ask("review undo", image=image.id, by="anna")
     line.wait_for_label(image, None, image.path)
 
 

@@ -14,6 +14,7 @@ import httpx
 import numpy as np
 import pytest
 from builders import (
+    WAIT_SECONDS,
     Station,
     assert_every_image_accounted_for,
     surface_file,
@@ -26,7 +27,6 @@ from promoting import kept, promoter_of
 from records import finding
 
 from config.settings import Gate
-from daemon.control import ask
 from daemon.retraining.shadow import TROUBLE, is_drawn
 from daemon.serving import registry_folder
 from daemon.store.models import remember_candidate
@@ -267,7 +267,7 @@ def test_a_running_line_tells_what_the_model_before_says(
     station.write_config()
     with station.running():
         assert station.status()["shadow"] is None
-        ask(station.state_dir, "models promote", seconds=60.0, version=worse, by="eva")
+        station.ask("models promote", version=worse, by="eva")
         drop(station, "scratches", 27, drawn=False)
         station.wait_for_images(27)
         drop(station, "scratches", 3, drawn=True)
@@ -277,12 +277,14 @@ def test_a_running_line_tells_what_the_model_before_says(
             )
         )
         assert found["passed_called_defect"] >= 2
-        metrics = httpx.get(f"http://127.0.0.1:{unused_port}/metrics").text
+        station.wait_for_page()
+        address = f"http://127.0.0.1:{unused_port}"
+        metrics = httpx.get(f"{address}/metrics", timeout=WAIT_SECONDS).text
         assert "millwatch_shadow_images_total 3.0" in metrics
         assert (
             f"millwatch_shadow_passed_called_defect_total {found['passed_called_defect']}.0"
             in metrics
         )
-        page = httpx.get(f"http://127.0.0.1:{unused_port}/model").text
+        page = httpx.get(f"{address}/model", timeout=WAIT_SECONDS).text
         assert "also judged 3 images" in page
     assert_every_image_accounted_for(station)

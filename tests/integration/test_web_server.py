@@ -1,5 +1,7 @@
 """The page of a running daemon: over TLS, with a port that was taken at first, and images pushed to it."""
 
+import hashlib
+import io
 import shutil
 import socket
 import ssl
@@ -8,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
@@ -18,11 +21,9 @@ from builders import (
     surface_file,
     wait_until,
 )
-from commands import Millwatch
+from commands import Done, Millwatch
 from pages import HASH, PASSWORD
 from pictures import png
-
-from daemon.control import ask
 
 
 @dataclass
@@ -45,7 +46,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Se
         port = taken.getsockname()[1]
         web = {"enabled": True, "port": port}
         web |= {"tls_certificate": str(certificate), "tls_key": str(key)}
-        intake = {"max_pixels": 1_000_000, "max_bytes": 200_000}
+        intake = {"max_pixels": 1_000_000, "max_bytes": 200_000, "give_up_seconds": 600.0}
         station = Station(root=root, model=model, tables={"web": web, "intake": intake})
         running = station.running()
         running.__enter__()
@@ -55,14 +56,7 @@ def served(tmp_path_factory: pytest.TempPathFactory, model: Path) -> Iterator[Se
             station.wait_for_images(1)
             taken.close()
             wait_until(lambda: "page" not in station.troubles())
-            ask(
-                station.state_dir,
-                "users add",
-                name="camera",
-                role="label",
-                password_hash=HASH,
-                by="root",
-            )
+            station.ask("users add", name="camera", role="label", password_hash=HASH, by="root")
             context = ssl.create_default_context(cafile=certificate)
             with httpx.Client(
                 base_url=f"https://127.0.0.1:{port}", verify=context, auth=("camera", PASSWORD)
@@ -129,14 +123,20 @@ def test_a_pushed_image_goes_the_way_of_any_other(served: Served) -> None:
 
 
 def test_who_does_not_wait_is_told_where_to_ask(served: Served) -> None:
+    """Half a picture, which is not judged until its other half is there."""
     data = surface_file("patches", seed=8)
-    answer = push(served, "later.png", data, wait_seconds=0)
+    answer = push(served, "later.jpg", data[:-700], wait_seconds=0)
     assert answer.status_code == 202
     location = answer.json()["location"]
     assert location == answer.headers["location"]
+    assert served.client.get(location).status_code == 404
+    (filename,) = parse_qs(urlsplit(location).query)["filename"]
+    with (served.station.folder("top-1") / filename).open("ab") as file:
+        file.write(data[-700:])
     found = wait_until(lambda: (a := served.client.get(location)).status_code == 200 and a).json()
-    remember(served, found["filename"], data)
-    assert found["sha256"]
+    remember(served, filename, data)
+    assert found["filename"] == filename
+    assert found["sha256"] == hashlib.sha256(data).hexdigest()
 
 
 @pytest.mark.fault(39)
@@ -188,19 +188,24 @@ def add_user(config: Path, *arguments: str, typed: str) -> "subprocess.Completed
 
 
 def test_users_are_added_and_removed_while_the_daemon_runs_and_while_it_does_not(
-    served: Served, millwatch: Millwatch, station: Station
+    served: Served, millwatch: Millwatch, station: Station, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def add_here(*arguments: str | Path, typed: str) -> Done:
+        """In this process, which costs no second of imports."""
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{typed}\n"))
+        return millwatch("users", "add", *arguments)
+
     for each in (served.station, station):
         config = ("--config", each.config)
         added = add_user(each.config, "Lena", "--role", "look", typed=PASSWORD)
         assert added.returncode == 0, added.stderr
         listed = millwatch("users", "list", "--json", *config).out
         assert '"name": "lena", "role": "look"' in listed
-        refused = add_user(each.config, "lena", typed=PASSWORD)
-        assert refused.returncode == 1
-        assert "a user lena already" in refused.stderr
+        refused = add_here("lena", *config, typed=PASSWORD)
+        assert refused.status == 1
+        assert "a user lena already" in refused.err
         assert millwatch("users", "remove", "lena", *config).status == 0
         assert millwatch("users", "remove", "lena", *config).status == 1
-    short = add_user(station.config, "otto", typed="short")
-    assert short.returncode == 1
-    assert "at least 10 characters" in short.stderr
+    short = add_here("otto", "--config", station.config, typed="short")
+    assert short.status == 1
+    assert "at least 10 characters" in short.err
