@@ -1,27 +1,45 @@
+import os
+import shutil
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from builders import ALL_CLASSES, Station, write_model
 from exports import Exported, write_exported
+from filelock import FileLock
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that whichever process of this run needs it first makes for all of them."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, whole = root / name, root / f"{name}.whole"
+    with FileLock(root / f"{name}.lock"):
+        if not whole.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            make(folder)
+            whole.touch()
+    return folder
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model of the six defects: nothing passes."""
-    return write_model(tmp_path_factory.mktemp("models") / "six")
+    return made_once(tmp_path_factory, "six", write_model)
 
 
 @pytest.fixture(scope="session")
 def commissioned_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small model that has learned `no_defect` as well."""
-    return write_model(tmp_path_factory.mktemp("models") / "seven", ALL_CLASSES)
+    return made_once(tmp_path_factory, "seven", lambda folder: write_model(folder, ALL_CLASSES))
 
 
 @pytest.fixture(scope="session")
 def exported_model(tmp_path_factory: pytest.TempPathFactory) -> Exported:
     """A small model of two classes, which OpenVINO serves in INT8. Copy it to change it."""
-    return write_exported(tmp_path_factory.mktemp("exported"))
+    return Exported(made_once(tmp_path_factory, "exported", write_exported))
 
 
 @pytest.fixture

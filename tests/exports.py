@@ -31,18 +31,25 @@ def write_model_of(manifest: Manifest, folder: Path) -> Path:
     return folder
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Exported:
-    folder: Path
-    manifest: Manifest
-    manifest_file: Path
+    """A model that was exported, below a folder of its own."""
+
+    root: Path
+
+    @property
+    def folder(self) -> Path:
+        return self.root / "model"
+
+    @property
+    def manifest_file(self) -> Path:
+        return self.root / "manifest.json"
 
 
-def write_exported(root: Path) -> Exported:
+def write_exported(root: Path) -> None:
     """Two classes that a random network tells apart, so that its INT8 agrees with it."""
+    exported = Exported(root)
     manifest = write_manifest(root / "data", ("inclusion", "scratches"))
-    manifest.save(root / "manifest.json")
-    folder = write_model_of(manifest, root / "model")
-    done = export(folder, manifest)
+    manifest.save(exported.manifest_file)
+    done = export(write_model_of(manifest, exported.folder), manifest)
     assert done.serves == "int8", done.reason
-    return Exported(folder=folder, manifest=manifest, manifest_file=root / "manifest.json")

@@ -150,13 +150,7 @@ def test_an_export_that_is_killed_leaves_a_whole_model(
     assert model.runtime.name == "openvino fp32 on cpu"
 
 
-@pytest.mark.usefixtures("exported_model")
-def test_an_export_never_loads_the_telemetry_of_its_tools() -> None:
-    assert "nncf" in sys.modules
-    assert "openvino_telemetry.main" not in sys.modules
-
-
-def test_exporting_again_replaces_what_was_there(
+def test_exporting_again_replaces_what_was_there_and_loads_no_telemetry_of_its_tools(
     millwatch: Millwatch, exported_model: Exported, copy: Path
 ) -> None:
     (copy / EVIDENCE).write_bytes(b"damaged")
@@ -168,6 +162,8 @@ def test_exporting_again_replaces_what_was_there(
     assert load_model(copy, policy=POLICY, runtime="openvino").remarks == ()
     assert not leftover.exists()
     assert all((copy / name).stat().st_mode & 0o777 == 0o644 for name in (*FILES, RECORD))
+    assert "nncf" in sys.modules
+    assert "openvino_telemetry.main" not in sys.modules
 
 
 def test_a_manifest_of_another_training_run_is_refused(
