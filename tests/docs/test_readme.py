@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,11 +10,14 @@ from pathlib import Path
 
 import pytest
 from builders import Station, clean_environment
+from commands import Millwatch
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"(<!-- [^\n]+ -->\n)?```sh\n(.*?)```", README, flags=re.DOTALL)
 RUN = "<!-- run -->\n"
+SHELL = set("|&;<>$*`~")
+"""What only a shell understands. Other commands run in this process, as imports take seconds."""
 
 
 @pytest.fixture(scope="module")
@@ -45,21 +49,45 @@ def test_every_block_of_commands_is_run_or_says_why_not() -> None:
 
 
 @pytest.mark.parametrize("command", commands())
-def test_command_of_the_readme_works(command: str, line: Station) -> None:
+def test_command_of_the_readme_works(
+    command: str,
+    line: Station,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     if command.startswith("sqlite3") and shutil.which("sqlite3") is None:
         pytest.skip("the sqlite3 program is not installed (Debian: apt install sqlite3)")
+    program, *arguments = shlex.split(command, comments=True)
+    if program == "millwatch" and not SHELL & set(command.partition("#")[0]):
+        for name in os.environ.keys() - clean_environment().keys():
+            monkeypatch.delenv(name)
+        monkeypatch.chdir(line.root)
+        here = Millwatch(capsys)(*arguments)
+        status, out, err = here.status, here.out, here.err
+    else:
+        status, out, err = in_a_shell(command, line.root)
+    assert status == 0, err
+    assert out.strip()
+
+
+def test_the_command_is_installed_under_its_name(line: Station) -> None:
+    status, out, err = in_a_shell("millwatch --help", line.root)
+    assert status == 0, err
+    assert "Usage: millwatch" in out
+
+
+def in_a_shell(command: str, folder: Path) -> tuple[int, str, str]:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", command],
-        cwd=line.root,
+        cwd=folder,
         env={**clean_environment(), "PATH": path},
         capture_output=True,
         text=True,
         timeout=100,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    return done.returncode, done.stdout, done.stderr
 
 
 def test_every_source_file_has_its_line() -> None:

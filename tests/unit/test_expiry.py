@@ -14,24 +14,27 @@ from models.taxonomy import Verdict
 STATES = "SELECT id, progress, path FROM image ORDER BY id"
 
 
-def label(store: Database, image_id: int, target: Path) -> None:
-    """By a copy into `labelled/`, which lies there already."""
-    put_label(store, image_id, "x", "folder", seen=0, target=target, now=NOW, is_there=True)
+def label(store: Database, image_id: int, target: Path, *, is_there: bool = True) -> None:
+    """By a copy into `labelled/`, which lies there already; or on the page, and the file is to follow."""
+    put_label(store, image_id, "x", "folder", seen=0, target=target, now=NOW, is_there=is_there)
 
 
 @pytest.mark.fault(54)
 def test_an_image_that_was_labelled_or_moved_meanwhile_is_not_called_deleted(
     store: Database,
 ) -> None:
-    settle(store, *record(store, *(finding(number, "pass") for number in (1, 2, 3))))
+    intents = record(store, *(finding(number, "pass") for number in (1, 2, 3, 4)))
+    settle(store, *intents)
     page = expiry.kept_files(store, Verdict.PASS, after=0, limit=100)
     label(store, 1, Path("/review/labelled/x/1.jpg"))
     follow(store, 2, Path("/review/elsewhere.jpg"))
+    label(store, 4, Path("/review/labelled/x/4.jpg"), is_there=False)
     expiry.deleted(store, page)
     assert rows(store, STATES) == [
         (1, "moved", "/review/labelled/x/1.jpg"),
         (2, "moved", "/review/elsewhere.jpg"),
         (3, "deleted", None),
+        (4, "moved", str(intents[3].plan.target)),
     ]
 
 
@@ -39,12 +42,18 @@ def test_an_image_that_was_labelled_or_moved_meanwhile_is_not_called_deleted(
 def test_a_record_whose_file_came_back_or_was_labelled_meanwhile_is_not_forgotten(
     store: Database,
 ) -> None:
-    intents = record(store, *(finding(number) for number in (1, 2, 3)))
-    settle(store, *intents, progress=Progress.GONE)
+    intents = record(store, *(finding(number) for number in (1, 2, 3, 4)))
+    settle(store, *intents[:3], progress=Progress.GONE)
+    settle(store, intents[3], progress=Progress.LEFT)
     page = expiry.ended(store, after=0, limit=100)
-    assert len(page) == 3
+    assert len(page) == 4
     assert record(store, finding(1)) == [intents[0]]
     label(store, 2, Path("/review/labelled/x/2.jpg"))
+    label(store, 4, Path("/review/labelled/x/4.jpg"), is_there=False)
     expiry.forget(store, [old.image_id for old in page])
-    assert [row[:2] for row in rows(store, STATES)] == [(1, "pending"), (2, "moved")]
+    assert [row[:2] for row in rows(store, STATES)] == [
+        (1, "pending"),
+        (2, "moved"),
+        (4, "left"),
+    ]
     assert images.pending(store) == [intents[0]]
