@@ -19,6 +19,8 @@ from kept import (
 )
 
 from daemon.disks import Room
+from daemon.store.database import Database
+from daemon.store.labels import follow
 
 RATES = "SELECT * FROM defect_rate_hourly ORDER BY camera, hour"
 
@@ -69,6 +71,23 @@ def test_records_go_with_their_files_and_those_of_the_review_and_the_rates_stay(
     assert files(line.review) == in_review
     assert files(line.state_dir / "archive") == files(line.state_dir / "quarantine") == []
     assert line.query(RATES) == rates
+
+
+@pytest.mark.fault(54)
+def test_an_archived_image_that_somebody_brought_to_the_review_folder_is_never_deleted(
+    line: Station,
+) -> None:
+    image_id, path = line.query("SELECT id, path FROM inspections WHERE verdict = 'pass'")[0]
+    there = line.review / "to_check" / "mine" / Path(path).name
+    there.parent.mkdir(parents=True)
+    Path(path).rename(there)
+    database = Database(line.database)
+    follow(database, image_id, there)
+    database.close()
+    keep(line, days=400, archive_days=5, rows_days=5)
+    assert files(line.state_dir / "archive") == []
+    assert line.query("SELECT path FROM inspections WHERE id = ?", image_id) == [(str(there),)]
+    assert there.exists()
 
 
 @pytest.mark.fault(54)

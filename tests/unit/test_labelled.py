@@ -63,6 +63,20 @@ def test_what_a_run_was_fitted_to_stays_fitted_when_an_older_near_copy_is_labell
     assert all(len(sides) == 1 for sides in of_group.values())
 
 
+def test_each_of_two_near_copies_stays_on_its_side_and_a_third_is_fitted(tmp_path: Path) -> None:
+    """One was held out and one fitted before they were known to be nearly the same."""
+    first = [write(tmp_path, number, surface(number)) for number in range(10)]
+    copies = [write(tmp_path, 100 + number, brightened(surface(number))) for number in range(10)]
+    thirds = [
+        write(tmp_path, 200 + number, brightened(brightened(surface(number))))
+        for number in range(10)
+    ]
+    earlier = {label.sha256: True for label in first} | {label.sha256: False for label in copies}
+    line = load_labelled([*first, *copies, *thirds], KNOWN_DEFECTS, side=SIDE, earlier=earlier)
+    assert len(set(line.groups)) == 10, "each and its two near-copies"
+    assert held_out(line) == earlier | {label.sha256: False for label in thirds}
+
+
 def test_labels_of_which_all_are_held_out_are_too_few_in_words(tmp_path: Path) -> None:
     some = [write(tmp_path, number, surface(number)) for number in range(40)]
     line = load_labelled(some, KNOWN_DEFECTS, side=SIDE)
