@@ -11,6 +11,7 @@ from daemon.web.doorkeeper import Doorkeeper, Visitor
 from daemon.web.guarding import without_port
 from daemon.web.pictures import Pictures
 from daemon.web.rendering import Renderer
+from daemon.web.shares import Shares
 
 TOKEN_HEADER: Final = "x-millwatch-token"  # noqa: S105 -- a header's name
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -38,6 +39,11 @@ def renderer_of(request: Request) -> Renderer:
 def pictures_of(request: Request) -> Pictures:
     pictures: Pictures = request.app.state.pictures
     return pictures
+
+
+def shares_of(request: Request) -> Shares:
+    shares: Shares = request.app.state.shares
+    return shares
 
 
 def doorkeeper_of(request: Request) -> Doorkeeper:
@@ -124,3 +130,4 @@ Administering = Annotated[Visitor, Depends(Needs(Role.ADMINISTER))]
 TheDesk = Annotated[Desk, Depends(desk_of)]
 TheRenderer = Annotated[Renderer, Depends(renderer_of)]
 ThePictures = Annotated[Pictures, Depends(pictures_of)]
+TheShares = Annotated[Shares, Depends(shares_of)]

@@ -20,6 +20,7 @@ from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.guarding import Guard
 from daemon.web.pictures import NoPictureError, Pictures
 from daemon.web.rendering import Renderer
+from daemon.web.shares import Shares, SilentError
 from daemon.web.uploads import TooLargeError
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     MayNotError: HTTPStatus.FORBIDDEN,
     NoPictureError: HTTPStatus.NOT_FOUND,
     RefusedError: HTTPStatus.CONFLICT,
+    SilentError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
@@ -46,7 +48,8 @@ def create_app(desk: Desk) -> Guard:
     )
     app.state.desk = desk
     app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
-    app.state.pictures = Pictures(desk)
+    app.state.shares = Shares(desk.settings)
+    app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)
     app.state.rooms = Rooms(desk.settings)
     for module in (api, uploading, labelling, modelling, sessions, pages, metrics):

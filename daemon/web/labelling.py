@@ -1,8 +1,11 @@
 """What waits for a label, and the labels that people give it."""
 
 import re
+from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any, Final
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
@@ -10,7 +13,7 @@ from starlette.exceptions import HTTPException
 from daemon.control import RefusedError
 from daemon.store import labels, queueing, viewing
 from daemon.store.queueing import Filter
-from daemon.web.access import Labelling, Looking, TheDesk
+from daemon.web.access import Labelling, Looking, TheDesk, TheShares
 from daemon.web.api import ImageId, existing
 from daemon.web.desk import Desk
 from daemon.web.documents import (
@@ -31,11 +34,15 @@ from daemon.web.documents import (
 )
 from daemon.web.doorkeeper import Visitor
 from daemon.web.rendering import local_time
+from daemon.web.shares import Shares, SilentError
 
 router = APIRouter(prefix="/api", tags=["labels"])
+Result = TypeVar("Result")
 
 _MOST_COUNTED: Final = 10_000
 """Nobody needs to know more exactly, and to count takes time."""
+_CHANGE_SECONDS: Final = 30.0
+"""A label may wait for others, and its file be copied."""
 _CURSOR: Final = re.compile(r"([0-9.e-]{1,25})_([0-9]{1,18})")
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": Trouble},
@@ -46,6 +53,7 @@ _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
 @router.get("/queue")
 def queue(
     desk: TheDesk,
+    shares: TheShares,
     _: Looking,
     camera: Annotated[str | None, Query(max_length=64)] = None,
     class_name: Annotated[str | None, Query(alias="class", max_length=64)] = None,
@@ -63,15 +71,15 @@ def queue(
     found = queueing.queue(desk.database, wanted, after=_cursor(after), limit=limit)
     return Queue(
         waiting=queueing.count_waiting(desk.database, wanted, most=_MOST_COUNTED),
-        images=[_in_review(desk, image_id) for _, image_id in found],
+        images=[_in_review(desk, shares, image_id) for _, image_id in found],
         next=f"{found[-1][0]!r}_{found[-1][1]}" if len(found) == limit else None,
     )
 
 
 @router.get("/classes")
-def classes(desk: TheDesk, _: Looking) -> Classes:
+def classes(desk: TheDesk, shares: TheShares, _: Looking) -> Classes:
     """What an image can be labelled, in the order of the number keys. A new name makes a class."""
-    return Classes(classes=desk.labeller.names())
+    return Classes(classes=shares.review.look(desk.labeller.names))
 
 
 @router.get("/inspections/{image_id}/labels", responses={404: {"model": Trouble}})
@@ -84,51 +92,82 @@ def labels_of(desk: TheDesk, _: Looking, image_id: ImageId) -> Labels:
 
 
 @router.post("/inspections/{image_id}/label", responses=_REFUSED)
-def label(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: NewLabel) -> Given:
+def label(
+    desk: TheDesk, shares: TheShares, visitor: Labelling, image_id: ImageId, wanted: NewLabel
+) -> Given:
     """Label an image. 409 when somebody else did, since `seen`."""
     existing(desk, image_id)
-    return _give(desk, visitor, image_id, wanted)
+    return _give(desk, shares, visitor, image_id, wanted)
 
 
 @router.post("/inspections/{image_id}/undo", responses=_REFUSED)
-def undo(desk: TheDesk, visitor: Labelling, image_id: ImageId, wanted: Undo) -> Done:
+def undo(
+    desk: TheDesk, shares: TheShares, visitor: Labelling, image_id: ImageId, wanted: Undo
+) -> Done:
     """Take a label back: the image waits again. 409 when another one is in force by now."""
     existing(desk, image_id)
-    desk.labeller.undo(image_id, visitor.name, seen=wanted.seen, address=visitor.address)
+    take_back = partial(
+        desk.labeller.undo, image_id, visitor.name, seen=wanted.seen, address=visitor.address
+    )
+    _change(desk, shares, take_back)
     return Done()
 
 
 @router.post("/labels")
-def label_many(desk: TheDesk, visitor: Labelling, wanted: ManyLabels) -> ManyGiven:
+def label_many(
+    desk: TheDesk, shares: TheShares, visitor: Labelling, wanted: ManyLabels
+) -> ManyGiven:
     """Label several images alike. What was refused is told for each; the others are labelled."""
     done: list[Given] = []
     refused: list[Refused] = []
     for each in wanted.images:
         try:
             new = NewLabel(label=wanted.label, seen=each.seen)
-            done.append(_give(desk, visitor, each.id, new))
-        except RefusedError as error:
+            done.append(_give(desk, shares, visitor, each.id, new))
+        except (RefusedError, SilentError) as error:
             refused.append(Refused(id=each.id, detail=str(error)))
     return ManyGiven(done=done, refused=refused)
 
 
-def _give(desk: Desk, visitor: Visitor, image_id: int, wanted: NewLabel) -> Given:
-    label_id = desk.labeller.label(
-        image_id, wanted.label, visitor.name, seen=wanted.seen, address=visitor.address
+def _give(desk: Desk, shares: Shares, visitor: Visitor, image_id: int, wanted: NewLabel) -> Given:
+    give = partial(
+        desk.labeller.label,
+        image_id,
+        wanted.label,
+        visitor.name,
+        seen=wanted.seen,
+        address=visitor.address,
     )
-    return Given(id=image_id, label_id=label_id)
+    return Given(id=image_id, label_id=_change(desk, shares, give))
 
 
-def _in_review(desk: Desk, image_id: int) -> InReview:
+def _change(desk: Desk, shares: Shares, change: Callable[[], Result]) -> Result:
+    """Nothing is begun in a review folder that does not answer. Raises SilentError."""
+    shares.review.look(desk.labeller.is_there)
+    return shares.labelling.look(change, seconds=_CHANGE_SECONDS)
+
+
+def _in_review(desk: Desk, shares: Shares, image_id: int) -> InReview:
     viewed = viewing.view(desk.database, image_id)
     if viewed is None:  # deleted by an operator's own hand, between two reads
         raise HTTPException(404, f"there is no image {image_id}")
     return InReview(
         **Inspection.of(viewed).model_dump(),
         seen=0,
-        missing=viewed.path is None or not viewed.path.is_file(),
+        missing=viewed.path is None or _is_missing(shares, viewed.path),
         captured_local=local_time(viewed.captured_at, desk.calendar),
     )
+
+
+def _is_missing(shares: Shares, path: Path) -> bool:
+    """Raises SilentError: the review folder does not answer."""
+    share = shares.of(path)
+    try:
+        return not share.look(path.is_file)
+    except SilentError:
+        if share is shares.review:
+            raise
+        return False  # it waits in its drop folder; whoever asks for its picture is told
 
 
 def _date(day: str) -> date:

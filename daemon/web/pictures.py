@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -21,6 +22,7 @@ from PIL import Image
 
 from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
+from daemon.web.shares import Alive, Shares
 from models.heatmap import overlay
 from models.preprocessing import UnreadableError, decode
 from models.registry import NotFiniteError
@@ -28,6 +30,7 @@ from models.taxonomy import Verdict
 
 _LONGEST_SIDE: Final = 1600
 """Of a heatmap, in pixels: a tablet shows no more."""
+_CHUNK: Final = 1 << 18
 _KEPT: Final = 64
 """Thumbnails and heatmaps in memory: some 10 MB."""
 
@@ -45,8 +48,9 @@ class Picture:
 class Pictures:
     """Safe between threads."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Desk, shares: Shares) -> None:
         self._desk = desk
+        self._shares = shares
         self._kept: OrderedDict[tuple[object, ...], Picture] = OrderedDict()
         self._lock = threading.Lock()
         # One at a time: a large picture takes 100 MB, and the processor is the line's.
@@ -57,6 +61,7 @@ class Pictures:
 
         Raises:
             NoPictureError: when it is gone, altered, or no picture.
+            SilentError: what it lies on does not answer; so of the others.
         """
         data = self._bytes_of(viewed)
         media_type = _media_type(data)
@@ -114,7 +119,8 @@ class Pictures:
         if viewed.path is None:
             raise NoPictureError("the image was deleted, as the policy says")
         try:
-            data = _read_regular(viewed.path, self._desk.settings.intake.max_bytes)
+            most = self._desk.settings.intake.max_bytes
+            data = self._shares.of(viewed.path).follow(partial(_read_regular, viewed.path, most))
         except OSError as error:
             raise NoPictureError(
                 f"the file is missing from where it was put ({error.strerror})"
@@ -142,14 +148,18 @@ class Pictures:
         return seen.pixels, seen.width, seen.height
 
 
-def _read_regular(path: Path, most: int) -> bytes:
+def _read_regular(path: Path, most: int, alive: Alive) -> bytes:
     """Raises OSError. Never follows a link, nor waits for a pipe."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > most:
             raise OSError(0, "it is no ordinary file")
-        return file.read(most)
+        data = io.BytesIO()
+        while chunk := file.read(min(_CHUNK, most - data.tell())):
+            data.write(chunk)
+            alive()
+        return data.getvalue()
 
 
 def _media_type(data: bytes) -> str | None:
