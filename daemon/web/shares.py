@@ -35,8 +35,11 @@ class Share:
         self._overdue: set[Future[Any]] = set()
 
     def look(self, work: Callable[[], Result], *, seconds: float = _ANSWER_SECONDS) -> Result:
-        """What comes of a look. Raises SilentError, and what the work raises."""
-        return self.follow(lambda _: work(), seconds=seconds)
+        """What comes of a look. Raises SilentError, and what else than OSError the work raises."""
+        try:
+            return self.follow(lambda _: work(), seconds=seconds)
+        except OSError as error:
+            raise SilentError(f"{self._what} cannot be looked into: {error.strerror}") from error
 
     def follow(
         self, work: Callable[[Alive], Result], *, seconds: float = _ANSWER_SECONDS

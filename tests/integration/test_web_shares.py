@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from builders import surface_file, wait_until
-from filesystems import hanging
+from filesystems import hanging, obeying_permissions
 from pages import PASSWORD, Page, open_page
 
 from daemon.users import Role
@@ -80,6 +80,25 @@ def test_a_review_folder_that_hangs_is_told_and_the_rest_of_the_page_is_served(
     (image,) = anna.get("/api/queue").json()["images"]
     assert (image["id"], image["missing"]) == (image_id, False), "nothing was labelled meanwhile"
     assert anna.post(label, json={"label": "patches", "seen": 0}).status_code == 200
+
+
+@pytest.mark.fault(21)
+def test_a_review_folder_that_cannot_be_looked_into_is_told(page: Page) -> None:
+    image_id = page.add_image(3)
+    review = page.settings.review_folder
+    browser = page.logged_in("otto")
+    review.chmod(0)
+    try:
+        with obeying_permissions():
+            found = browser.get("/api/queue")
+            wanted = {"label": "patches", "seen": 0}
+            refused = browser.post(f"/api/inspections/{image_id}/label", json=wanted)
+    finally:
+        review.chmod(0o755)
+    for answer in (found, refused):
+        assert answer.status_code == 503
+        told = f"the review folder {review} cannot be looked into: Permission denied"
+        assert answer.json()["detail"] == told
 
 
 def test_a_picture_that_takes_several_reads_arrives_whole(page: Page, anna: httpx.Client) -> None:
