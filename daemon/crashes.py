@@ -57,7 +57,7 @@ class CrashGuard:
             os.truncate(trace, 0)
 
     def note(self, delivery: Delivery, *, by: str) -> None:
-        """This is decoded next, by the thread of this name."""
+        """This is decoded next, by the thread of this name, which tells by `rest` when no more follows."""
         note = f"{_identity(delivery)}\n".encode()
         with suppress(OSError):  # a full disk; judging goes on without
             file = self._notes.get(by)
@@ -68,6 +68,12 @@ class CrashGuard:
             # Over the note before it. Cut to nothing first, ext4 would bring each one to the disk as
             # it is closed, which took ten times as long as to decode the image (measured).
             os.pwrite(file, note, 0)
+
+    def rest(self, *, by: str) -> None:
+        """Nothing is decoded next by this thread. Its note stays, and is open no longer."""
+        file = self._notes.pop(by, None)
+        if file is not None:
+            os.close(file)
 
     def crashes(self, delivery: Delivery) -> bool:
         """Whether the process dies that decodes it. Tried only for what may have ended the service."""
@@ -86,8 +92,8 @@ class CrashGuard:
 
     def close(self) -> None:
         """Nothing is decoded any more."""
-        while self._notes:
-            os.close(self._notes.popitem()[1])
+        for by in list(self._notes):
+            self.rest(by=by)
         with suppress(OSError):
             shutil.rmtree(self._folder)
 

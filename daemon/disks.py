@@ -50,7 +50,7 @@ class Rooms:
             "archive": settings.archive_folder,
             "quarantine": settings.quarantine_folder,
         }
-        self._lanes = Lanes()
+        self._lanes = Lanes(named="room of")
         self._lock = threading.Lock()
 
     def look(self) -> dict[str, tuple[int, Room]]:

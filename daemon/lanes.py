@@ -18,9 +18,13 @@ class Lanes:
 
     Whatever opens, reads, moves or closes a file of a camera does it here: on a share whose server
     is away each of these may take minutes, or for ever. Called from one thread.
+
+    Args:
+        named: how the names of its threads begin.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, named: str = "files of") -> None:
+        self._named = named
         self._lanes: dict[str, Lane] = {}
         self._overdue: dict[str, threading.Event] = {}
 
@@ -73,7 +77,7 @@ class Lanes:
 
     def _lane(self, camera: str) -> "Lane":
         if camera not in self._lanes:
-            self._lanes[camera] = Lane(f"files of {camera}")
+            self._lanes[camera] = Lane(f"{self._named} {camera}")
         return self._lanes[camera]
 
 

@@ -94,7 +94,10 @@ class Reader:
         self._guard.close()
 
     def _read_all(self, candidates: Iterable[Candidate], size: int) -> list[Reading]:
-        begun = [self._begin(candidate, size) for candidate in candidates]
+        try:
+            begun = [self._begin(candidate, size) for candidate in candidates]
+        finally:
+            self._guard.rest(by=threading.current_thread().name)
         ended = [self._end(each) for each in begun if each]
         return [reading for reading in ended if reading]
 
@@ -112,13 +115,19 @@ class Reader:
             fetched = fetch(delivery, limits=self._limits, decodable=decodable)
             reading: Future[Reading] | Reading | None = None
             if delivery.size >= _WORTH_A_HAND:
-                reading = self._helpers.take(partial(self._understand, fetched, size))
+                reading = self._helpers.take(partial(self._help, fetched, size))
             if reading is None:
                 reading = self._understand(fetched, size)
         except Exception as error:  # noqa: BLE001 -- told
             self._not_read(delivery, error)
             return None
         return _Begun(arrival=arrival, reading=reading)
+
+    def _help(self, fetched: Fetched, size: int) -> Reading:
+        try:
+            return self._understand(fetched, size)
+        finally:
+            self._guard.rest(by=threading.current_thread().name)
 
     def _understand(self, fetched: Fetched, size: int) -> Reading:
         if fetched.data is not None:

@@ -35,8 +35,8 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
 }
 
 
-def create_app(desk: Desk) -> Guard:
-    """The page and the API, as one ASGI application."""
+def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
+    """The page and the API, as one ASGI application; whoever gives `rooms` closes them."""
     app = FastAPI(
         title="Millwatch",
         summary="Judges images beside a steel line; people look, label and promote models.",
@@ -51,7 +51,7 @@ def create_app(desk: Desk) -> Guard:
     app.state.shares = Shares(desk.settings)
     app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)
-    app.state.rooms = Rooms(desk.settings)
+    app.state.rooms = rooms or Rooms(desk.settings)
     for module in (api, uploading, labelling, modelling, sessions, pages, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from daemon.disks import Rooms
 from daemon.web.desk import Desk
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class WebServer:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._stopping = threading.Event()
+        self._rooms = Rooms(desk.settings)
         self._server: uvicorn.Server | None = None
         self.thread = threading.Thread(target=self._run, name="page", daemon=True)
 
@@ -51,6 +53,7 @@ class WebServer:
                 log.exception("page failed")
                 self._trouble(f"{error!r}; see the log")
             self._stopping.wait(_RETRY_SECONDS)
+        self._rooms.close(seconds=0.0)
 
     def _trouble(self, why: str) -> None:
         web = self._desk.settings.web
@@ -69,7 +72,7 @@ class WebServer:
 
         web = self._desk.settings.web
         config = uvicorn.Config(
-            create_app(self._desk),
+            create_app(self._desk, self._rooms),
             log_config=None,
             access_log=False,
             lifespan="off",
