@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import surface_file
+from delivered import delivery_of
 
 from daemon.reading import Limits, MovedOnError, read
 from daemon.values import Delivery
@@ -18,15 +19,7 @@ HASHED_ONLY = Limits(max_pixels=1, max_bytes=1, allow_zero_tail=False)
 
 def delivered(path: Path, data: bytes) -> Delivery:
     path.write_bytes(data)
-    status = path.stat()
-    return Delivery(
-        camera="top-1",
-        filename=path.name,
-        path=path,
-        inode=status.st_ino,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-    )
+    return delivery_of(path)
 
 
 def open_files() -> int:
