@@ -10,8 +10,8 @@ from config.settings import Settings
 from config.sources import Source
 from config.text import as_one_line
 from config.toml_lines import KeyPath
-from daemon.crashes import TRACE
-from daemon.process import LOCK
+from daemon.process.crashes import TRACE
+from daemon.process.instance import LOCK
 from daemon.serving import ServingModelError, load_serving_model
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS

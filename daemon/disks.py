@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from config.settings import Settings
-from daemon.health import Health
-from daemon.lanes import Lanes
 from daemon.names import to_text
+from daemon.process.health import Health
+from daemon.process.lanes import Lanes
 
 _GB: Final = 1e9
 _PAUSE_SHARE: Final = 0.01

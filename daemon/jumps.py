@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from daemon.clock import moment, timestamp
-from daemon.health import Health
 from daemon.placing import write_durably
+from daemon.process.health import Health
 
 _JUMP: Final = timedelta(hours=1)
 _OFF: Final = timedelta(days=1)

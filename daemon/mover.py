@@ -12,10 +12,10 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.health import Health
-from daemon.lanes import ANSWER_SECONDS, Lanes
 from daemon.mounts import ReviewShare
 from daemon.names import to_text
+from daemon.process.health import Health
+from daemon.process.lanes import ANSWER_SECONDS, Lanes
 from daemon.routing import Routed, another_target, route
 from daemon.store import images
 from daemon.store.database import Database, StoreError

@@ -15,13 +15,13 @@ import structlog
 from config.settings import Settings
 from daemon.drift.measuring import measure
 from daemon.drift.sights import Sights
-from daemon.health import Health
 from daemon.intake.waiting import WaitingRoom
 from daemon.judging import ModelFailedError, Pixels, judge
-from daemon.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.metering import Meter
 from daemon.mover import RETRY_SECONDS, Mover
 from daemon.names import to_text
+from daemon.process.health import Health
+from daemon.process.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.reader import Reader
 from daemon.reading import Reading
 from daemon.retraining.shadow import Shadow

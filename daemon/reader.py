@@ -13,11 +13,11 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.crashes import CrashGuard
-from daemon.health import Health
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
-from daemon.lanes import ANSWER_SECONDS, Helpers, Lanes
 from daemon.names import to_text
+from daemon.process.crashes import CrashGuard
+from daemon.process.health import Health
+from daemon.process.lanes import ANSWER_SECONDS, Helpers, Lanes
 from daemon.reading import Fetched, Limits, MovedOnError, Reading, fetch, understand
 from daemon.values import Delivery
 

@@ -23,12 +23,12 @@ from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.disks import Room
 from daemon.flushing import fsync_folder
-from daemon.health import Health
 from daemon.jumps import ClockTrust
-from daemon.lanes import ANSWER_SECONDS, Lanes
 from daemon.mounts import MountMemory, mount_of
 from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
+from daemon.process.health import Health
+from daemon.process.lanes import ANSWER_SECONDS, Lanes
 from daemon.store import expiry
 from daemon.store.database import Database, StoreError
 from daemon.store.expiry import Old

@@ -14,10 +14,8 @@ from config.settings import Camera, Settings
 from config.text import as_one_line
 from daemon.alarms.alarms import Alarms
 from daemon.clock import timestamp
-from daemon.control import ControlServer, Handlers
 from daemon.disks import DiskMinder
 from daemon.drift.minder import DriftMinder
-from daemon.health import Health
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
@@ -25,6 +23,8 @@ from daemon.integrity.mending import Mender
 from daemon.mounts import MountMemory
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
+from daemon.process.control import ControlServer, Handlers
+from daemon.process.health import Health
 from daemon.reloading import merged
 from daemon.retention import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter

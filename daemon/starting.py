@@ -15,7 +15,7 @@ from daemon.mounts import ReviewShare
 from daemon.names import to_text
 from daemon.pipeline import AHEAD
 from daemon.placing import make_folder
-from daemon.process import (
+from daemon.process.instance import (
     allow_descriptors,
     instance_lock,
     one_thread_a_product,

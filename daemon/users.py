@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from daemon.clock import timestamp
-from daemon.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.store import users
 from daemon.store.audit import Deed
 from daemon.store.database import Database

@@ -10,7 +10,7 @@ from records import NOW
 
 from config.loading import load_settings
 from daemon.alarms.alarms import Alarms
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.store.database import Database
 
 

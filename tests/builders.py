@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 from config.loading import load_settings
 from config.settings import Settings
 from daemon.clock import now_utc
-from daemon.control import NoDaemonError, ask
 from daemon.names import from_text
+from daemon.process.control import NoDaemonError, ask
 from daemon.starting import serve
 from models.checkpoint import Metadata, save
 from models.evidence import collect_evidence

@@ -10,12 +10,12 @@ from builders import WAIT_SECONDS, wait_until
 
 from config.settings import Settings
 from daemon.clock import now_utc
-from daemon.health import Health
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.mounts import MountMemory
 from daemon.pipeline import Pipeline
+from daemon.process.health import Health
 from daemon.serving import load_serving_model
 from daemon.store import deliveries
 from daemon.store.database import Database

@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from config.settings import Camera, Intake, Settings
 from config.web import Web
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.review.labelling import Labeller
 from daemon.routing import Folders

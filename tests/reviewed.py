@@ -12,8 +12,8 @@ from types import MappingProxyType
 from builders import Station
 from records import NOW, finding, open_store
 
-from daemon.health import Health
 from daemon.names import from_text
+from daemon.process.health import Health
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
 from daemon.review.reconciling import Reconciler

@@ -17,8 +17,8 @@ from config.settings import Settings
 from daemon.alarms.messages import message, test_message
 from daemon.alarms.rules import OWN_TROUBLE, Holds, Watch
 from daemon.alarms.sending import Sender, SendError
-from daemon.control import Answer, Arguments, Handlers, RefusedError
-from daemon.health import Health
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.health import Health
 from daemon.store import outbox
 from daemon.store.database import Database, StoreError
 from daemon.store.outbox import Told, Waiting

@@ -9,8 +9,8 @@ from config.oversight import Alarm
 from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.disks import Rooms
-from daemon.health import Health
 from daemon.names import to_text
+from daemon.process.health import Health
 from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.rules import WORDS, signals
 from daemon.store import rates, retraining

@@ -18,7 +18,7 @@ from daemon.cli.options import (
 )
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.control import Handlers, RefusedError
+from daemon.process.control import Handlers, RefusedError
 from daemon.store.database import Database
 from daemon.store.upgrading import open_existing
 from daemon.store.users import User, all_users

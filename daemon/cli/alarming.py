@@ -20,7 +20,7 @@ from daemon.cli.options import (
     table_of_answers,
 )
 from daemon.clock import now_utc, timestamp
-from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.process.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.store import outbox
 from daemon.store.upgrading import open_existing
 

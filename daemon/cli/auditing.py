@@ -12,12 +12,12 @@ from config.text import as_one_line
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.cli.standing_in import user_name
 from daemon.clock import now_utc
-from daemon.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.integrity.audit import audit as find_differences
 from daemon.integrity.differences import Counts, Difference, Mend
 from daemon.integrity.mending import COMMAND, Mender, arguments_of
 from daemon.names import to_text
-from daemon.process import AlreadyRunningError, instance_lock
+from daemon.process.control import NoAnswerError, NoDaemonError, RefusedError, ask
+from daemon.process.instance import AlreadyRunningError, instance_lock
 from daemon.store.upgrading import open_existing
 
 

@@ -13,7 +13,7 @@ from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_jso
 from daemon.clock import now_utc
 from daemon.integrity.names import last_id_in_names
 from daemon.names import to_text
-from daemon.process import AlreadyRunningError, instance_lock
+from daemon.process.instance import AlreadyRunningError, instance_lock
 from daemon.store.backups import back_up, delete_old_backups, new_backup
 from daemon.store.restoring import Restored
 from daemon.store.restoring import restore as put_back

@@ -11,7 +11,7 @@ from rich.console import Console
 from daemon.cli import demo_telling as tell
 from daemon.cli.demo_line import Line
 from daemon.cli.options import CommandError
-from daemon.control import ask
+from daemon.process.control import ask
 from daemon.retraining.gate import Outcome
 from daemon.store.inspections import Inspection, all_inspections
 from daemon.store.upgrading import open_existing

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from daemon.cli.options import CommandError
-from daemon.control import NoDaemonError, ask
+from daemon.process.control import NoDaemonError, ask
 
 CAMERAS: Final = ("top-1", "bottom-1")
 _START_SECONDS: Final = 120.0

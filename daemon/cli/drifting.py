@@ -8,9 +8,9 @@ import typer
 from daemon.cli.options import ConfigOption, settings_of
 from daemon.cli.standing_in import by_daemon_or_alone
 from daemon.clock import now_utc
-from daemon.control import Handlers
 from daemon.drift.minder import DriftMinder
-from daemon.health import Health
+from daemon.process.control import Handlers
+from daemon.process.health import Health
 from daemon.store.database import Database
 
 _drift = typer.Typer(help="What changed about the cameras' images.", no_args_is_help=True)

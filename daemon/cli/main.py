@@ -28,7 +28,7 @@ from daemon.cli import (
     running,
 )
 from daemon.cli.options import CommandError
-from daemon.process import AlreadyRunningError
+from daemon.process.instance import AlreadyRunningError
 from daemon.service import ThreadDiedError
 from daemon.serving import ServingModelError
 from daemon.store.database import StoreError

@@ -9,8 +9,8 @@ from config.settings import Settings
 from daemon.cli.options import ConfigOption, settings_of
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.control import Handlers
-from daemon.health import Health
+from daemon.process.control import Handlers
+from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.store.database import Database
 

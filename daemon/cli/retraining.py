@@ -13,9 +13,9 @@ from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_jso
 from daemon.cli.reviewing import settle
 from daemon.cli.standing_in import own_database
 from daemon.clock import now_utc
-from daemon.control import NoAnswerError, NoDaemonError, NotAskedError, RefusedError, ask
-from daemon.health import Health
-from daemon.process import AlreadyRunningError
+from daemon.process.control import NoAnswerError, NoDaemonError, NotAskedError, RefusedError, ask
+from daemon.process.health import Health
+from daemon.process.instance import AlreadyRunningError
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller

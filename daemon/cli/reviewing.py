@@ -21,8 +21,8 @@ from daemon.cli.options import (
 )
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.control import Handlers
-from daemon.health import Health
+from daemon.process.control import Handlers
+from daemon.process.health import Health
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler

@@ -31,8 +31,8 @@ from daemon.cli.options import (
     settings_of,
     table_of_answers,
 )
-from daemon.control import NoAnswerError, NoDaemonError, ask
-from daemon.crashes import trace_crashes
+from daemon.process.control import NoAnswerError, NoDaemonError, ask
+from daemon.process.crashes import trace_crashes
 from daemon.starting import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing

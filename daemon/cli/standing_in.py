@@ -9,7 +9,7 @@ from typing import Any, Final
 from config.settings import Settings
 from daemon.cli.options import CommandError, logged_aside
 from daemon.clock import now_utc
-from daemon.control import (
+from daemon.process.control import (
     Answer,
     Handlers,
     NoAnswerError,
@@ -18,7 +18,7 @@ from daemon.control import (
     RefusedError,
     ask,
 )
-from daemon.process import AlreadyRunningError, instance_lock
+from daemon.process.instance import AlreadyRunningError, instance_lock
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from config.loading import CONFIG_VARIABLE, load_settings
 from config.problems import ConfigurationError
 from config.settings import Settings
-from daemon.control import NoAnswerError, NoDaemonError, ask
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good
 from daemon.doctor.machine import clock_checks, gpu_check, memory_check, processor_check
 from daemon.doctor.page import port_check
 from daemon.doctor.storage import database_checks, disk_checks, last_recorded, model_checks
 from daemon.doctor.trying import tried, tried_as
 from daemon.doctor.unit import UNIT_FOLDERS, installed_unit, unit_checks
+from daemon.process.control import NoAnswerError, NoDaemonError, ask
 
 
 def examine(

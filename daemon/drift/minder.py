@@ -6,9 +6,9 @@ from typing import Final
 
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.drift.comparing import Rules, compare
-from daemon.health import Health
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.health import Health
 from daemon.store import days
 from daemon.store.database import Database, StoreError
 from models.registry import Model

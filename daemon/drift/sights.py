@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.values import Delivery, Finding
 
 Pixels = NDArray[np.uint8]

@@ -5,9 +5,9 @@ from datetime import datetime
 from pathlib import Path
 
 from config.settings import Settings
-from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.integrity.differences import Mend, Roots, content_of
 from daemon.names import from_text, to_text
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.store import places
 from daemon.store.database import Database
 from daemon.values import Progress

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
-from daemon.control import RefusedError
-from daemon.health import Health
+from daemon.process.control import RefusedError
+from daemon.process.health import Health
 from daemon.retraining import folders
 from daemon.retraining.gate import Outcome, Rules, Ruling, decide
 from daemon.retraining.promotion import Promoter

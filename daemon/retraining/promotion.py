@@ -21,8 +21,8 @@ import structlog
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.control import Answer, Arguments, Handlers, RefusedError
-from daemon.health import Health
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.health import Health
 from daemon.retraining.shadow import Shadow
 from daemon.serving import (
     ServingModelError,

@@ -16,8 +16,8 @@ import structlog
 
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.control import Answer, Arguments, Handlers, RefusedError
-from daemon.health import Health
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.health import Health
 from daemon.retraining import folders
 from daemon.retraining.finishing import Finisher
 from daemon.retraining.promotion import Promoter

@@ -15,8 +15,8 @@ import structlog
 from numpy.typing import NDArray
 
 from config.settings import Settings
-from daemon.health import Health
 from daemon.names import to_text
+from daemon.process.health import Health
 from daemon.store.database import Database, StoreError
 from daemon.store.versions import model_versions
 from daemon.values import Delivery, Finding

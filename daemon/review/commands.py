@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
-from daemon.control import Answer, Arguments, Handlers, RefusedError
 from daemon.names import to_text
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.review.labelling import Labeller
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database

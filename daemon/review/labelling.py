@@ -17,10 +17,10 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.control import RefusedError
-from daemon.health import Health
 from daemon.names import from_text, to_text
 from daemon.placing import ChangedError, GoneError, TargetTakenError, relocate
+from daemon.process.control import RefusedError
+from daemon.process.health import Health
 from daemon.store import labels, viewing
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError

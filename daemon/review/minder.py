@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
-from daemon.control import Answer, Arguments
+from daemon.process.control import Answer, Arguments
 from daemon.review.reconciling import Reconciler
 
 _TIMES_PAUSED: Final = 49.0

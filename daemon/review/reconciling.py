@@ -18,9 +18,9 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.health import Health
 from daemon.names import to_text
 from daemon.pacing import unhurried
+from daemon.process.health import Health
 from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
 from daemon.review.labelling import Labeller
 from daemon.review.listing import Listing

@@ -10,8 +10,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon.control import RefusedError
 from daemon.disks import Rooms
+from daemon.process.control import RefusedError
 from daemon.store.database import StoreError
 from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
 from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs

@@ -7,9 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from config.settings import Settings
-from daemon.control import Handlers
-from daemon.health import Health
 from daemon.metering import Meter
+from daemon.process.control import Handlers
+from daemon.process.health import Health
 from daemon.reports.periods import Calendar
 from daemon.review.labelling import Labeller
 from daemon.store.database import Database

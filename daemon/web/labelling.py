@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, TypeVar
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
-from daemon.control import RefusedError
+from daemon.process.control import RefusedError
 from daemon.store import labels, queueing, viewing
 from daemon.store.queueing import Filter
 from daemon.web.access import Labelling, Looking, TheDesk, TheShares

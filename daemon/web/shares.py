@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
-from daemon.lanes import Lane
 from daemon.names import to_text
+from daemon.process.lanes import Lane
 
 _ANSWER_SECONDS: Final = 2.0
 _AT_ONCE: Final = 8

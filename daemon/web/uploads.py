@@ -10,9 +10,9 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 
 from config.settings import Camera, Settings
-from daemon.control import RefusedError
 from daemon.flushing import fsync_folder
 from daemon.intake.names import NameRule
+from daemon.process.control import RefusedError
 
 _STEM: Final = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST_STEM: Final = 80

@@ -16,7 +16,7 @@ from builders import Station, surface_file, wait_until
 from composed import by_hand
 
 from daemon.clock import now_utc
-from daemon.control import ask
+from daemon.process.control import ask
 from daemon.review.labelling import Labeller
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from builders import Station, assert_every_image_accounted_for, wait_until
 
-from daemon.control import ask
+from daemon.process.control import ask
 
 Serve = Callable[..., AbstractContextManager[Station]]
 Visit = Callable[..., Any]

@@ -19,7 +19,7 @@ from crash.kills import Kill
 from config.loading import load_settings
 from config.logging import configure_logging
 from config.settings import Settings
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler
 from daemon.store.database import Database

@@ -19,7 +19,7 @@ from receivers import WebServer, listening
 from records import another_process, open_store, rows
 from structlog.testing import capture_logs
 
-from daemon.health import Health
+from daemon.process.health import Health
 
 TOLD = "SELECT state, tries FROM alarm_message ORDER BY id"
 

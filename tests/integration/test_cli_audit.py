@@ -18,8 +18,8 @@ from filesystems import obeying_permissions
 from records import finding
 
 from daemon.clock import now_utc
-from daemon.control import RefusedError
 from daemon.integrity.mending import Mender
+from daemon.process.control import RefusedError
 from daemon.routing import Folders, route
 from daemon.store import expiry, images
 from daemon.store.upgrading import prepare_database

@@ -11,7 +11,7 @@ from commands import Millwatch
 from records import NOW
 from reviewed import data_of, labels, move, paths, station_of
 
-from daemon.control import ControlServer
+from daemon.process.control import ControlServer
 from daemon.store import retraining
 from daemon.store.database import Database
 from daemon.store.labels import newest_label

@@ -9,7 +9,7 @@ from commands import Millwatch
 from rich.text import Text
 
 from daemon.cli.main import app
-from daemon.control import SOCKET, ControlServer
+from daemon.process.control import SOCKET, ControlServer
 
 COMMANDS = [
     ["run"],

@@ -13,7 +13,7 @@ from builders import Station
 from commands import Millwatch
 from reviewed import station_of
 
-from daemon.control import SOCKET, ControlServer
+from daemon.process.control import SOCKET, ControlServer
 
 CHANGES = {
     "models promote": ["models", "promote", "m1"],

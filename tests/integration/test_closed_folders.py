@@ -10,7 +10,7 @@ from filesystems import obeying_permissions
 
 from daemon.doctor.examining import examine
 from daemon.doctor.trying import tried
-from daemon.process import NotAllowedError, instance_lock
+from daemon.process.instance import NotAllowedError, instance_lock
 from daemon.store.upgrading import prepare_database
 
 NOW = datetime.now(UTC)

@@ -18,7 +18,7 @@ from builders import (
 from composed import by_hand
 from filesystems import filesystem
 
-from daemon.control import SOCKET
+from daemon.process.control import SOCKET
 
 HARD_LINKS = Path("/proc/sys/fs/protected_hardlinks")
 

@@ -10,8 +10,8 @@ from builders import surface_file
 from pages import Page, open_page
 from records import rows
 
-from daemon.control import RefusedError
 from daemon.names import from_text
+from daemon.process.control import RefusedError
 from daemon.review.labelling import ChangedSinceError, Labeller
 from daemon.store import labels, queueing
 from daemon.store.queueing import Filter

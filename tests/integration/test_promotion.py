@@ -21,8 +21,8 @@ from promoting import kept, promoter_of
 from records import finding, record
 
 from daemon.clock import now_utc
-from daemon.control import RefusedError, ask
 from daemon.doctor.storage import model_checks
+from daemon.process.control import RefusedError, ask
 from daemon.retraining.promotion import TROUBLE
 from daemon.serving import load_serving_model, point_to, registry_folder
 from daemon.store.labels import labels_in_force, put_label
@@ -144,7 +144,7 @@ import os, sys
 from pathlib import Path
 from config.loading import load_settings
 from daemon.clock import now_utc
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.store.upgrading import prepare_database
 from kills import Kill

@@ -16,7 +16,7 @@ from drawn import drawn_manifest
 from filesystems import filesystem, full
 
 from daemon.clock import now_utc
-from daemon.control import RefusedError
+from daemon.process.control import RefusedError
 from daemon.retraining.folders import Usable, freeze
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer

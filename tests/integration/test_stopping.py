@@ -13,7 +13,7 @@ from builders import (
     wait_until,
 )
 
-from daemon.process import AlreadyRunningError
+from daemon.process.instance import AlreadyRunningError
 
 IMAGES = 200
 

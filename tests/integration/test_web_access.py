@@ -13,7 +13,7 @@ from pages import HASH, ORIGIN, PASSWORD, Page, log_in, open_page, token_of
 from records import rows
 
 from daemon.clock import now_utc
-from daemon.control import RefusedError
+from daemon.process.control import RefusedError
 from daemon.users import Role, hash_password
 from daemon.web.attempts import FAILURES, WINDOW_SECONDS, Attempts
 from daemon.web.doorkeeper import Doorkeeper

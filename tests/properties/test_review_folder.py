@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 )
 from reviewed import UNSURE, Looking, data_of, labels, looking, paths, station_of
 
-from daemon.control import RefusedError
+from daemon.process.control import RefusedError
 from daemon.store import review_files
 
 EXAMPLES = os.environ.get("HYPOTHESIS_EXAMPLES")

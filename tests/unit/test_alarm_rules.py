@@ -13,7 +13,7 @@ from config.oversight import Alarm
 from config.settings import Camera, Settings
 from daemon.alarms.rules import Holds, Watch
 from daemon.disks import Room
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.store import images, models, retraining
 from daemon.store.database import Database
 from models.checkpoint import Metadata

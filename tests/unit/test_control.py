@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from daemon.control import (
+from daemon.process.control import (
     SOCKET,
     Answer,
     Arguments,

@@ -4,7 +4,7 @@ import pytest
 from builders import Station
 
 from daemon.disks import DiskMinder, Room
-from daemon.health import Health
+from daemon.process.health import Health
 
 
 @pytest.mark.parametrize(

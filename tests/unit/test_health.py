@@ -1,6 +1,6 @@
 import structlog
 
-from daemon.health import Health
+from daemon.process.health import Health
 
 
 def test_a_trouble_told_often_is_logged_once_and_its_end_once() -> None:

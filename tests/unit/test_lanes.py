@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 from builders import wait_until
 
-from daemon.lanes import Helpers, Lanes
+from daemon.process.lanes import Helpers, Lanes
 
 
 @pytest.fixture

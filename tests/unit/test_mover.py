@@ -12,9 +12,9 @@ from builders import Station, wait_until
 from meanwhile import just_before, noting_what_is_opened
 from records import NOW, open_store, rows
 
-from daemon.health import Health
-from daemon.lanes import Lanes
 from daemon.mover import Mover
+from daemon.process.health import Health
+from daemon.process.lanes import Lanes
 from daemon.routing import Folders
 from daemon.store import images
 from daemon.store.database import Database

@@ -12,7 +12,7 @@ from config.oversight import Drift
 from config.settings import Camera, Settings
 from daemon.drift.measuring import measure
 from daemon.drift.sights import Sights
-from daemon.health import Health
+from daemon.process.health import Health
 from daemon.values import Appearance, Finding
 
 RANDOM = np.random.default_rng(3)
