@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from daemon.clock import moment, timestamp
-from daemon.placing import write_durably
+from daemon.files.placing import write_durably
 from daemon.process.health import Health
 
 _JUMP: Final = timedelta(hours=1)

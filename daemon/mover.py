@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.mounts import ReviewShare
+from daemon.files.mounts import ReviewShare
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lanes

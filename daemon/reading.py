@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from daemon.moving import same_file
-from daemon.placing import digest
+from daemon.files.moving import same_file
+from daemon.files.placing import digest
 from daemon.values import Delivery
 from models.preprocessing import UnreadableError, UnreadableReason, decode
 

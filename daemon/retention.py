@@ -21,11 +21,11 @@ import structlog
 
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.disks import Room
-from daemon.flushing import fsync_folder
+from daemon.files.disks import Room
+from daemon.files.flushing import fsync_folder
+from daemon.files.mounts import MountMemory, mount_of
+from daemon.files.moving import REASON_SUFFIX
 from daemon.jumps import ClockTrust
-from daemon.mounts import MountMemory, mount_of
-from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lanes

@@ -14,9 +14,9 @@ from typing import Final, Literal
 import structlog
 
 from config.settings import Settings
-from daemon import moving, placing
 from daemon.clock import timestamp, timestamp_of_ns
-from daemon.flushing import fsync_all, fsync_folders
+from daemon.files import moving, placing
+from daemon.files.flushing import fsync_all, fsync_folders
 from daemon.names import to_text
 from daemon.store.images import Settled
 from daemon.values import Action, Finding, Intent, Plan, Progress

@@ -14,13 +14,13 @@ from config.settings import Camera, Settings
 from config.text import as_one_line
 from daemon.alarms.alarms import Alarms
 from daemon.clock import timestamp
-from daemon.disks import DiskMinder
 from daemon.drift.minder import DriftMinder
+from daemon.files.disks import DiskMinder
+from daemon.files.mounts import MountMemory
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.integrity.mending import Mender
-from daemon.mounts import MountMemory
 from daemon.names import to_text
 from daemon.pipeline import Pipeline
 from daemon.process.control import ControlServer, Handlers

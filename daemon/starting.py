@@ -11,10 +11,10 @@ import structlog
 
 from config.settings import Settings
 from daemon.clock import now_utc
-from daemon.mounts import ReviewShare
+from daemon.files.mounts import ReviewShare
+from daemon.files.placing import make_folder
 from daemon.names import to_text
 from daemon.pipeline import AHEAD
-from daemon.placing import make_folder
 from daemon.process.instance import (
     allow_descriptors,
     instance_lock,

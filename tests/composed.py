@@ -10,10 +10,10 @@ from builders import WAIT_SECONDS, wait_until
 
 from config.settings import Settings
 from daemon.clock import now_utc
+from daemon.files.mounts import MountMemory
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
-from daemon.mounts import MountMemory
 from daemon.pipeline import Pipeline
 from daemon.process.health import Health
 from daemon.serving import load_serving_model

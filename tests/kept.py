@@ -11,8 +11,8 @@ from pathlib import Path
 
 from builders import Station, surface_file
 
-from daemon.disks import Room
-from daemon.mounts import MountMemory
+from daemon.files.disks import Room
+from daemon.files.mounts import MountMemory
 from daemon.process.health import Health
 from daemon.retention import Retention
 from daemon.store.database import Database

@@ -8,7 +8,7 @@ from typing import Final
 from config.oversight import Alarm
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.disks import Rooms
+from daemon.files.disks import Rooms
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.reports.limits import Sample, laney_chart

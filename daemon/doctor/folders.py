@@ -15,10 +15,10 @@ from typing import Final
 from config.settings import Camera, Settings
 from daemon.clock import timestamp_of_ns
 from daemon.doctor.checked import Checked, bad, good, remark
+from daemon.files.mounts import is_network_filesystem, mount_of
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import scan
 from daemon.intake.watching import FolderWatch, WatchError
-from daemon.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
 
 _SOME: Final = 50

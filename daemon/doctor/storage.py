@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from typing import Final
 
 from config.settings import Settings
-from daemon.disks import Room
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good, remark
 from daemon.doctor.folders import nearest, user_name
-from daemon.mounts import is_network_filesystem, mount_of
+from daemon.files.disks import Room
+from daemon.files.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
 from daemon.serving import ServingModelError, load_first
 from daemon.store.database import StoreError

@@ -12,12 +12,12 @@ from typing import Final
 import structlog
 
 from config.settings import Camera
+from daemon.files.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.intake.completeness import Look
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import count_images, scan
 from daemon.intake.waiting import WaitingRoom
 from daemon.intake.watching import FolderWatch, WatchError
-from daemon.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.store.database import StoreError

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
+from daemon.files.moving import REASON_SUFFIX
 from daemon.integrity.differences import Counts, Difference, Kind, Mend, Roots, content_of
 from daemon.integrity.names import camera_in_name, files_below, id_in_name
-from daemon.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.store import places
 from daemon.store.database import Database

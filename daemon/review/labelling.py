@@ -17,8 +17,8 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, to_text
-from daemon.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.process.control import RefusedError
 from daemon.process.health import Health
 from daemon.store import labels, viewing

@@ -13,8 +13,8 @@ from typing import Final
 
 import structlog
 
+from daemon.files.placing import make_durable
 from daemon.names import from_text, to_text
-from daemon.placing import make_durable
 from daemon.review.deciding import Deed, Places, Ruling, decide
 from daemon.review.identifying import ids_in, signature_of
 from daemon.review.labelling import Labeller

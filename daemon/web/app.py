@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from daemon.disks import Rooms
+from daemon.files.disks import Rooms
 from daemon.process.control import RefusedError
 from daemon.store.database import StoreError
 from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading

@@ -11,7 +11,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from starlette.responses import Response
 
-from daemon.disks import Rooms
+from daemon.files.disks import Rooms
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter, count_waiting
 from daemon.store.versions import model_versions, waiting_for_a_person

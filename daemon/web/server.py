@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from daemon.disks import Rooms
+from daemon.files.disks import Rooms
 from daemon.web.desk import Desk
 
 if TYPE_CHECKING:

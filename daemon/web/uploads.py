@@ -10,7 +10,7 @@ from typing import Final
 from starlette.concurrency import run_in_threadpool
 
 from config.settings import Camera, Settings
-from daemon.flushing import fsync_folder
+from daemon.files.flushing import fsync_folder
 from daemon.intake.names import NameRule
 from daemon.process.control import RefusedError
 

@@ -18,7 +18,7 @@ from kept import (
     passed,
 )
 
-from daemon.disks import Room
+from daemon.files.disks import Room
 from daemon.store.database import Database
 from daemon.store.labels import follow
 

@@ -12,7 +12,7 @@ from records import NOW, finding, leave, nanoseconds, open_store
 from config.oversight import Alarm
 from config.settings import Camera, Settings
 from daemon.alarms.rules import Holds, Watch
-from daemon.disks import Room
+from daemon.files.disks import Room
 from daemon.process.health import Health
 from daemon.store import images, models, retraining
 from daemon.store.database import Database

@@ -3,7 +3,7 @@ import os
 import pytest
 from builders import Station
 
-from daemon.disks import DiskMinder, Room
+from daemon.files.disks import DiskMinder, Room
 from daemon.process.health import Health
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from filesystems import kind_of_filesystem
 
-from daemon.flushing import fsync_all, fsync_folders, is_really, not_synced
+from daemon.files.flushing import fsync_all, fsync_folders, is_really, not_synced
 
 CACHESTAT = 451
 """The number of the system call, on every processor; Linux 6.5 and later have it."""

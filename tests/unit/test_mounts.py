@@ -2,7 +2,7 @@ from pathlib import Path
 
 from filesystems import bound, filesystem
 
-from daemon.mounts import Mount, MountMemory, is_network_filesystem, mount_of
+from daemon.files.mounts import Mount, MountMemory, is_network_filesystem, mount_of
 
 
 def test_the_mount_of_a_folder_is_that_of_its_nearest_mount(tmp_path: Path) -> None:

@@ -7,9 +7,15 @@ import pytest
 from delivered import DATA, SHA256, delivery_of, names
 from meanwhile import just_before
 
-from daemon import moving
-from daemon.moving import Release
-from daemon.placing import ChangedError, GoneError, TargetTakenError, make_folder, write_durably
+from daemon.files import moving
+from daemon.files.moving import Release
+from daemon.files.placing import (
+    ChangedError,
+    GoneError,
+    TargetTakenError,
+    make_folder,
+    write_durably,
+)
 from daemon.values import Delivery
 
 

@@ -9,9 +9,9 @@ from delivered import DATA, SHA256, delivery_of, names
 from filesystems import filesystem
 from meanwhile import noting_what_is_opened
 
-from daemon import moving
-from daemon.moving import Release
-from daemon.placing import ChangedError
+from daemon.files import moving
+from daemon.files.moving import Release
+from daemon.files.placing import ChangedError
 from daemon.values import Delivery
 
 

@@ -13,7 +13,7 @@ import pytest
 from filesystems import hanging
 from meanwhile import just_before
 
-from daemon import moving
+from daemon.files import moving
 from daemon.routing import Folders, another_target, route
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict

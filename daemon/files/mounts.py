@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from config.settings import Settings
+from daemon.files.placing import write_durably
 from daemon.names import to_text
-from daemon.placing import write_durably
 
 _SEND_NO_EVENTS: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "vboxsf")
 

@@ -1,7 +1,7 @@
 """One file, whole and durable where it is put, and never over another.
 
-What `daemon.moving` does with images that cameras deliver is made of these, and so is what moves images
-that are the daemon's own already.
+What `daemon.files.moving` does with images that cameras deliver is made of these, and so is what moves
+images that are the daemon's own already.
 """
 
 import errno
@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from daemon.flushing import fsync, fsync_folder
+from daemon.files.flushing import fsync, fsync_folder
 
 _CHUNK: Final = 1 << 20
 _SPARE_BYTES: Final = 1 << 16

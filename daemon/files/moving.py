@@ -14,9 +14,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-from daemon.flushing import fsync, fsync_folder
-from daemon.names import LEAVING
-from daemon.placing import (
+from daemon.files.flushing import fsync, fsync_folder
+from daemon.files.placing import (
     ChangedError,
     GoneError,
     TargetTakenError,
@@ -25,6 +24,7 @@ from daemon.placing import (
     link,
     rename_without_overwriting,
 )
+from daemon.names import LEAVING
 from daemon.values import Delivery
 
 REASON_SUFFIX: Final = ".reason.json"
