@@ -21,8 +21,8 @@ from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
 from daemon.integrity.mending import Mender
+from daemon.journey.pipeline import Pipeline
 from daemon.names import to_text
-from daemon.pipeline import Pipeline
 from daemon.process.control import ControlServer, Handlers
 from daemon.process.health import Health
 from daemon.reloading import merged

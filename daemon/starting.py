@@ -13,8 +13,8 @@ from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.files.mounts import ReviewShare
 from daemon.files.placing import make_folder
+from daemon.journey.pipeline import AHEAD
 from daemon.names import to_text
-from daemon.pipeline import AHEAD
 from daemon.process.instance import (
     allow_descriptors,
     instance_lock,

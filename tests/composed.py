@@ -14,7 +14,7 @@ from daemon.files.mounts import MountMemory
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
-from daemon.pipeline import Pipeline
+from daemon.journey.pipeline import Pipeline
 from daemon.process.health import Health
 from daemon.serving import load_serving_model
 from daemon.store import deliveries

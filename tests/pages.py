@@ -15,10 +15,10 @@ from fastapi.testclient import TestClient
 
 from config.settings import Camera, Intake, Settings
 from config.web import Web
+from daemon.journey.routing import Folders
 from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.review.labelling import Labeller
-from daemon.routing import Folders
 from daemon.serving import load_serving_model
 from daemon.store import images
 from daemon.store.database import Database

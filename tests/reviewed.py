@@ -12,12 +12,12 @@ from types import MappingProxyType
 from builders import Station
 from records import NOW, finding, open_store
 
+from daemon.journey.routing import Folders
 from daemon.names import from_text
 from daemon.process.health import Health
 from daemon.review.labelling import Labeller
 from daemon.review.minder import ReviewMinder
 from daemon.review.reconciling import Reconciler
-from daemon.routing import Folders
 from daemon.store import images
 from daemon.store.database import Database
 from daemon.store.images import Settled

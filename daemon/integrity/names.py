@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-# `<camera>__<time>__<id>__<class>-<confidence>.<ending>`, as `daemon.routing` writes it. More digits
+# `<camera>__<time>__<id>__<class>-<confidence>.<ending>`, as `daemon.journey.routing` writes it. More digits
 # are no id of ours, and would use up the numbers.
 _NAME: Final = re.compile(r"[^/]+?__\d{8}T\d{6}Z__(\d{1,15})__.+", re.DOTALL)
 _CAMERA: Final = re.compile(r"(.+?)__\d{8}T\d{6}Z__\d{1,15}__", re.DOTALL)

@@ -7,7 +7,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from config.settings import Settings
-from daemon.metering import Meter
+from daemon.journey.metering import Meter
 from daemon.process.control import Handlers
 from daemon.process.health import Health
 from daemon.reports.periods import Calendar

@@ -19,8 +19,8 @@ from records import finding
 
 from daemon.clock import now_utc
 from daemon.integrity.mending import Mender
+from daemon.journey.routing import Folders, route
 from daemon.process.control import RefusedError
-from daemon.routing import Folders, route
 from daemon.store import expiry, images
 from daemon.store.upgrading import prepare_database
 from models.taxonomy import Verdict

@@ -20,7 +20,7 @@ from composed import ByHand, by_hand
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon.pipeline import AHEAD
+from daemon.journey.pipeline import AHEAD
 from daemon.serving import load_serving_model
 from models.preprocessing import decode
 from models.runtimes.protocol import Outputs, Runtime

@@ -12,10 +12,10 @@ from builders import Station, wait_until
 from meanwhile import just_before, noting_what_is_opened
 from records import NOW, open_store, rows
 
-from daemon.mover import Mover
+from daemon.journey.mover import Mover
+from daemon.journey.routing import Folders
 from daemon.process.health import Health
 from daemon.process.lanes import Lanes
-from daemon.routing import Folders
 from daemon.store import images
 from daemon.store.database import Database
 from daemon.values import Delivery, Finding, Intent

@@ -10,7 +10,7 @@ import pytest
 from builders import surface_file
 from delivered import delivery_of
 
-from daemon.reading import Limits, MovedOnError, read
+from daemon.journey.reading import Limits, MovedOnError, read
 from daemon.values import Delivery
 
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000, allow_zero_tail=False)

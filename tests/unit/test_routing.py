@@ -14,7 +14,7 @@ from filesystems import hanging
 from meanwhile import just_before
 
 from daemon.files import moving
-from daemon.routing import Folders, another_target, route
+from daemon.journey.routing import Folders, another_target, route
 from daemon.values import Action, Delivery, Finding, Intent, Plan, Progress
 from models.taxonomy import Verdict
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from records import NOW, finding, open_store, record, settle
 
-from daemon.routing import Folders
-from daemon.sampling import is_sampled
+from daemon.journey.routing import Folders
+from daemon.journey.sampling import is_sampled
 from daemon.store import labels, queueing
 from daemon.store.database import Database
 from daemon.store.queueing import Filter

@@ -13,10 +13,10 @@ import structlog
 
 from config.settings import Settings
 from daemon.files.mounts import ReviewShare
+from daemon.journey.routing import Routed, another_target, route
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lanes
-from daemon.routing import Routed, another_target, route
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.store.images import Settled

@@ -16,17 +16,17 @@ from config.settings import Settings
 from daemon.drift.measuring import measure
 from daemon.drift.sights import Sights
 from daemon.intake.waiting import WaitingRoom
-from daemon.judging import ModelFailedError, Pixels, judge
-from daemon.metering import Meter
-from daemon.mover import RETRY_SECONDS, Mover
+from daemon.journey.judging import ModelFailedError, Pixels, judge
+from daemon.journey.metering import Meter
+from daemon.journey.mover import RETRY_SECONDS, Mover
+from daemon.journey.reader import Reader
+from daemon.journey.reading import Reading
+from daemon.journey.routing import Folders
+from daemon.journey.sampling import is_sampled
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
-from daemon.reader import Reader
-from daemon.reading import Reading
 from daemon.retraining.shadow import Shadow
-from daemon.routing import Folders
-from daemon.sampling import is_sampled
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.values import Delivery, Finding, Intent

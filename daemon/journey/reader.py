@@ -14,11 +14,11 @@ import structlog
 
 from config.settings import Settings
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
+from daemon.journey.reading import Fetched, Limits, MovedOnError, Reading, fetch, understand
 from daemon.names import to_text
 from daemon.process.crashes import CrashGuard
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Helpers, Lanes
-from daemon.reading import Fetched, Limits, MovedOnError, Reading, fetch, understand
 from daemon.values import Delivery
 
 log = structlog.get_logger(__name__)
