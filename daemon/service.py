@@ -26,7 +26,7 @@ from daemon.names import to_text
 from daemon.process.control import ControlServer, Handlers
 from daemon.process.health import Health
 from daemon.reloading import merged
-from daemon.retention import Retention
+from daemon.retention.deleting import Retention
 from daemon.retraining.promotion import TROUBLE, Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.commands import ReviewCommands
@@ -36,10 +36,10 @@ from daemon.review.reconciling import Reconciler
 from daemon.serving import ServingModelError
 from daemon.store import deliveries, images
 from daemon.store.database import Database, StoreError
-from daemon.supervisor import Supervisor
-from daemon.users import Users
+from daemon.systemd.supervisor import Supervisor
 from daemon.web.desk import Desk
 from daemon.web.server import WebServer
+from daemon.web.users import Users
 from models.registry import Model
 
 log = structlog.get_logger(__name__)

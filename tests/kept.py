@@ -14,7 +14,7 @@ from builders import Station, surface_file
 from daemon.files.disks import Room
 from daemon.files.mounts import MountMemory
 from daemon.process.health import Health
-from daemon.retention import Retention
+from daemon.retention.deleting import Retention
 from daemon.store.database import Database
 
 TABLES = {"policy": {"max_missed_defect_rate": 0.2}}

@@ -23,10 +23,10 @@ from daemon.serving import load_serving_model
 from daemon.store import images
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
-from daemon.users import Role, Users
 from daemon.values import Delivery, Finding
 from daemon.web.app import create_app
 from daemon.web.desk import Desk
+from daemon.web.users import Role, Users
 from models.registry import Model
 from models.taxonomy import Verdict
 

@@ -36,7 +36,7 @@ from daemon.process.crashes import trace_crashes
 from daemon.starting import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
-from daemon.units import UnitError, write_drop_ins
+from daemon.systemd.units import UnitError, write_drop_ins
 
 log = structlog.get_logger(__name__)
 

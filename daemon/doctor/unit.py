@@ -11,7 +11,7 @@ from typing import Final
 from config.settings import Settings
 from daemon.doctor.checked import Checked, bad, good, remark
 from daemon.names import to_text
-from daemon.units import UnitError, unfit
+from daemon.systemd.units import UnitError, unfit
 
 UNIT_FOLDERS: Final = tuple(
     Path(each) for each in ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")

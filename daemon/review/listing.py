@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from daemon.pacing import unhurried
+from daemon.review.pacing import unhurried
 
 _COARSE_NS: Final = 2_000_000_000
 """A folder that changed this short a time ago may change again without its time telling."""

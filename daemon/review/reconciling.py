@@ -19,11 +19,11 @@ import structlog
 
 from config.settings import Settings
 from daemon.names import to_text
-from daemon.pacing import unhurried
 from daemon.process.health import Health
 from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
 from daemon.review.labelling import Labeller
 from daemon.review.listing import Listing
+from daemon.review.pacing import unhurried
 from daemon.review.rounds import Rounds, known_unhurried
 from daemon.review.settling import Settler, is_as_judged
 from daemon.store import review_files

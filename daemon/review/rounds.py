@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from daemon.names import to_text
-from daemon.pacing import unhurried
+from daemon.review.pacing import unhurried
 from daemon.store import queueing, review_files
 from daemon.store.database import Database
 from daemon.store.queueing import Filter

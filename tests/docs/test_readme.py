@@ -114,3 +114,5 @@ def test_every_source_file_has_its_line() -> None:
     named = set(re.findall(r"`([\w./-]+\.py)`", README))
     assert [s for s in sources if s not in named and not s.endswith("__init__.py")] == []
     assert sorted(named - set(sources)) == []
+    folders = {str(Path(name).parent) for name in sources if name.startswith("daemon/")}
+    assert set(re.findall(r"^\*\*(daemon[\w/]*)/\*\*", README, flags=re.MULTILINE)) == folders

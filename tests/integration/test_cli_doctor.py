@@ -29,7 +29,7 @@ from daemon.doctor.page import certificate_checks, port_check
 from daemon.doctor.storage import database_checks, disk_checks, last_recorded, model_checks
 from daemon.doctor.trying import tried, tried_as
 from daemon.doctor.unit import installed_unit, unit_checks
-from daemon.units import DROP_IN, write_drop_ins
+from daemon.systemd.units import DROP_IN, write_drop_ins
 
 NOW = datetime.now(UTC)
 NOBODY = 65534

@@ -20,8 +20,8 @@ from kept import (
 )
 
 from daemon.clock import now_utc
-from daemon.jumps import ClockTrust
 from daemon.process.health import Health
+from daemon.retention.jumps import ClockTrust
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from filesystems import filesystem
 from config.problems import ConfigurationError
 from config.settings import Intake, Policy, Retention, Settings
 from daemon.reloading import merged
-from daemon.units import drop_ins
+from daemon.systemd.units import drop_ins
 
 
 def test_thresholds_and_retention_change_at_once_and_folders_wait_for_a_restart() -> None:

@@ -13,8 +13,8 @@ from builders import surface_file, wait_until
 from filesystems import hanging, obeying_permissions
 from pages import PASSWORD, Page, open_page
 
-from daemon.users import Role
 from daemon.web.server import WebServer
+from daemon.web.users import Role
 
 _BROWSERS = 48
 """More requests than the server has threads for."""

@@ -1,6 +1,6 @@
 import time
 
-from daemon.pacing import unhurried
+from daemon.review.pacing import unhurried
 
 
 def test_every_item_comes_once_and_in_order() -> None:

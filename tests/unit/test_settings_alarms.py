@@ -9,7 +9,7 @@ from config.addresses import Way, parse_address
 from config.loading import check_settings
 from config.problems import Problem
 from daemon.checking import alarm_problems
-from daemon.units import drop_ins
+from daemon.systemd.units import drop_ins
 
 GOOD = 'name = "office"\nwhen = "trouble"\nto = ["https://chat.plant/hook"]\n'
 

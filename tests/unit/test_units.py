@@ -11,7 +11,7 @@ from config.oversight import Alarm, Webhook
 from config.settings import Camera, Model, Retraining, Review, Settings
 from config.web import Web
 from daemon.retraining.folders import runs_folder
-from daemon.units import DROP_IN, UnitError, drop_ins, together, write_drop_ins
+from daemon.systemd.units import DROP_IN, UnitError, drop_ins, together, write_drop_ins
 
 UNITS = Path(__file__).parents[2] / "systemd"
 SERVICES = ("millwatch.service", "millwatch-retrain.service", "millwatch-backup.service")

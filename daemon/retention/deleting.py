@@ -25,10 +25,10 @@ from daemon.files.disks import Room
 from daemon.files.flushing import fsync_folder
 from daemon.files.mounts import MountMemory, mount_of
 from daemon.files.moving import REASON_SUFFIX
-from daemon.jumps import ClockTrust
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lanes
+from daemon.retention.jumps import ClockTrust
 from daemon.store import expiry
 from daemon.store.database import Database, StoreError
 from daemon.store.expiry import Old
