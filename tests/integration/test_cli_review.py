@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import answering
 from builders import Station
 from commands import Millwatch
 from records import NOW
 from reviewed import data_of, labels, move, paths, station_of
 
-from daemon.process.control import ControlServer
 from daemon.store import retraining
 from daemon.store.database import Database
 from daemon.store.labels import newest_label
@@ -231,12 +231,8 @@ def test_a_running_daemon_is_asked_and_its_database_is_left_to_it(
         asked.append(dict(arguments))
         return {"image": 1, "label": "patches", "path": "/somewhere"}
 
-    server = ControlServer(station.state_dir, {"review label": label})
-    server.start()
-    try:
+    with answering(station.state_dir, {"review label": label}):
         assert told(millwatch, station, "label", "1", "patches")["path"] == "/somewhere"
-    finally:
-        server.stop()
     assert [(each["image"], each["label"]) for each in asked] == [(1, "patches")]
     assert labels(station) == {}
 
@@ -247,13 +243,9 @@ def test_what_the_daemon_did_not_answer_is_not_called_undone(
     def fail(_: Any) -> dict[str, Any]:
         raise OSError(5, "Input/output error")
 
-    server = ControlServer(station.state_dir, {"review label": fail, "review list": fail})
-    server.start()
-    try:
+    with answering(station.state_dir, {"review label": fail, "review list": fail}):
         told = millwatch("review", "label", "1", "patches", "--config", station.config)
         listed = millwatch("review", "list", "--config", station.config)
-    finally:
-        server.stop()
     assert (told.status, listed.status) == (1, 1)
     assert "it may have been done all the same" in told.err
     assert "Input/output error" in listed.err

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 import typer
+from answering import answering
 from builders import Station, run_cli, stop_process
 from commands import Millwatch
 from rich.text import Text
 
 from daemon.cli.main import app
-from daemon.process.control import SOCKET, ControlServer
+from daemon.process.control import SOCKET
 
 COMMANDS = [
     ["run"],
@@ -113,13 +114,8 @@ def test_status_shows_paths_as_they_are_and_lets_none_drive_the_terminal(
         "cameras": [{"name": "top-1", "folder": "/a[/b]", "watching": "yes", "waiting": 0}],
         "troubles": {"reading [top-1]": "/a[/red]/\x1b[2Jx.jpg cannot be read"},
     }
-    server = ControlServer(station.state_dir, {"status": lambda _: answer})
-    server.start()
-    try:
+    with answering(station.state_dir, {"status": lambda _: answer}):
         done = millwatch("status", "--config", station.config)
-    finally:
-        server.stop()
-        server.thread.join()
     assert done.status == 0
     assert "recorded since the start: 1 defect, 2 pass" in done.out
     assert "/a[/b]" in done.out
@@ -134,13 +130,8 @@ def test_a_daemon_that_does_not_answer_is_not_called_stopped(
     def broken(_: object) -> dict[str, object]:
         raise RuntimeError("out of order")
 
-    server = ControlServer(station.state_dir, {"status": broken})
-    server.start()
-    try:
+    with answering(station.state_dir, {"status": broken}):
         done = millwatch("status", "--config", station.config)
-    finally:
-        server.stop()
-        server.thread.join()
     assert done.status == 1
     assert "out of order" in done.err
     assert "stopped" not in done.out

@@ -5,15 +5,17 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import answering
 from builders import Station
 from commands import Millwatch
 from reviewed import station_of
 
-from daemon.process.control import SOCKET, ControlServer
+from daemon.process.control import SOCKET
 
 CHANGES = {
     "models promote": ["models", "promote", "m1"],
@@ -36,10 +38,8 @@ def stuck(station: Station) -> Iterator[None]:
     def fail(_: Any) -> dict[str, Any]:
         raise OSError(5, "Input/output error")
 
-    server = ControlServer(station.state_dir, dict.fromkeys(CHANGES, fail))
-    server.start()
-    yield
-    server.stop()
+    with answering(station.state_dir, dict.fromkeys(CHANGES, fail)):
+        yield
 
 
 @pytest.mark.parametrize("arguments", CHANGES.values(), ids=CHANGES)
@@ -66,19 +66,23 @@ def test_what_nobody_could_be_asked_for_is_not_done(
     assert "may write to that folder" in told.err
 
 
+@contextmanager
+def stopping_after(station: Station, command: str, **answer: str) -> Iterator[None]:
+    """A daemon that is gone once it has answered that one command."""
+
+    def leave(_: Any) -> dict[str, Any]:
+        (station.state_dir / SOCKET).unlink()
+        return answer
+
+    with answering(station.state_dir, {command: leave}):
+        yield
+
+
 def test_a_retraining_whose_daemon_stops_is_not_begun_a_second_time(
     millwatch: Millwatch, station: Station
 ) -> None:
-    def begin(_: Any) -> dict[str, Any]:
-        (station.state_dir / SOCKET).unlink()
-        return {"run": "run-1"}
-
-    server = ControlServer(station.state_dir, {"retrain": begin})
-    server.start()
-    try:
+    with stopping_after(station, "retrain", run="run-1"):
         told = millwatch("retrain", "--now", "--config", station.config)
-    finally:
-        server.stop()
     assert told.status == 1
     assert "the retraining run-1 was begun" in told.err
     assert station.query("SELECT count(*) FROM retraining_run") == [(0,)]
@@ -89,17 +93,8 @@ def test_an_audit_whose_daemon_stops_says_that_it_is_not_complete(
 ) -> None:
     ((path,),) = station.query("SELECT path FROM inspections LIMIT 1")
     Path(path).rename(Path(path).with_name("renamed" + Path(path).name))
-
-    def leave(_: Any) -> dict[str, Any]:
-        (station.state_dir / SOCKET).unlink()
-        return {}
-
-    server = ControlServer(station.state_dir, {"status": leave})
-    server.start()
-    try:
+    with stopping_after(station, "status"):
         told = millwatch("audit", "--mend", "--config", station.config)
-    finally:
-        server.stop()
     assert told.status == 1
     assert "the audit is not complete: no daemon runs on" in told.err
 

@@ -2,10 +2,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from delivered import DATA, delivery_of
 from neu_det_trees import Tree
 from records import open_store
 
 from daemon.store.database import Database
+from daemon.values import Delivery
 
 
 @pytest.fixture
@@ -29,3 +31,18 @@ def store(tmp_path: Path) -> Iterator[Database]:
     database = open_store(tmp_path)
     yield database
     database.close()
+
+
+@pytest.fixture
+def delivery(tmp_path: Path) -> Delivery:
+    """An image in a drop folder, to be moved to `target`."""
+    (tmp_path / "drop").mkdir()
+    (tmp_path / "drop" / "x.jpg").write_bytes(DATA)
+    return delivery_of(tmp_path / "drop" / "x.jpg")
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where it goes: a name in the review folder."""
+    (tmp_path / "review").mkdir()
+    return tmp_path / "review" / "x.jpg"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from answering import answering
 
 from daemon.process.control import (
     SOCKET,
@@ -38,14 +39,8 @@ def hang_up(listening: socket.socket) -> None:
 
 @contextmanager
 def serving(state_dir: Path, **handlers: Any) -> Iterator[ControlServer]:
-    server = ControlServer(state_dir, {"status": fine, **handlers})
-    server.start()
-    try:
+    with answering(state_dir, {"status": fine, **handlers}) as server:
         yield server
-    finally:
-        server.stop()
-        server.thread.join(timeout=10)
-        assert not server.thread.is_alive()
 
 
 @contextmanager

@@ -19,24 +19,6 @@ from daemon.files.placing import (
 from daemon.values import Delivery
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "drop").mkdir()
-    (tmp_path / "review").mkdir()
-    return tmp_path / "drop"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "review" / "x.jpg"
-
-
-@pytest.fixture
-def delivery(folder: Path) -> Delivery:
-    (folder / "x.jpg").write_bytes(DATA)
-    return delivery_of(folder / "x.jpg")
-
-
 def test_what_is_brought_and_released_lies_at_the_target_only(
     delivery: Delivery, target: Path
 ) -> None:

@@ -15,24 +15,6 @@ from daemon.files.placing import ChangedError
 from daemon.values import Delivery
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "drop").mkdir()
-    (tmp_path / "review").mkdir()
-    return tmp_path / "drop"
-
-
-@pytest.fixture
-def target(tmp_path: Path) -> Path:
-    return tmp_path / "review" / "x.jpg"
-
-
-@pytest.fixture
-def delivery(folder: Path) -> Delivery:
-    (folder / "x.jpg").write_bytes(DATA)
-    return delivery_of(folder / "x.jpg")
-
-
 def overwrite(path: Path, data: bytes, delivery: Delivery) -> None:
     """As a program does that copies files with their times, over one of the same size."""
     assert len(data) == delivery.size
