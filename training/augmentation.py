@@ -6,6 +6,7 @@ Everything works on float grey batches `(N, H, W)` in 0..255, on any device, fro
 import io
 import math
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Generator, Tensor
 from torch.nn import functional
+
+_MORE_TRIES: Final = 3
+_LEAST: Final = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,8 @@ class Augmentation:
         min_area: the smallest share of the picture that a crop keeps.
         tilt_degrees: small rotation, either way, on top of quarter turns and mirroring.
         quarter_turns: whether to turn by 90 degrees at random.
+        keep_boxed: of what is boxed, the share that a crop keeps where one in a few tries does. A
+            crop beside the defect carries its label for nothing.
         gradient: amplitude of uneven light, as a share of the local brightness.
         contrast: gain is drawn from 1/(1+contrast) to 1+contrast.
         exposure: offset either way, in grey levels.
@@ -40,6 +46,7 @@ class Augmentation:
     min_area: float = 0.6
     tilt_degrees: float = 10.0
     quarter_turns: bool = True
+    keep_boxed: float = 0.0
     gradient: float = 0.5
     contrast: float = 0.6
     exposure: float = 40.0
@@ -53,36 +60,58 @@ class Augmentation:
 
     def __call__(self, images: Tensor, *, size: int, random: Generator) -> Tensor:
         """Uint8 grey `(N, H, W)` to float `(N, size, size)` in 0..255."""
-        x = self._place(images.float(), size, random)
+        view = self._view(_Draw(random, len(images), images.device), None)
+        seen = _seen(images.float().unsqueeze(1), view, size).squeeze(1)
+        return self._spoil(seen, size / images.shape[-1], random)
+
+    def with_boxes(
+        self, images: Tensor, boxed: Tensor, *, size: int, random: Generator
+    ) -> tuple[Tensor, Tensor]:
+        """The same, and what is boxed of each: float `(N, 2, size / 4, size / 4)` in 0..1.
+
+        Args:
+            boxed: as `training.boxes.coverage`, on the device of the images.
+        """
+        view = self._view(_Draw(random, len(images), images.device), boxed)
+        seen = _seen(images.float().unsqueeze(1), view, size).squeeze(1)
+        return self._spoil(seen, size / images.shape[-1], random), _seen(boxed, view, size // 4)
+
+    def _spoil(self, x: Tensor, scale: float, random: Generator) -> Tensor:
+        """All that happens to a picture, `scale` times its size, but where its camera looks."""
         x = self._light(x, random)
         blurred = _some(self.blur, x, random)
-        x = self._soften(x, blurred, self.blur_pixels * size / images.shape[-1], random)
+        x = self._soften(x, blurred, self.blur_pixels * scale, random)
         more = ~blurred | _some(self.together, x, random)
         x = self._add_noise(x, more, random).clamp(0, 255)
         return self._compress(x, more & _some(self.compressed, x, random), random)
 
-    def _place(self, images: Tensor, size: int, random: Generator) -> Tensor:
-        """Crop, tilt, turn and mirror in one resampling, mirrored at the border."""
-        count = len(images)
-        draw = _Draw(random, count, images.device)
+    def _view(self, draw: "_Draw", boxed: Tensor | None) -> Tensor:
+        """Crop, tilt, turn and mirror, as `affine_grid` takes it: `(N, 2, 3)`."""
         scale = draw.between(self.min_area, 1.0).sqrt()
         angle = draw.between(-1.0, 1.0) * math.radians(self.tilt_degrees)
         if self.quarter_turns:
             angle = angle + draw.integers(4) * (math.pi / 2)
         flip_x, flip_y = draw.signs(), draw.signs()
         cos, sin = angle.cos() * scale, angle.sin() * scale
-        room = 1 - scale
-        matrix = torch.stack(
-            [
-                torch.stack([cos * flip_x, -sin * flip_y, draw.between(-1.0, 1.0) * room], dim=1),
-                torch.stack([sin * flip_x, cos * flip_y, draw.between(-1.0, 1.0) * room], dim=1),
-            ],
-            dim=1,
-        )
-        grid = functional.affine_grid(matrix, [count, 1, size, size], align_corners=False)
-        return functional.grid_sample(
-            images.unsqueeze(1), grid, padding_mode="reflection", align_corners=False
-        ).squeeze(1)
+        turned = torch.stack([cos * flip_x, -sin * flip_y, sin * flip_x, cos * flip_y], dim=1)
+
+        def view() -> Tensor:
+            moved = torch.stack([draw.between(-1.0, 1.0), draw.between(-1.0, 1.0)], dim=1)
+            moved = moved * (1 - scale)[:, None]
+            return torch.cat([turned.view(-1, 2, 2), moved[:, :, None]], dim=2)
+
+        chosen = view()
+        if boxed is None or self.keep_boxed == 0:
+            return chosen
+        own = functional.avg_pool2d(boxed[:, :1], 2)
+        kept = _share_kept(own, chosen, scale)
+        for _ in range(_MORE_TRIES):
+            other = view()
+            share = _share_kept(own, other, scale)
+            better = (kept < self.keep_boxed) & (share > kept)
+            chosen = torch.where(better[:, None, None], other, chosen)
+            kept = torch.where(better, share, kept)
+        return chosen
 
     def _light(self, x: Tensor, random: Generator) -> Tensor:
         """Uneven light (a ramp and a smooth field), gain and exposure."""
@@ -138,6 +167,20 @@ class Augmentation:
         result = x.clone()
         result[chosen] = torch.from_numpy(np.stack(again)).to(x)
         return result
+
+
+def _seen(pictures: Tensor, view: Tensor, size: int) -> Tensor:
+    """Pictures `(N, C, H, W)` in one resampling to `(N, C, size, size)`, mirrored at the border."""
+    grid = functional.affine_grid(view, [len(pictures), 1, size, size], align_corners=False)
+    return functional.grid_sample(pictures, grid, padding_mode="reflection", align_corners=False)
+
+
+def _share_kept(own: Tensor, view: Tensor, scale: Tensor) -> Tensor:
+    """Of what is boxed, `(N, 1, h, w)`, the share that each view shows, `(N,)`."""
+    grid = functional.affine_grid(view, list(own.shape), align_corners=False)
+    shown = functional.grid_sample(own, grid, padding_mode="zeros", align_corners=False)
+    whole = own.sum(dim=(1, 2, 3)).clamp(min=_LEAST)
+    return shown.sum(dim=(1, 2, 3)) * scale.square() / whole
 
 
 def _some(share: float, x: Tensor, random: Generator) -> Tensor:

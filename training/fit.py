@@ -2,13 +2,15 @@
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
-from torch import Generator, Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
@@ -16,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.calibration import fit_temperature
 from models.network import SurfaceNetwork, half_precision, load_network
+from training.box_teaching import BoxHead, box_loss, logits_and_places
 from training.dataset import Dataset
 from training.recipe import Recipe
 from training.resuming import Saved
@@ -39,7 +42,10 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
+    """Attributes: box_head: what boxes taught the network with, None without boxes."""
+
     network: SurfaceNetwork
+    box_head: BoxHead | None
     history: tuple[Epoch, ...]
 
 
@@ -51,6 +57,7 @@ def fit(
     recipe: Recipe,
     seed: int,
     device: torch.device,
+    boxed: NDArray[np.float32] | None = None,
     weights: Path | None = None,
     saved: Saved | None = None,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
@@ -63,6 +70,7 @@ def fit(
     Args:
         fit_part: decoded at any size of at least `recipe.train_size`.
         select_part: decoded at `recipe.input_size`.
+        boxed: what people boxed on the pictures of `fit_part`, as `training.boxes.coverage`.
         weights: a model folder, or torchvision's ImageNet ResNet18, to start from; from scratch
             when None.
         saved: where progress is kept after each epoch, and gone on with if some is there; nowhere
@@ -82,8 +90,12 @@ def fit(
     data = _OnDevice(
         pixels=torch.from_numpy(fit_part.pixels).to(device),
         labels=torch.from_numpy(fit_part.labels).to(device),
+        boxed=None if boxed is None else torch.from_numpy(boxed).to(device),
     )
-    fitting = _Fitting(network, recipe, math.ceil(len(fit_part) / recipe.batch), seed, device)
+    head = None
+    if boxed is not None and recipe.box_weight:
+        head = _first_head(classes, weights).to(device)
+    fitting = _Fitting(network, head, recipe, math.ceil(len(fit_part) / recipe.batch), seed, device)
     if saved and (state := saved.read(device)):
         fitting.restore(state)
     for number in range(len(fitting.history) + 1, recipe.epochs + 1):
@@ -100,7 +112,7 @@ def fit(
         on_epoch(epoch)
     kept = fitting.best.cpu().eval()
     half_precision(kept)
-    return Fitted(network=kept, history=tuple(fitting.history))
+    return Fitted(network=kept, box_head=head, history=tuple(fitting.history))
 
 
 class _Fitting:
@@ -109,6 +121,7 @@ class _Fitting:
     def __init__(
         self,
         network: SurfaceNetwork,
+        box_head: BoxHead | None,
         recipe: Recipe,
         steps: int,
         seed: int,
@@ -117,8 +130,11 @@ class _Fitting:
         self._recipe = recipe
         self._random = torch.Generator(device).manual_seed(seed)
         self._network = network
+        self._box_head = box_head
         self._averaged = _averaged(network, recipe)
-        self._optimiser, self._schedule = _optimiser(network, recipe, steps)
+        self._optimiser, self._schedule = _optimiser(
+            [network] if box_head is None else [network, box_head], recipe, steps
+        )
         self.judged = (
             cast("SurfaceNetwork", self._averaged.module) if self._averaged else self._network
         )
@@ -132,7 +148,7 @@ class _Fitting:
         total = 0.0
         order = torch.randperm(count, generator=self._random, device=data.labels.device)
         for indices in order.split(self._recipe.batch):
-            loss = _loss(self._network, data, indices, self._recipe, size, self._random)
+            loss = self._loss(data, indices, size)
             self._optimiser.zero_grad()
             loss.backward()
             self._optimiser.step()
@@ -141,6 +157,24 @@ class _Fitting:
                 self._averaged.update_parameters(self._network)
             total += float(loss.detach()) * len(indices)
         return total / count
+
+    def _loss(self, data: "_OnDevice", indices: Tensor, size: int) -> Tensor:
+        """Cross-entropy of one augmented batch, the pass through the network in bfloat16."""
+        augmentation, head, random = self._recipe.augmentation, self._box_head, self._random
+        pixels, labels = data.pixels[indices], data.labels[indices]
+        smoothing = self._recipe.label_smoothing
+        if data.boxed is None or head is None:
+            images = augmentation(pixels, size=size, random=random)
+            with torch.autocast(images.device.type, dtype=torch.bfloat16):
+                logits = self._network(images)
+            return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        images, boxed = augmentation.with_boxes(
+            pixels, data.boxed[indices], size=size, random=random
+        )
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            logits, places = logits_and_places(self._network, head, images)
+        loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
+        return loss + self._recipe.box_weight * box_loss(places.float(), labels, boxed)
 
     def settle(self, number: int, fit_loss: float, select_loss: float, accuracy: float) -> Epoch:
         """Keep the weights, or not."""
@@ -164,6 +198,7 @@ class _Fitting:
         """What `restore` needs to go on as if nothing had happened."""
         return {
             "network": self._network.state_dict(),
+            "box_head": self._box_head.state_dict() if self._box_head else None,
             "averaged": self._averaged.state_dict() if self._averaged else None,
             "best": self.best.state_dict(),
             "optimiser": self._optimiser.state_dict(),
@@ -174,6 +209,8 @@ class _Fitting:
 
     def restore(self, state: dict[str, Any]) -> None:
         self._network.load_state_dict(state["network"])
+        if self._box_head:
+            self._box_head.load_state_dict(state["box_head"])
         if self._averaged:
             self._averaged.load_state_dict(state["averaged"])
         self.best.load_state_dict(state["best"])
@@ -192,27 +229,18 @@ def _first_network(classes: int, weights: Path | None) -> SurfaceNetwork:
     return network
 
 
+def _first_head(classes: int, weights: Path | None) -> BoxHead:
+    head = BoxHead(classes)
+    if weights is not None and weights.is_dir():
+        head.take(weights)
+    return head
+
+
 @dataclass(frozen=True, kw_only=True)
 class _OnDevice:
     pixels: Tensor
     labels: Tensor
-
-
-def _loss(
-    network: SurfaceNetwork,
-    data: _OnDevice,
-    indices: Tensor,
-    recipe: Recipe,
-    size: int,
-    random: Generator,
-) -> Tensor:
-    """Cross-entropy of one augmented batch, the pass through the network in bfloat16."""
-    images = recipe.augmentation(data.pixels[indices], size=size, random=random)
-    with torch.autocast(images.device.type, dtype=torch.bfloat16):
-        logits = network(images)
-    return functional.cross_entropy(
-        logits.float(), data.labels[indices], label_smoothing=recipe.label_smoothing
-    )
+    boxed: Tensor | None
 
 
 def _averaged(network: SurfaceNetwork, recipe: Recipe) -> AveragedModel | None:
@@ -225,13 +253,14 @@ def _averaged(network: SurfaceNetwork, recipe: Recipe) -> AveragedModel | None:
 
 
 def _optimiser(
-    network: SurfaceNetwork, recipe: Recipe, steps: int
+    modules: Iterable[nn.Module], recipe: Recipe, steps: int
 ) -> tuple[Optimizer, LRScheduler]:
+    parameters = [parameter for module in modules for parameter in module.parameters()]
     if recipe.optimiser == "adam":
-        adam = Adam(network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+        adam = Adam(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
         return adam, LambdaLR(adam, lambda _: 1.0)
-    decayed = [p for p in network.parameters() if p.dim() > 1]
-    plain = [p for p in network.parameters() if p.dim() <= 1]
+    decayed = [p for p in parameters if p.dim() > 1]
+    plain = [p for p in parameters if p.dim() <= 1]
     groups = [
         {"params": decayed, "weight_decay": recipe.weight_decay},
         {"params": plain, "weight_decay": 0.0},

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
-from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -12,13 +11,13 @@ from models.decision import Floats
 from models.heatmap import enlarge, heatmap
 from models.preprocessing import decode
 from models.runtimes.protocol import Runtime
+from training.boxes import boxes_of
 from training.dataset import Dataset, load_part
 from training.manifest import Manifest, Part
-from training.voc import AnnotationError, Box, read_annotation
+from training.voc import Box
 
 TOLERANCE_PX: Final = 15.0
 """Of Zhang et al. 2018 (arXiv:1608.00507), in pixels of the picture as it was delivered."""
-_ANNOTATIONS: Final = ("annotations", "ANNOTATIONS", "Annotations")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +71,10 @@ def measure(
     Raises ManifestError as `training.dataset.load_part`.
     """
     images = manifest.of_part(part)
-    boxes = [boxes_of(manifest.root, image.path, image.label) for image in images]
+    boxes = [
+        [box for box in boxes_of(manifest.root, image.path) if box.label == image.label]
+        for image in images
+    ]
     boxed = [index for index, found in enumerate(boxes) if found]
     if not boxed:
         return None
@@ -140,26 +142,6 @@ def point(
         ceiling_near=float((centres <= tolerance).any()),
         ceiling_inside=float((centres <= 0).any()),
     )
-
-
-def boxes_of(root: Path, path: str, label: str) -> tuple[Box, ...]:
-    """The boxes of an image's own class, from the XML of its stem in `annotations` beside `images`.
-
-    Empty without a readable XML, or a box of that class.
-    """
-    above = (root / path).parent
-    while above.is_relative_to(root):
-        for name in _ANNOTATIONS:
-            xml = above / name / f"{Path(path).stem}.xml"
-            if not xml.is_file():
-                continue
-            try:
-                found = read_annotation(xml).boxes
-            except AnnotationError:
-                return ()
-            return tuple(box for box in found if box.label == label and box.has_area)
-        above = above.parent
-    return ()
 
 
 def _heatmaps(

@@ -20,6 +20,8 @@ class Recipe:
             arXiv:1906.06423).
         learning_rate: the peak of a one-cycle schedule, or constant for `adam`.
         ema_decay: per step, of the averaged weights that are judged and kept; 0 for none.
+        box_weight: of `training.box_teaching.box_loss`, added to the cross-entropy of the labels
+            where people boxed defects; 0 for none.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Recipe:
     weight_decay: float
     label_smoothing: float
     ema_decay: float
+    box_weight: float = 0.0
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
@@ -59,8 +62,10 @@ STEEL: Final = Recipe(
     weight_decay=0.05,
     label_smoothing=0.1,
     ema_decay=0.99,
+    box_weight=0.5,
     augmentation=Augmentation(
         min_area=0.5,
+        keep_boxed=0.5,
         gradient=0.8,
         contrast=0.5,
         exposure=25.0,
@@ -83,6 +88,7 @@ CALM: Final = replace(
     learning_rate=4e-4,
     augmentation=Augmentation(
         min_area=0.6,
+        keep_boxed=0.5,
         gradient=0.6,
         contrast=0.5,
         exposure=25.0,

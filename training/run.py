@@ -11,6 +11,7 @@ import torch
 from models.checkpoint import CheckpointError, Metadata, load_metadata, save
 from models.network import stored_weights
 from training.assessment import assess
+from training.boxes import coverage
 from training.dataset import load_part
 from training.evaluate import Evaluation
 from training.fit import Epoch, fit
@@ -63,6 +64,7 @@ def train(
         recipe=recipe,
         seed=seed,
         device=device,
+        boxed=coverage(manifest, Part.FIT) if recipe.box_weight else None,
         weights=weights,
         saved=saved,
         on_epoch=on_epoch,
@@ -83,6 +85,8 @@ def train(
         packed.evidence.arrays(),
         reference=reference.to_bytes(),
     )
+    if fitted.box_head is not None:
+        fitted.box_head.save(out)
     saved.remove()
     _write_report(out, manifest, fitted.history, metadata)
     return metadata, packed.evaluation

@@ -45,6 +45,11 @@ ONLY_WITH: dict[str, dict[str, Any]] = {
 """Settings that change nothing without another."""
 
 
+def test_every_setting_has_a_stronger_value() -> None:
+    """But the one that only boxes are seen with, which has a test of its own."""
+    assert {field.name for field in fields(Augmentation)} == {*STRONGER, "keep_boxed"}
+
+
 @pytest.fixture(scope="module")
 def pictures() -> Tensor:
     """Uint8 `(28, 80, 80)`, four of each surface."""
@@ -125,7 +130,7 @@ def test_quarter_turns_turn_and_do_nothing_else(pictures: Tensor) -> None:
     assert 0 < (closest(result, upright) < 0.05).sum() < len(pictures)
 
 
-@pytest.mark.parametrize("setting", [field.name for field in fields(Augmentation)])
+@pytest.mark.parametrize("setting", STRONGER)
 def test_each_setting_is_seen(pictures: Tensor, setting: str) -> None:
     before = replace(NOTHING, **ONLY_WITH.get(setting, {}))
     plain = before(pictures, size=80, random=seeded())
@@ -207,3 +212,46 @@ def test_what_is_blurred_is_spoilt_no_further_unless_it_is_said(pictures: Tensor
     assert torch.equal(blurred, plain)
     spoilt = (some - plain).abs().amax(dim=(1, 2)) > 0.01
     assert 0.2 < spoilt.float().mean() < 0.4
+
+
+def squares(count: int) -> tuple[Tensor, Tensor]:
+    """Black pictures uint8 `(N, 96, 96)` with a white square of 24 px, which is boxed."""
+    pictures = torch.zeros(count, 96, 96, dtype=torch.uint8)
+    boxed = torch.zeros(count, 2, 48, 48)
+    corners = torch.randint(0, 36, (count, 2), generator=seeded(3)).tolist()
+    for picture, own, (top, left) in zip(pictures, boxed[:, 0], corners, strict=True):
+        picture[2 * top : 2 * top + 24, 2 * left : 2 * left + 24] = 255
+        own[top : top + 12, left : left + 12] = 1
+    return pictures, boxed
+
+
+def test_what_is_boxed_is_turned_and_cropped_with_its_picture() -> None:
+    pictures, boxed = squares(40)
+    moving = replace(NOTHING, min_area=0.5, tilt_degrees=20.0, quarter_turns=True)
+    seen, maps = moving.with_boxes(pictures, boxed, size=64, random=seeded())
+    assert maps.shape == (40, 2, 16, 16)
+    shown = functional.avg_pool2d(seen.unsqueeze(1), 4).squeeze(1) / 255
+    assert (shown - maps[:, 0]).abs().mean() < 0.02
+    assert (shown - maps[:, 0].flip(1)).abs().mean() > 0.05
+    assert maps[:, 1].max() == 0
+
+
+def test_pictures_are_the_same_with_boxes_and_without_them(pictures: Tensor) -> None:
+    nowhere = torch.zeros(len(pictures), 2, 48, 48)
+    plain = replace(STEEL.augmentation, keep_boxed=0.0)
+    seen, _ = plain.with_boxes(pictures, nowhere, size=64, random=seeded())
+    assert torch.equal(seen, plain(pictures, size=64, random=seeded()))
+
+
+def test_a_crop_keeps_what_is_boxed_where_it_can() -> None:
+    """One crop misses a square more often than four of them do."""
+    pictures, boxed = squares(200)
+    whole = boxed[:, 0].sum(dim=(1, 2)) * (64 / 96) ** 2 / 4
+
+    def kept(share: float) -> int:
+        crops = replace(NOTHING, min_area=0.1, keep_boxed=share)
+        _, maps = crops.with_boxes(pictures, boxed, size=64, random=seeded())
+        return int((maps[:, 0].sum(dim=(1, 2)) >= 0.5 * whole).sum())
+
+    assert kept(0.0) < 180
+    assert kept(0.5) > 190

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from filesystems import filesystem
+from numpy.typing import NDArray
 from torch.nn import functional
 from torchvision.models import resnet18
 
@@ -15,6 +16,7 @@ from models.calibration import fit_temperature, softmax
 from models.network import load_network, stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
 from training.augmentation import Augmentation
+from training.box_teaching import logits_and_places
 from training.dataset import Dataset
 from training.evaluate import run
 from training.fit import Epoch, FitError, Fitted, fit
@@ -66,6 +68,7 @@ def train(
     recipe: Recipe = TINY,
     *,
     seed: int = 1,
+    boxed: NDArray[np.float32] | None = None,
     weights: Path | None = None,
     saved: Saved | None = None,
     seen: list[Epoch] | None = None,
@@ -78,6 +81,7 @@ def train(
         recipe=recipe,
         seed=seed,
         device=CPU,
+        boxed=boxed,
         weights=weights,
         saved=saved,
         on_epoch=on_epoch if seen is None else seen.append,
@@ -242,6 +246,55 @@ def test_label_smoothing_is_part_of_the_fit_loss(few: Dataset, select_part: Data
     assert 0.3 * uniform < plain < 4 * uniform
 
 
+def upper_halves(part: Dataset) -> NDArray[np.float32]:
+    """As if people had boxed the upper half of every picture."""
+    boxed = np.zeros((len(part), 2, 8, 8), dtype=np.float32)
+    boxed[:, 0, :4] = 1
+    return boxed
+
+
+def test_boxes_teach_the_network_which_places_show_the_defect(
+    fit_part: Dataset, select_part: Dataset
+) -> None:
+    """The upper half of every picture is made bright, and boxed."""
+    marked = replace(fit_part, pixels=fit_part.pixels.copy())
+    marked.pixels[:, :28] = 255 - marked.pixels[:, :28] // 8
+    longer = replace(TINY, epochs=10, train_size=64, first_size=64)
+    result = train(marked, select_part, longer, boxed=upper_halves(marked))
+    assert result.box_head is not None
+    head = result.box_head.eval()
+    with torch.inference_mode():
+        pictures = torch.from_numpy(marked.pixels)
+        _, places = logits_and_places(result.network, head, pictures)
+    background = places.softmax(dim=1)[:, -1]
+    assert background[:, -1].mean() - background[:, 0].mean() > 0.3
+
+
+def test_boxes_are_part_of_the_fit_loss_by_their_weight(few: Dataset, select_part: Dataset) -> None:
+    still = replace(TINY, epochs=1, learning_rate=1e-12, weight_decay=0.0)
+    none, half, full = (
+        train(few, select_part, replace(still, box_weight=weight), boxed=upper_halves(few))
+        .history[0]
+        .fit_loss
+        for weight in (1e-9, 0.5, 1.0)
+    )
+    assert full - none == pytest.approx(2 * (half - none), rel=1e-3)
+    uniform = math.log(len(SURFACES) + 1)
+    assert 0.3 * uniform < full - none < 4 * uniform
+
+
+@pytest.mark.parametrize("without", ["boxes", "weight"])
+def test_without_boxes_or_their_weight_labels_alone_teach(
+    few: Dataset, select_part: Dataset, without: str
+) -> None:
+    short = replace(TINY, epochs=1, box_weight=0.0 if without == "weight" else 0.5)
+    boxed = None if without == "boxes" else upper_halves(few)
+    result = train(few, select_part, short, boxed=boxed)
+    plain = train(few, select_part, replace(short, box_weight=0.0))
+    assert result.box_head is None
+    assert result.history == plain.history
+
+
 class InterruptedRunError(Exception):
     """Like a power cut between two epochs."""
 
@@ -254,16 +307,18 @@ def interrupt_after(number: int) -> Callable[[Epoch], None]:
     return cut
 
 
+@pytest.mark.parametrize("with_boxes", [False, True], ids=["labels", "boxes"])
 @pytest.mark.parametrize("recipe", [TINY, CONSTANT], ids=["annealed", "constant"])
 def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
-    tmp_path: Path, few: Dataset, select_part: Dataset, recipe: Recipe
+    tmp_path: Path, few: Dataset, select_part: Dataset, recipe: Recipe, with_boxes: bool
 ) -> None:
-    whole = train(few, select_part, recipe)
+    boxed = upper_halves(few) if with_boxes else None
+    whole = train(few, select_part, recipe, boxed=boxed)
     saved = Saved(file=tmp_path / "progress", run="this one")
     seen: list[Epoch] = []
     with pytest.raises(InterruptedRunError):
-        train(few, select_part, recipe, saved=saved, on_epoch=interrupt_after(2))
-    result = train(few, select_part, recipe, saved=saved, seen=seen)
+        train(few, select_part, recipe, boxed=boxed, saved=saved, on_epoch=interrupt_after(2))
+    result = train(few, select_part, recipe, boxed=boxed, saved=saved, seen=seen)
     assert [epoch.number for epoch in seen] == list(range(3, recipe.epochs + 1))
     assert result.history == whole.history
     ended, expected = stored_weights(result.network), stored_weights(whole.network)

@@ -2,12 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from boxed import annotation, write_boxed_manifest
+from boxed import write_boxed_manifest
 from numpy.typing import NDArray
 
 from models.taxonomy import KNOWN_DEFECTS
 from training.manifest import Part
-from training.pointing import Pointed, Pointing, boxes_of, measure, point, pool
+from training.pointing import Pointed, Pointing, measure, point, pool
 from training.serving import Served
 from training.voc import Box
 
@@ -90,20 +90,6 @@ def test_the_ceiling_is_what_the_centres_of_the_grid_can_hit(
     """Centres lie every 40 pixels: 20, 60, 100, 140, 180."""
     result = pointed(hot(0, 0, cells=5), thin)
     assert (result.ceiling_inside, result.ceiling_near) == (inside, near)
-
-
-@pytest.mark.parametrize("layout", ["train/images/scratches", "train/images", "IMAGES"])
-def test_boxes_are_found_beside_the_images(tmp_path: Path, layout: str) -> None:
-    above = tmp_path / layout.split("/images", maxsplit=1)[0] if "/" in layout else tmp_path
-    annotations = above / ("ANNOTATIONS" if layout == "IMAGES" else "annotations")
-    annotations.mkdir(parents=True)
-    both = annotation("scratches", (1, 2, 3, 4), (5, 5, 5, 9)).replace("</annotation>", "")
-    other = annotation("patches", (6, 6, 7, 7)).replace("<annotation>", "")
-    (annotations / "a.xml").write_text(both + other)
-    assert boxes_of(tmp_path, f"{layout}/a.jpg", "scratches") == (box(1, 2, 3, 4),)
-    assert boxes_of(tmp_path, f"{layout}/b.jpg", "scratches") == ()
-    (annotations / "a.xml").write_text("<annotation>")
-    assert boxes_of(tmp_path, f"{layout}/a.jpg", "scratches") == ()
 
 
 def test_a_model_s_pointing_is_measured_on_every_image_with_a_box(
