@@ -67,8 +67,12 @@ lock: $(READY)
 		--no-header --no-annotate --constraints requirements.lock \
 		--output-file requirements-line.lock pyproject.toml
 
-# On the line PC, as root: PREFIX, DESTDIR, PYTHON, TORCH_BACKEND, GPU=1; PURGE=1 to uninstall with all data.
-export PREFIX DESTDIR PYTHON TORCH_BACKEND GPU PURGE OUT
+# On the line PC, as root: PREFIX, DESTDIR, PYTHON, TORCH_BACKEND, GPU=1; PURGE=1 to uninstall with all data. What is
+# installed keeps its PREFIX, its GPU=1 and its PyTorch; TORCH_BACKEND= brings the one with CUDA.
+export PREFIX DESTDIR PYTHON GPU PURGE OUT
+ifneq ($(origin TORCH_BACKEND),undefined)
+export TORCH_BACKEND
+endif
 install upgrade uninstall:
 	systemd/$@.sh
 

@@ -7,6 +7,7 @@ set -euo pipefail
 . "$(dirname "$0")/common.sh"
 
 OUT=${OUT:-$SOURCE/build/bundle}
+TORCH_BACKEND=${TORCH_BACKEND:-}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 name=millwatch-$(sed -n 's/^version = "\(.*\)"/\1/p' "$SOURCE/pyproject.toml")-$(
@@ -27,6 +28,7 @@ if [ -n "$TORCH_BACKEND" ]; then
 else
     cp "$SOURCE/requirements-line.lock" "$tree/wheels/requirements.lock"
 fi
+say "$TORCH_BACKEND" >"$tree/wheels/torch-backend"
 "$PYTHON" -m venv "$work/pip"
 download=("$work/pip/bin/python" -m pip --disable-pip-version-check download --quiet --only-binary=:all: --dest "$tree/wheels")
 "${download[@]}" --no-deps --require-hashes "${index[@]}" --requirement "$tree/wheels/requirements.lock"

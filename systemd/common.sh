@@ -4,10 +4,13 @@
 
 SOURCE=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 DESTDIR=${DESTDIR:-}                 # packaging: files only, under this folder
+CONFIGURE=$DESTDIR/usr/local/sbin/millwatch-configure
+# What is installed stays where it is.
+PREFIX=${PREFIX:-$({ readlink "$CONFIGURE" || true; } | sed 's|/current/.*||')}
 PREFIX=${PREFIX:-/opt/millwatch}
 PYTHON=${PYTHON:-python3}
 WHEELS=${WHEELS:-$SOURCE/wheels}     # of a bundle; where there are none, they are fetched
-TORCH_BACKEND=${TORCH_BACKEND:-}     # as in the Makefile; a bundle was made with its own
+BACKEND=share/millwatch/torch-backend # below a release: the TORCH_BACKEND that it was made with
 GPU=${GPU:-}                         # 1: let the units at the card
 CONFIG=/etc/millwatch/millwatch.toml
 UNITS=/etc/systemd/system
@@ -29,6 +32,11 @@ must_be_root() {
 has_systemd() { [ -z "$DESTDIR" ] && [ -d /run/systemd/system ]; }
 
 as_millwatch() { setpriv --reuid=millwatch --regid=millwatch --init-groups --reset-env "$@"; }
+
+# As in the Makefile: a bundle was made with its own, and what is installed keeps its own.
+kept_backend() {
+    cat "$WHEELS/torch-backend" 2>/dev/null || cat "$DESTDIR$PREFIX/current/$BACKEND" 2>/dev/null || true
+}
 
 # Of everything that a release is made from.
 release_id() {
@@ -98,6 +106,7 @@ build_release() {
     "$UV" pip install --quiet --python "$part/bin/python" --offline --no-index --no-deps --no-build-isolation "$work/source"
     mkdir -p "$part/share/millwatch"
     (cd "$SOURCE" && cp -r systemd docs README.md CHANGELOG.md LICENSE config/millwatch.example.toml "$part/share/millwatch/")
+    say "$TORCH_BACKEND" >"$part/$BACKEND"
     chmod -R go+rX "$part"
     mv "$part" "$release"
     rm -rf "$work"
@@ -145,8 +154,8 @@ install_units() {
     install -d -m 755 "$DESTDIR/usr/local/bin"
     sed "s|/opt/millwatch/|$PREFIX/|g" "$share/millwatch.sh" >"$DESTDIR/usr/local/bin/millwatch"
     chmod 755 "$DESTDIR/usr/local/bin/millwatch"
-    install -d -m 755 "$DESTDIR/usr/local/sbin"
-    ln -sfn "$PREFIX/current/share/millwatch/systemd/configure.sh" "$DESTDIR/usr/local/sbin/millwatch-configure"
+    install -d -m 755 "$(dirname "$CONFIGURE")"
+    ln -sfn "$PREFIX/current/share/millwatch/systemd/configure.sh" "$CONFIGURE"
 }
 
 # Drop-ins for the configuration as it is now, and a review folder that people may move files in.

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs Millwatch as a service; again and again, if need be. Run by `make install`, or from a bundle.
-# Variables: PREFIX, DESTDIR, PYTHON, TORCH_BACKEND, GPU=1, WHEELS, UV; see common.sh.
+# Variables: PREFIX, DESTDIR, PYTHON, TORCH_BACKEND, GPU=1, WHEELS, UV; see common.sh. PREFIX and
+# TORCH_BACKEND are those of what is installed already, unless they are set.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
 . "$(dirname "$0")/common.sh"
 
 must_be_root
+TORCH_BACKEND=${TORCH_BACKEND-$(kept_backend)}
 release=$DESTDIR$PREFIX/releases/$(release_id)
 before=$(current_release)
 if [ -n "$before" ] && [ -d "$before" ] && [ "$before" != "$(readlink -f "$release")" ]; then

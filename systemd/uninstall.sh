@@ -14,7 +14,7 @@ for unit in "${OURS[@]}"; do
     rm -f "$DESTDIR$UNITS/$unit" "$DESTDIR$UNITS/$unit.d/50-configuration.conf" "$DESTDIR$UNITS/$unit.d/60-gpu.conf"
     rmdir "$DESTDIR$UNITS/$unit.d" 2>/dev/null || true # what others put there stays
 done
-rm -f "$DESTDIR/usr/local/bin/millwatch" "$DESTDIR/usr/local/sbin/millwatch-configure" \
+rm -f "$DESTDIR/usr/local/bin/millwatch" "$CONFIGURE" \
     "$DESTDIR/usr/local/lib/sysusers.d/millwatch.conf" "$DESTDIR/usr/local/lib/tmpfiles.d/millwatch.conf"
 rm -rf "$DESTDIR$PREFIX/releases" "$DESTDIR$PREFIX/current"
 rmdir "$DESTDIR$PREFIX" 2>/dev/null || true

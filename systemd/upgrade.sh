@@ -10,6 +10,7 @@ main() {
     [ -z "$DESTDIR" ] || fail "there is nothing to upgrade in DESTDIR"
     must_be_root
     has_systemd || fail "systemd does not run here"
+    TORCH_BACKEND=${TORCH_BACKEND-$(kept_backend)}
     before=$(current_release)
     [ -d "$before" ] || fail "nothing is installed in $PREFIX; install.sh (make install) does so"
     after=$PREFIX/releases/$(release_id)
