@@ -96,6 +96,10 @@ def check(
 def _write_units(settings: Settings, folder: Path) -> None:
     try:
         written = write_drop_ins(settings, folder)
+    except PermissionError as error:
+        raise CommandError(
+            f"the units in {folder} were not written: {error}; `millwatch-configure` does it, as root"
+        ) from error
     except (UnitError, OSError) as error:
         raise CommandError(f"the units in {folder} were not written: {error}") from error
     for path in written:

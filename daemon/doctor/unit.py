@@ -80,13 +80,13 @@ def unit_checks(
         return
     where = folders[0]
     step = (
-        f"`millwatch check --write-unit {where}`, then `systemctl daemon-reload` and `systemctl "
-        "restart millwatch`"
+        f"`millwatch-configure`, as root: it runs `millwatch check --write-unit {where}`, has systemd read "
+        "that, and restarts the service"
     )
     try:
         wrong = unfit(settings, where)
     except UnitError as error:
-        yield bad("systemd", str(error), "Then write the units again.")
+        yield bad("systemd", str(error), "Then `millwatch-configure`, as root.")
         return
     if wrong:
         told = ", ".join(to_text(each) for each in wrong)

@@ -14,8 +14,8 @@ from daemon.retraining.requested import REQUESTED_VARIABLE
 
 DROP_IN: Final = "50-configuration.conf"
 _HEAD: Final = (
-    "# Written by `millwatch check --write-unit` from the configuration; write it again after a change\n"
-    "# there, then `systemctl daemon-reload`. What you add yourself belongs into a file of its own.\n"
+    "# Written by `millwatch-configure` (`millwatch check --write-unit`) from the configuration: run it\n"
+    "# again after a change there. What you add yourself belongs into a file of its own.\n"
 )
 # Too much lies beside Millwatch's folders there to let it write to all of them.
 _SHARED: Final = frozenset(
