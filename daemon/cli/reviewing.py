@@ -86,7 +86,7 @@ def list_waiting(
         table.add_row(*map(_shown, cells))
     console = console_of_answers()
     console.print(table)
-    console.print(_missed_in_words(told["missed_defects"]), highlight=False)
+    console.print(_missed_in_words(told["missed_defects"], camera), markup=False, highlight=False)
 
 
 @_review.command("label")
@@ -148,14 +148,15 @@ def _tell(told: dict[str, Any], what: str, *, as_json: bool) -> None:
         sys.stdout.write(f"{as_one_line(what)}: {as_one_line(told['path'] or 'no file')}\n")
 
 
-def _missed_in_words(missed: dict[str, Any]) -> str:
+def _missed_in_words(missed: dict[str, Any], camera: str | None) -> str:
+    what = "Missed defects" if camera is None else f"Missed defects of camera {camera}"
     if not missed["labelled"]:
         return (
-            f"Missed defects: not known yet; {missed['sampled']} passed images were drawn to be looked "
+            f"{what}: not known yet; {missed['sampled']} passed images were drawn to be looked "
             "at, and none is labelled"
         )
     return (
-        f"Missed defects: {missed['missed']} of {missed['labelled']} passed images that were drawn and "
+        f"{what}: {missed['missed']} of {missed['labelled']} passed images that were drawn and "
         f"labelled, {missed['rate']:.2%} (95 % interval {missed['low']:.2%} to {missed['high']:.2%}); "
         f"{missed['passed']} passed in all"
     )

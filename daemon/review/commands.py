@@ -13,9 +13,11 @@ from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database
 from daemon.store.labels import LabelInForce
 from daemon.store.queueing import Filter
+from daemon.store.rates import recorded_cameras
 from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
 from daemon.store.versions import latest_run
+from models.taxonomy import Reason
 
 _LARGEST_ID: Final = (1 << 63) - 1
 
@@ -35,6 +37,7 @@ class ReviewCommands:
         labeller: Labeller,
         settled: Callable[[], object],
     ) -> None:
+        self._cameras = {camera.name for camera in settings.cameras}
         self._review = settings.review_folder
         self._normal_classes = settings.policy.normal_classes
         self._database = database
@@ -52,11 +55,12 @@ class ReviewCommands:
         }
 
     def list_waiting(self, asked: Arguments) -> Answer:
-        """The images that wait for a label, most instructive first."""
+        """The images that wait for a label, most instructive first. Raises RefusedError."""
         self._settled()
         wanted = Filter(
             camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
         )
+        self._refuse_slips(wanted)
         most = int(asked.get("limit", 20))
         found = queueing.queue(self._database, wanted, limit=most)
         waiting = [self._waiting(worth, image_id) for worth, image_id in found]
@@ -64,7 +68,9 @@ class ReviewCommands:
             "waiting": queueing.count_waiting(self._database, wanted, most=1_000_000),
             "images": [each for each in waiting if each is not None],
             "missed_defects": asdict(
-                missed_defects(self._database, normal_classes=self._normal_classes)
+                missed_defects(
+                    self._database, normal_classes=self._normal_classes, camera=wanted.camera
+                )
             ),
         }
 
@@ -127,6 +133,19 @@ class ReviewCommands:
                     _suspect(doubted, listed["suggested"], listed["confidence"], doubted_by="run")
                 )
         return {"model_version": None if run is None else run.version, "suspects": suspects}
+
+    def _refuse_slips(self, wanted: Filter) -> None:
+        """What no image can have would be told as an empty queue. Raises RefusedError."""
+        if wanted.camera is not None and wanted.camera not in self._cameras:
+            cameras = self._cameras | set(recorded_cameras(self._database))
+            if wanted.camera not in cameras:
+                there_are = ", ".join(sorted(cameras)) or "none"
+                raise RefusedError(f"there is no camera {wanted.camera!r}; there are {there_are}")
+        reasons = sorted(each.value for each in Reason)
+        if wanted.reason is not None and wanted.reason not in reasons:
+            raise RefusedError(
+                f"no image has the reason {wanted.reason!r}; there are {', '.join(reasons)}"
+            )
 
     def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
         viewed = viewing.view(self._database, image_id)

@@ -52,7 +52,6 @@ def test_what_was_moved_without_a_daemon_is_a_label_and_the_rest_is_listed(
     assert fields <= listed["images"][0].keys()
     assert len(told(millwatch, station, "list", "--limit", "1")["images"]) == 1
     assert told(millwatch, station, "list", "--reason", "sample")["images"] == []
-    assert told(millwatch, station, "list", "--camera", "none")["waiting"] == 0
     table = millwatch("review", "list", "--config", station.config)
     assert table.status == 0
     assert "3 images wait for a label" in table.out
@@ -220,6 +219,28 @@ def test_missed_defects_are_told_with_their_interval(millwatch: Millwatch, tmp_p
     }
     table = millwatch("review", "list", "--config", station.config)
     assert "Missed defects: 1 of 2 passed images" in table.out
+
+
+def test_one_camera_alone_is_told_of_and_a_slip_is_no_empty_queue(
+    millwatch: Millwatch, tmp_path: Path
+) -> None:
+    station = station_of(tmp_path, SAMPLE, reasons={3: "sample", 4: "sample"})
+    station.cameras = ("top-1", "side-1")
+    station.write_config()
+    told(millwatch, station, "label", "3", "scratches")
+    of_top = told(millwatch, station, "list", "--camera", "top-1")
+    assert (of_top["waiting"], of_top["missed_defects"]["missed"]) == (3, 1)
+    of_side = told(millwatch, station, "list", "--camera", "side-1")
+    assert (of_side["waiting"], of_side["missed_defects"]["labelled"]) == (0, 0)
+    shown = millwatch("review", "list", "--camera", "top-1", "--config", station.config)
+    assert "Missed defects of camera top-1: 1 of 1" in shown.out
+    for slip, there_are in (
+        (["--camera", "top1"], "there is no camera 'top1'; there are side-1, top-1"),
+        (["--reason", "samples"], "no image has the reason 'samples'; there are commissioning, "),
+    ):
+        done = millwatch("review", "list", *slip, "--config", station.config)
+        assert done.status == 1
+        assert there_are in done.err
 
 
 def test_a_running_daemon_is_asked_and_its_database_is_left_to_it(
