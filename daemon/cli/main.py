@@ -1,5 +1,6 @@
 """`millwatch`: the commands, and what they exit with."""
 
+import errno
 import sys
 from collections.abc import Sequence
 
@@ -65,6 +66,8 @@ for module in (
 
 # What only an edit or a repair helps with: systemd must not start the service again.
 _NEEDS_A_PERSON = (ConfigurationError, ServingModelError, DatabaseRefusedError)
+# Of the standard output, most often: whatever has a name is told where it is opened.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _FAILED = (CommandError, AlreadyRunningError, ThreadDiedError, StoreError)
 
 
@@ -86,6 +89,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     except PermissionError as error:
         sys.stderr.write(f"millwatch: {_denied(error)}\n")
+        sys.exit(1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        sys.stderr.write(
+            f"millwatch: nothing more can be written: {error.strerror}; free space, or send the answer "
+            "elsewhere\n"
+        )
         sys.exit(1)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 from zoneinfo import ZoneInfo
 
 import typer
@@ -44,13 +44,13 @@ class OverTime(StrEnum):
     DAY = "day"
 
 
+_TIME: Final = "2026-01-31 or 2026-01-31T06:00, in time_zone unless it says otherwise"
 Since = Annotated[
     str | None,
     typer.Option(
         metavar="TIME",
-        help="From then on: 2026-01-31 or 2026-01-31T06:00, in time_zone unless it says otherwise. "
-        "Images are counted by the hour: an hour that TIME lies in counts whole, if it begins in the "
-        "same shift and day.",
+        help=f"From then on: {_TIME}. Images are counted by the hour: an hour that TIME lies in counts "
+        "whole, if it begins in the same shift and day.",
     ),
 ]
 Until = Annotated[
@@ -139,7 +139,10 @@ def review(
     form: Form = Format.TABLE,
     out: Out = None,
 ) -> None:
-    """What people decided: agreement with the machine, defects that passed, labels, what waits."""
+    """What people decided: agreement with the machine, defects that passed, labels, what waits.
+
+    A time is that in which labels were given; of defects that passed, that in which they were taken.
+    """
     asked = _Asked(config, since, until, camera, by)
     normal = asked.settings.policy.normal_classes
     asked.answer(
@@ -151,8 +154,10 @@ def review(
 
 def model(
     config: ConfigOption = None,
-    since: Since = None,
-    until: Until = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"Made from then on: {_TIME}.")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="TIME", help="Made before then.")] = None,
     form: Form = Format.TABLE,
     out: Out = None,
 ) -> None:

@@ -27,6 +27,9 @@ from models.binomial import interval
 
 _MOST_COUNTED: Final = 100_000
 """Of what waits: to count takes time, and nobody needs to know more exactly."""
+_OF_A_TIME: Final = (
+    "Labels are those that were given in this time, missed defects those of images taken in it."
+)
 _CLASSES: Final = columns(
     ("predicted_class", "the machine said"),
     ("labels", "labels", Kind.COUNT),
@@ -82,6 +85,7 @@ def review_report(
         "given": people.dicts(),
     }
     more = " or more" if waiting >= _MOST_COUNTED else ""
+    is_of_a_time = question.since is not None or question.until is not None
     return Report(
         title="Review: what people decided",
         about=about(question),
@@ -97,6 +101,7 @@ def review_report(
             f"{waiting}{more} images wait for a label now.",
             _missed_in_words(missed),
             *(() if kappa is None else (f"Cohen's kappa {kappa:.3f}: agreement beyond chance.",)),
+            *((_OF_A_TIME,) if is_of_a_time else ()),
             *remarks(question, [str(period) for period, *_ in people.rows]),
         ),
     )

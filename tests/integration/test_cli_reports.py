@@ -192,6 +192,21 @@ def test_the_review_tells_agreement_and_who_labelled(millwatch: Millwatch, line:
     assert (nobody["labels"], nobody["kappa"], nobody["classes"]) == (0, None, [])
 
 
+def test_a_review_of_a_time_says_which_time_labels_and_images_are_of(
+    millwatch: Millwatch, line: Station
+) -> None:
+    """Its labels were given in March, of images of June."""
+    of_june = document(millwatch, line, "review", "--since", "2026-06-01")
+    assert (of_june["labels"], of_june["missed_defects"]["passed"]) == (0, 1200 - 141)
+    command = ("report", "review", "--config", line.config)
+    told = (
+        "Labels are those that were given in this time, missed defects those of images taken in it."
+    )
+    assert told in millwatch(*command, "--since", "2026-06-01").out
+    assert told in millwatch(*command, "--until", "2026-06-01", "--format", "html").out
+    assert told not in millwatch(*command).out
+
+
 def test_the_review_tells_what_passed_wrongly_by_the_sample_of_it(
     millwatch: Millwatch, station: Station
 ) -> None:
@@ -292,6 +307,21 @@ def test_where_nothing_is_drawn_it_is_said(
     assert "name another file" in lost.err
     table = millwatch("report", "rates", "--config", line.config, "--out", tmp_path / "x")
     assert "choose a --format" in table.err
+
+
+def test_an_answer_that_no_disk_has_room_for_is_told_in_words(line: Station) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "daemon.cli", "report", "rates", "--config", line.config],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env=clean_environment(),
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+    assert "No space left on device" in done.stderr
+    assert "free space" in done.stderr
 
 
 def test_without_matplotlib_it_is_said_what_to_install(line: Station) -> None:
