@@ -63,7 +63,7 @@ def parse_address(text: str) -> Address:
         host, port = parts.hostname or "", parts.port or _PORTS[scheme]
     except ValueError:
         host, port, parts = "", 0, urlsplit("")
-    if not host or not text.isprintable() or " " in text or parts.fragment:
+    if not host or not text.isprintable() or " " in text or "#" in text:
         raise refuse(f"is no {scheme} address that can be called", _EXAMPLES)
     if parts.username is not None or parts.password is not None:
         raise refuse(

@@ -1,6 +1,7 @@
 """What would keep the daemon from serving, beyond keys and folders: the model and the database."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from config.addresses import Way
@@ -88,38 +89,54 @@ def database_problems(
 
 def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
     """What alarms and other tables owe each other."""
-    found: list[Problem] = []
-    cameras = {camera.name for camera in settings.cameras}
-    names: set[str] = set()
-    for number, alarm in enumerate(settings.alarms):
+    if not settings.alarms:
+        return []
+    return [
+        source.problem(("alarms", number, key), what, remedy)
+        for number in range(len(settings.alarms))
+        for key, what, remedy, rests_on in _contradictions(settings, number)
+        # What stands in for a key that was refused proves nothing.
+        if not any(_is_in(each, skip) for each in (("alarms", number, key), *rests_on))
+    ] + _secret_problems(settings, source, skip)
 
-        def refuse(key: str, what: str, remedy: str, number: int = number) -> None:
-            path: KeyPath = ("alarms", number, key)
-            if path not in skip and path[:2] not in skip:
-                found.append(source.problem(path, what, remedy))
 
-        if alarm.name in names:
-            refuse("name", f'another alarm is named "{alarm.name}" already', "Choose another name.")
-        names.add(alarm.name)
-        if alarm.camera and alarm.camera not in cameras:
-            remedy = f"There are {', '.join(sorted(cameras)) or 'none'}."
-            refuse("camera", f'there is no camera "{alarm.camera}"', remedy)
-        if alarm.when == "rate" and (alarm.max_rate, alarm.min_rate) == (1.0, 0.0):
-            refuse("when", "no rate is out of limits", "Add max_rate, min_rate or both.")
-        if alarm.min_rate > alarm.max_rate:
-            what = (
-                f"every rate is out of limits: min_rate ({alarm.min_rate:g}) is above max_rate "
-                f"({alarm.max_rate:g})"
-            )
-            refuse("min_rate", what, "Make min_rate at most max_rate, or leave one of them out.")
-        watched = [each for each in settings.cameras if alarm.camera in ("", each.name)]
-        if alarm.when == "silent" and not any(each.silent_after_minutes for each in watched):
-            which = f'camera "{alarm.camera}" is never' if alarm.camera else "no camera is ever"
-            remedy = "Add silent_after_minutes to the cameras that must not be silent."
-            refuse("when", f"{which} silent", remedy)
-        if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
-            refuse("to", "there is no mail server to hand e-mails to", "Set mail.host.")
-    return found + (_secret_problems(settings, source, skip) if settings.alarms else [])
+def _contradictions(
+    settings: Settings, number: int
+) -> Iterator[tuple[str, str, str, Sequence[KeyPath]]]:
+    """Of one alarm: its key, what is wrong, the remedy, and the other keys that this follows from."""
+
+    def of_cameras(key: str) -> list[KeyPath]:
+        return [("cameras", at, key) for at in range(len(settings.cameras))]
+
+    alarm = settings.alarms[number]
+    rates: list[KeyPath] = [("alarms", number, key) for key in ("max_rate", "min_rate")]
+    if alarm.name in {each.name for each in settings.alarms[:number]}:
+        yield "name", f'another alarm is named "{alarm.name}" already', "Choose another name.", ()
+    cameras = sorted(camera.name for camera in settings.cameras)
+    if alarm.camera and alarm.camera not in cameras:
+        remedy = f"There are {', '.join(cameras) or 'none'}."
+        yield "camera", f'there is no camera "{alarm.camera}"', remedy, of_cameras("name")
+    if alarm.when == "rate" and (alarm.max_rate, alarm.min_rate) == (1.0, 0.0):
+        yield "when", "no rate is out of limits", "Add max_rate, min_rate or both.", rates
+    if alarm.min_rate > alarm.max_rate:
+        what = (
+            f"every rate is out of limits: min_rate ({alarm.min_rate:g}) is above max_rate "
+            f"({alarm.max_rate:g})"
+        )
+        yield "min_rate", what, "Make min_rate at most max_rate, or leave one of them out.", rates
+    watched = [each for each in settings.cameras if alarm.camera in ("", each.name)]
+    if alarm.when == "silent" and not any(each.silent_after_minutes for each in watched):
+        which = f'camera "{alarm.camera}" is never' if alarm.camera else "no camera is ever"
+        remedy = "Add silent_after_minutes to the cameras that must not be silent."
+        yield "when", f"{which} silent", remedy, of_cameras("silent_after_minutes")
+    if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
+        what = "there is no mail server to hand e-mails to"
+        yield "to", what, "Set mail.host.", [("mail", "host")]
+
+
+def _is_in(path: KeyPath, skip: frozenset[KeyPath]) -> bool:
+    """Whether a key was refused, by itself or with the table that it is in."""
+    return any(path[:length] in skip for length in range(1, len(path) + 1))
 
 
 def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:

@@ -46,6 +46,7 @@ def test_an_address_says_how_and_where(
         (GOOD.replace("chat", "anna:s3cret@chat"), "alarms[1].to[1]", "holds a user"),
         (GOOD.replace("https://chat.plant/hook", "mailto:anna"), "alarms[1].to[1]", "e-mail"),
         (GOOD.replace("https://chat.plant/hook", "mqtt://broker"), "alarms[1].to[1]", "topic"),
+        (GOOD.replace("https://chat.plant/hook", "mqtt://b/t/#"), "alarms[1].to[1]", "be called"),
         (GOOD.replace("https://chat.plant/hook", "https://:x"), "alarms[1].to[1]", "be called"),
         (GOOD.replace('"https://chat.plant/hook"', ""), "alarms[1].to", "is empty"),
         (GOOD.replace("https://chat.plant/hook", "mailto:a@b"), "alarms[1].to", "no mail server"),
@@ -58,6 +59,8 @@ def test_an_address_says_how_and_where(
             "every rate is out of limits",
         ),
         (GOOD.replace("trouble", "silent"), "alarms[1].when", "no camera is ever silent"),
+        # What was refused is told once, and no conclusion is drawn from what stands in for it.
+        (GOOD.replace("trouble", "rate") + "max_rate = 20\n", "alarms[1].max_rate", "at most 1.0"),
         (GOOD + "count = 3\n", "alarms[1].count", "has no meaning"),
         (GOOD + 'camera = "top-9"\n', "alarms[1].camera", 'there is no camera "top-9"'),
         (GOOD + "cont = 3\n", "alarms[1].cont", "is not a key"),
@@ -73,6 +76,32 @@ def test_what_cannot_be_told_or_sent_is_a_problem_with_its_line(
     assert problem.line is not None
     assert problem.remedy
     assert "s3cret" not in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("camera", "alarm", "key"),
+    [
+        ('name = "top 1"', GOOD + 'camera = "top 1"\n', "cameras[1].name"),
+        (
+            'name = "top-1"\nsilent_after_minutes = "30"',
+            GOOD.replace("trouble", "silent"),
+            "cameras[1].silent_after_minutes",
+        ),
+        (
+            'name = "top-1"',
+            GOOD.replace("https://chat.plant/hook", "mailto:a@b") + "[mail]\nhost = 1\n",
+            "mail.host",
+        ),
+    ],
+)
+def test_of_a_key_that_was_refused_alarms_conclude_nothing(
+    tmp_path: Path, camera: str, alarm: str, key: str
+) -> None:
+    file = tmp_path / "millwatch.toml"
+    (tmp_path / "top").mkdir()
+    cameras = f'[[cameras]]\n{camera}\nfolder = "{tmp_path / "top"}"\n'
+    file.write_text(f'state_dir = "{tmp_path}/state"\n{cameras}[[alarms]]\n{alarm}')
+    assert only(check_settings(file, {}, further=(alarm_problems,))[1]).key == key
 
 
 def test_an_alarm_of_a_camera_that_is_never_silent_is_a_problem_whatever_the_others_are(
