@@ -55,6 +55,16 @@ def folder_of(settings: Settings, version: str) -> Path | None:
     return start_folder(settings) if metadata.version == version else None
 
 
+def not_at_hand(version: str) -> str:
+    """Why there is no folder of this version to serve from, and what to do."""
+    if load_metadata(PRETRAINED).version == version:
+        return (
+            f"model {version} is the shipped one, which serves only where no other is configured: take "
+            "model.folder out of the configuration, start Millwatch again, and promote it then"
+        )
+    return f"there is no model {version!r} here; `millwatch models list` shows which there are"
+
+
 def is_version(name: str) -> bool:
     """Whether a folder of the registry can have this name."""
     return bool(name) and name[0] != "." and name != _POINTER and not {"/", "\0", "\n"} & {*name}
@@ -192,8 +202,11 @@ def known_models(settings: Settings) -> list[KnownModel]:
     serving = serving_folder(settings)
     models = [_known(PRETRAINED, "shipped", serving)]
     models += [_known(folder, "registry", serving) for folder in kept]
+    start = start_folder(settings)
+    if not any(each.folder.resolve() == start.resolve() for each in models):
+        models.append(_known(start, "configured", serving))
     if not any(each.serving for each in models):
-        models.append(_known(serving, "configured", serving))
+        models.append(_known(serving, "registry", serving))
     return models
 
 

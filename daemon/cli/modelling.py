@@ -51,7 +51,7 @@ def register(app: typer.Typer) -> None:
 
 
 def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Every model at hand: the shipped one, those in state_dir/models, and the one that serves."""
+    """Every model at hand: the shipped one, those in state_dir/models, model.folder, and which one serves."""
     settings = settings_of(config)
     models = _known(settings)
     if as_json:

@@ -28,6 +28,7 @@ from daemon.serving import (
     ServingModelError,
     folder_of,
     load_for_serving,
+    not_at_hand,
     point_to,
     pointed_versions,
     registry_folder,
@@ -126,9 +127,7 @@ class Promoter:
         with self._lock:
             folder = folder_of(self._settings, version)
             if folder is None:
-                raise RefusedError(
-                    f"there is no model {version!r} here; `millwatch models list` shows which there are"
-                )
+                raise RefusedError(not_at_hand(version))
             if folder.resolve() == serving_folder(self._settings).resolve():
                 raise RefusedError(f"model {version} serves already")
             model = self._checked(folder)

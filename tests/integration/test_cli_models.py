@@ -12,7 +12,7 @@ from commands import Millwatch
 from drawn import prepared_manifest
 from torchvision.models import resnet18
 
-from daemon.serving import load_serving_model
+from daemon.serving import load_serving_model, point_to
 from models.checkpoint import METADATA, load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS
@@ -40,6 +40,33 @@ def test_every_model_at_hand_is_listed_with_the_one_that_serves(
     assert table.status == 0
     for words in ("tiny-6-0", "tiny-7-0", shipped["version"], "model.json is missing"):
         assert words in table.out
+
+
+def test_a_configured_model_is_at_hand_while_one_that_was_promoted_serves(
+    millwatch: Millwatch, station: Station, commissioned_model: Path
+) -> None:
+    """As where somebody trained a model and set `model.folder`, on a line that promoted one before."""
+    kept = station.state_dir / "models" / "tiny-7-0"
+    shutil.copytree(commissioned_model, kept)
+    point_to(station.settings(), kept)
+
+    def listed() -> dict[str, tuple[str, bool]]:
+        told = json.loads(millwatch("models", "list", "--config", station.config, "--json").out)
+        return {each["version"]: (each["origin"], each["serving"]) for each in told}
+
+    shipped = load_metadata(PRETRAINED).version
+    assert listed() == {
+        shipped: ("shipped", False),
+        "tiny-7-0": ("registry", True),
+        "tiny-6-0": ("configured", False),
+    }
+    done = millwatch("models", "promote", "tiny-6-0", "--config", station.config)
+    assert done.status == 0, done.err
+    assert listed()["tiny-6-0"] == ("configured", True)
+    refused = millwatch("models", "promote", shipped, "--config", station.config)
+    assert refused.status == 1
+    assert f"model {shipped} is the shipped one" in refused.err
+    assert "take model.folder out of the configuration" in refused.err
 
 
 def test_without_a_configuration_the_shipped_model_serves(
