@@ -84,7 +84,7 @@ class Intake(Table):
     )
     allow_zero_tail: bool = Field(
         default=False,
-        description="Take uncompressed images that end in a run of zeros, rather than wait for the rest.",
+        description="Take images that end in a run of zeros, rather than wait for the rest.",
     )
 
     @field_validator("give_up_seconds")

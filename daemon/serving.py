@@ -5,6 +5,7 @@ is always one or the other. Without it, what the configuration names serves, or 
 """
 
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -57,11 +58,12 @@ def folder_of(settings: Settings, version: str) -> Path | None:
 
 def not_at_hand(version: str) -> str:
     """Why there is no folder of this version to serve from, and what to do."""
-    if load_metadata(PRETRAINED).version == version:
-        return (
-            f"model {version} is the shipped one, which serves only where no other is configured: take "
-            "model.folder out of the configuration, start Millwatch again, and promote it then"
-        )
+    with suppress(CheckpointError):
+        if load_metadata(PRETRAINED).version == version:
+            return (
+                f"model {version} is the shipped one, which serves only where no other is configured: take "
+                "model.folder out of the configuration, start Millwatch again, and promote it then"
+            )
     return f"there is no model {version!r} here; `millwatch models list` shows which there are"
 
 
