@@ -153,7 +153,10 @@ def import_model(
             "millwatch: most images of each class are called by another's name. Was it trained with "
             f"its classes in the order {','.join(done.likely_classes)}? Then import it again so.\n"
         )
-    sys.stdout.write("To serve it, set model.folder in the configuration to that folder.\n")
+    sys.stdout.write(
+        "To serve it, set model.folder in the configuration to that folder and start Millwatch again; where "
+        f"a model was promoted before, then also `millwatch models promote {done.metadata.version}`.\n"
+    )
 
 
 def _known(settings: Settings) -> list[KnownModel]:
