@@ -27,7 +27,7 @@ fi
 systemctl enable --quiet millwatch.service millwatch-retrain.path millwatch-backup.timer
 systemctl start millwatch-retrain.path millwatch-backup.timer
 if systemctl --quiet is-active millwatch.service; then
-    say "installed already, and running"
+    say "installed already, and running${GPU:+; systemctl restart millwatch lets it at the card}"
     exit 0
 fi
 if ! can_serve "$release"; then

@@ -131,5 +131,6 @@ def gpu_check(*, runtime: str, wanted: str) -> Checked:
         "GPU",
         f"{what}, and {runtime} judges all the same: PyTorch does not see it",
         "Install PyTorch with CUDA for this driver (`python -c 'import torch; print(torch.version.cuda)'` "
-        "tells which it has), and let the service's user open /dev/nvidia*.",
+        "tells which it has; `make upgrade TORCH_BACKEND=` brings it), and let the service's user open "
+        "/dev/nvidia*.",
     )

@@ -98,4 +98,5 @@ def unit_checks(
         yield good("systemd", f"{unit.path} and its drop-ins fit the configuration")
     if has_gpu and not unit.sees_gpu:
         found = "the service sees no device (PrivateDevices=yes), and there is a GPU"
-        yield remark("systemd: GPU", found, "`make install GPU=1`, if it is to judge there.")
+        step = "`make install GPU=1`, then `systemctl restart millwatch`, if it is to judge there."
+        yield remark("systemd: GPU", found, step)

@@ -320,6 +320,9 @@ def test_units_that_were_not_written_from_this_configuration_are_told(station: S
     assert told().state is State.BAD
     write_drop_ins(station.settings(), units)
     assert told().state is State.GOOD
+    *_, unseen = unit_checks(station.settings(), station.config, folders, has_gpu=True)
+    assert (unseen.check, unseen.state) == ("systemd: GPU", State.REMARK)
+    assert "`make install GPU=1`, then `systemctl restart millwatch`" in unseen.remedy
     with filesystem(station.folder("top-1"), size="1m"):
         assert told().state is State.GOOD, "a share that has come"
         (units / "millwatch.service.d" / DROP_IN).unlink()
