@@ -328,11 +328,6 @@ class Settings(Table):
         return Path(self.database_url.removeprefix("sqlite:///"))
 
     @property
-    def resolved_database_url(self) -> str:
-        """The SQLAlchemy URL. Prefer `database_file`: a "?" in state_dir is no URL."""
-        return self.database_url or f"sqlite:///{self.database_file}"
-
-    @property
     def review_folder(self) -> Path:
         return self.review.folder or self.state_dir / "review"
 

@@ -83,7 +83,7 @@ def test_the_lines_that_the_example_comments_out_say_what_is_derived(tmp_path: P
 
     spelled_out = load_settings(file, {})
 
-    assert spelled_out.resolved_database_url == Settings().resolved_database_url
+    assert spelled_out.database_url == f"sqlite:///{Settings().database_file}"
     assert spelled_out.database_file == Settings().database_file
     assert spelled_out.review_folder == Settings().review_folder
 
@@ -93,7 +93,7 @@ def test_every_key_of_the_design_has_the_design_s_default_but_for_two(tmp_path: 
     file.write_text(DESIGN)
     design, defaults = load_settings(file, {}), Settings()
 
-    assert design.database_url == defaults.resolved_database_url
+    assert design.database_url == f"sqlite:///{defaults.database_file}"
     assert design.cameras == (Camera(name="top-1", folder=Path("/srv/cameras/top-1")),)
     assert design == Settings(
         database_url=design.database_url,
