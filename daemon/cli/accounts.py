@@ -100,4 +100,5 @@ def _change(settings: Settings, command: str, arguments: dict[str, Any]) -> None
     def handlers(database: Database) -> Handlers:
         return Users(database, now_utc).commands()
 
-    by_daemon_or_alone(settings, command, handlers, {**arguments, "by": user_name()})
+    asked = {**arguments, "by": user_name()}
+    by_daemon_or_alone(settings, command, handlers, asked, makes=command == "users add")

@@ -38,6 +38,14 @@ def settings_of(config: Path | None) -> Settings:
     return load_settings(config, os.environ)
 
 
+def existing_database(settings: Settings) -> Path:
+    """Of a line that ran: a command without its --config must not tell of an empty one. Raises CommandError."""
+    path = settings.database_file
+    if not path.exists():
+        raise CommandError(f"there is no database at {path} yet; start `millwatch run` first")
+    return path
+
+
 def text_alone(value: str | None) -> str | None:
     """An argument that the database is asked for: it must be text, as every name there is."""
     if value is not None and not value.isascii() and escape_undecodable(value) != value:

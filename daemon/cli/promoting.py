@@ -41,5 +41,6 @@ def _change(settings: Settings, command: str, arguments: dict[str, Any]) -> str:
     def handlers(database: Database) -> Handlers:
         return Promoter(settings, database=database, health=Health(), clock=now_utc).commands()
 
-    done = by_daemon_or_alone(settings, command, handlers, arguments, seconds=_SECONDS)
+    makes = command == "models promote"
+    done = by_daemon_or_alone(settings, command, handlers, arguments, makes=makes, seconds=_SECONDS)
     return str(done["version"])

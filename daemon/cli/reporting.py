@@ -14,7 +14,13 @@ from rich.text import Text
 
 from config.settings import Settings
 from config.text import as_one_line
-from daemon.cli.options import CommandError, ConfigOption, console_of_answers, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    console_of_answers,
+    existing_database,
+    settings_of,
+)
 from daemon.reports import rules
 from daemon.reports.defects import chart_report, pareto_report, rates_report
 from daemon.reports.people import review_report
@@ -189,7 +195,7 @@ class _Asked:
         """Raises CommandError."""
         if form is Format.PNG and out is None and sys.stdout.isatty():
             raise CommandError("a terminal shows no PNG; name a file: --out chart.png")
-        with open_existing(_database_file(self.settings)) as database:
+        with open_existing(existing_database(self.settings)) as database:
             _refuse_unknown(self._question.camera, self.settings, database)
             report = ask(database, self._question)
         if form is Format.TABLE and out is None:
@@ -228,13 +234,6 @@ def _write(data: bytes, out: Path | None) -> None:
         raise CommandError(
             f"the report cannot be written to {out}: {error.strerror}; name another file"
         ) from error
-
-
-def _database_file(settings: Settings) -> Path:
-    path = settings.database_file
-    if not path.exists():
-        raise CommandError(f"there is no database at {path} yet; start `millwatch run` first")
-    return path
 
 
 def _refuse_unknown(camera: str | None, settings: Settings, database: Database) -> None:

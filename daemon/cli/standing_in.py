@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from config.settings import Settings
-from daemon.cli.options import CommandError, logged_aside
+from daemon.cli.options import CommandError, existing_database, logged_aside
 from daemon.clock import now_utc
 from daemon.process.control import (
     Answer,
@@ -40,6 +40,7 @@ def by_daemon_or_alone(
     arguments: dict[str, Any],
     *,
     changes: bool = True,
+    makes: bool = False,
     seconds: float = _ANSWER_SECONDS,
 ) -> Answer:
     """What the daemon answers; where none runs, this process stands in for it.
@@ -48,6 +49,7 @@ def by_daemon_or_alone(
         handlers: what stands in, by the command's name, on the daemon's database.
         arguments: JSON values.
         changes: whether the command changes anything.
+        makes: whether it may be given before the line ran: then it makes the database.
         seconds: how long to wait for the daemon's answer.
 
     Raises:
@@ -59,7 +61,7 @@ def by_daemon_or_alone(
         except NoAnswerError:
             raise
         except NoDaemonError:
-            with own_database(settings) as database:
+            with own_database(settings, makes=makes) as database:
                 return handlers(database)[command](arguments)
     except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"{command}: nothing was changed: {error}") from error
@@ -70,12 +72,17 @@ def by_daemon_or_alone(
 
 
 @contextmanager
-def own_database(settings: Settings) -> Iterator[Database]:
+def own_database(settings: Settings, *, makes: bool = False) -> Iterator[Database]:
     """The daemon's database, for who is the only Millwatch on it meanwhile.
 
+    Args:
+        makes: one where there is none.
+
     Raises:
-        AlreadyRunningError, OSError, StoreError, DatabaseRefusedError
+        CommandError, AlreadyRunningError, OSError, StoreError, DatabaseRefusedError
     """
+    if not makes:
+        existing_database(settings)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with logged_aside(), instance_lock(settings.state_dir):
         database = prepare_database(

@@ -133,3 +133,28 @@ def test_a_user_who_has_no_name_is_recorded_by_number() -> None:
         [sys.executable, "-c", code], env=nameless, capture_output=True, text=True, check=True
     )
     assert told.stdout == "uid 54321\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["review", "list"],
+        ["review", "conflicts"],
+        ["review", "label", "1", "patches"],
+        ["retrain"],
+        ["drift", "accept", "top-1"],
+        ["users", "remove", "anna"],
+        ["models", "rollback"],
+    ],
+    ids=" ".join,
+)
+def test_of_a_line_that_never_ran_nothing_is_told_and_nothing_is_made(
+    millwatch: Millwatch, tmp_path: Path, command: list[str]
+) -> None:
+    """As where a command was given without its --config, or with a slip in state_dir."""
+    station = Station(root=tmp_path, model=tmp_path)
+    done = millwatch(*command, "--config", station.config)
+    assert done.status == 1
+    assert f"there is no database at {station.database} yet; start `millwatch run`" in done.err
+    assert done.out == ""
+    assert not station.state_dir.exists()
