@@ -90,7 +90,9 @@ class Service:
                 labeller=self._labeller,
                 health=self._health,
                 clock=clock,
-            )
+            ),
+            review=settings.review_folder,
+            health=self._health,
         )
         self._pipeline = Pipeline(
             settings,
@@ -229,6 +231,7 @@ class Service:
         """Do some work, or wait a little for some."""
         for minder in self._minders:
             minder.tell_if_stuck(now=time.monotonic())
+        self._review.tell_if_stuck(now=time.monotonic())
         self._pipeline.sights.tell_silent(self._waiting(), now=time.monotonic())
         self._drift.step(now=time.monotonic())
         more = self._pipeline.retry_if_due() or self._retention.step()

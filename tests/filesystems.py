@@ -80,6 +80,11 @@ def hanging(folder: Path) -> Iterator[None]:
         libc.umount2(os.fsencode(folder), 2)  # MNT_DETACH
 
 
+def unmount_lazily(folder: Path) -> None:
+    """As `umount -l`: the share is out of sight, and what hangs in it hangs on."""
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
     """The filesystem of a folder has not one byte left meanwhile."""

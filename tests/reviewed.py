@@ -120,7 +120,7 @@ def looking(station: Station) -> Iterator[Looking]:
     reconciler = Reconciler(
         settings, database=database, labeller=labeller, health=health, clock=clock
     )
-    minder = ReviewMinder(reconciler)
+    minder = ReviewMinder(reconciler, review=settings.review_folder, health=health)
     try:
         yield Looking(database=database, labeller=labeller, minder=minder, health=health)
     finally:

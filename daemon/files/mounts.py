@@ -38,14 +38,34 @@ def is_network_filesystem(folder: Path) -> bool:
 def mount_of(folder: Path) -> Mount:
     """By the line of `/proc/self/mountinfo` (proc(5)) with the longest matching path."""
     wanted = os.fspath(folder.resolve())
-    longest, best = "", Mount("", "")
+    found = _innermost(wanted)
+    beyond = wanted.removeprefix(found.point.rstrip("/"))
+    return Mount((found.root.rstrip("/") + beyond) or "/", found.kind)
+
+
+def mount_number(path: str) -> str:
+    """Which mount a path lies below, by its letters alone: a share that hangs is not looked at.
+
+    No other has this number as long as anything is open, or hangs, in it.
+    """
+    return _innermost(path).number
+
+
+class _Line(NamedTuple):
+    number: str
+    root: str
+    point: str
+    kind: str
+
+
+def _innermost(path: str) -> _Line:
+    best = _Line("", "", "", "")
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         mount, _, source = line.partition(" - ")
-        root, point = (_unescaped(field) for field in mount.split(" ")[3:5])
-        inside = wanted == point or wanted.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(longest):
-            longest, beyond = point, wanted.removeprefix(point.rstrip("/"))
-            best = Mount((root.rstrip("/") + beyond) or "/", source.split(" ")[0])
+        number, _, _, root, point = (_unescaped(field) for field in mount.split(" ")[:5])
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best.point):
+            best = _Line(number, root, point, source.split(" ")[0])
     return best
 
 

@@ -113,7 +113,8 @@ class CameraMinder:
             self._health.trouble(
                 trouble,
                 f"the drop folder {to_text(self._folder)} does not answer; see whether its share's "
-                "server is up. The other cameras go on",
+                "server is up; where it was unmounted and mounted anew, restart Millwatch. The other "
+                "cameras go on",
             )
         else:
             self._health.mended(trouble)

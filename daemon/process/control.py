@@ -35,7 +35,7 @@ class NoDaemonError(Exception):
 
 
 class NoAnswerError(NoDaemonError):
-    """There is a socket on this state folder, but what was asked was not answered."""
+    """What was asked of a daemon was not answered, and may be done or not; the message says more."""
 
 
 class NotAskedError(NoAnswerError):
@@ -96,6 +96,8 @@ class ControlServer:
             return handler(arguments)
         except RefusedError as error:
             return {"refused": str(error)}
+        except NoAnswerError as error:
+            return {"error": str(error)}
         except Exception as error:
             # A question that cannot be answered now must not end the watch on a line.
             log.exception("request failed")

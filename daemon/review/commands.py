@@ -1,14 +1,17 @@
 """`review list`, `label`, `undo`, `conflicts` and `suspects`: for a running daemon's socket, and for the command alone."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
 from daemon.names import to_text
-from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Answer, Arguments, Handlers, NoAnswerError, RefusedError
 from daemon.review.labelling import Labeller
+from daemon.review.promptly import NotKnownError, PromptLabeller
+from daemon.review.shares import Shares, SilentError
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database
 from daemon.store.labels import LabelInForce
@@ -38,10 +41,11 @@ class ReviewCommands:
         settled: Callable[[], object],
     ) -> None:
         self._cameras = {camera.name for camera in settings.cameras}
-        self._review = settings.review_folder
+        self._shares = Shares(settings)
         self._normal_classes = settings.policy.normal_classes
         self._database = database
         self._labeller = labeller
+        self._prompt = PromptLabeller(labeller, database=database, shares=self._shares)
         self._settled = settled
 
     def handlers(self) -> Handlers:
@@ -56,14 +60,15 @@ class ReviewCommands:
 
     def list_waiting(self, asked: Arguments) -> Answer:
         """The images that wait for a label, most instructive first. Raises RefusedError."""
-        self._settled()
+        self._settle()
         wanted = Filter(
             camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
         )
         self._refuse_slips(wanted)
         most = int(asked.get("limit", 20))
         found = queueing.queue(self._database, wanted, limit=most)
-        waiting = [self._waiting(worth, image_id) for worth, image_id in found]
+        with _told():
+            waiting = [self._waiting(worth, image_id) for worth, image_id in found]
         return {
             "waiting": queueing.count_waiting(self._database, wanted, most=1_000_000),
             "images": [each for each in waiting if each is not None],
@@ -75,27 +80,26 @@ class ReviewCommands:
         }
 
     def label(self, asked: Arguments) -> Answer:
-        """Label an image. Raises RefusedError."""
-        self._settled()
+        """Label an image. Raises RefusedError, NoAnswerError."""
+        self._settle()
         image_id, label = _id(asked), str(asked["label"])
-        self._labeller.label(image_id, label, str(asked["by"]), seen=None)
+        with _told():
+            self._prompt.label(image_id, label, str(asked["by"]), seen=None)
         return self._labelled(image_id)
 
     def undo(self, asked: Arguments) -> Answer:
-        """Take a label back. Raises RefusedError."""
-        self._settled()
+        """Take a label back. Raises RefusedError, NoAnswerError."""
+        self._settle()
         image_id = _id(asked)
-        self._labeller.undo(image_id, str(asked["by"]), seen=None)
+        with _told():
+            self._prompt.undo(image_id, str(asked["by"]), seen=None)
         return self._labelled(image_id)
 
     def conflicts(self, _: Arguments) -> Answer:
         """What lies in the review folder that a person has to look at. Raises RefusedError."""
-        self._settled()
-        if not self._labeller.is_there():  # nothing that could be said would hold
-            raise RefusedError(
-                f"{to_text(self._review)} holds neither to_check nor labelled: mount its share, or "
-                "start `millwatch run`, which makes them"
-            )
+        self._settle()
+        with _told():  # of a share that is away nothing that could be said would hold
+            self._shares.refuse_if_away()
         return {
             "conflicts": [
                 {
@@ -115,7 +119,7 @@ class ReviewCommands:
         Those that no run has learned from yet and that differ from what the model was sure of, then
         those that the latest run doubts.
         """
-        self._settled()
+        self._settle()
         run = latest_run(self._database)
         _began, learned = last_done(self._database)
         new = labels.surprising_labels(self._database, after=learned or 0)
@@ -147,6 +151,12 @@ class ReviewCommands:
                 f"no image has the reason {wanted.reason!r}; there are {', '.join(reasons)}"
             )
 
+    def _settle(self) -> None:
+        """Until what people moved is recorded, unless the folder does not answer. Raises RefusedError."""
+        with _told():
+            self._shares.review.look(self._labeller.is_there)
+        self._settled()
+
     def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
         viewed = viewing.view(self._database, image_id)
         if viewed is None:  # deleted between two reads
@@ -162,7 +172,7 @@ class ReviewCommands:
             "confidence": viewed.confidence,
             "novelty": viewed.novelty,
             "path": _place(viewed.path),
-            "missing": viewed.path is None or not viewed.path.is_file(),
+            "missing": viewed.path is None or self._shares.is_missing(viewed.path),
         }
 
     def _labelled(self, image_id: int) -> Answer:
@@ -172,6 +182,17 @@ class ReviewCommands:
             "label": image.label,
             "path": _place(image.path),
         }
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What came of a folder that does not answer, in the words of a command's answer."""
+    try:
+        yield
+    except SilentError as error:
+        raise RefusedError(str(error)) from error
+    except NotKnownError as error:
+        raise NoAnswerError(str(error)) from error
 
 
 def _id(asked: Arguments) -> int:

@@ -21,6 +21,7 @@ from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relo
 from daemon.names import from_text, to_text
 from daemon.process.control import RefusedError
 from daemon.process.health import Health
+from daemon.review.shares import is_there
 from daemon.store import labels, viewing
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
@@ -73,12 +74,20 @@ class Labeller:
         self._retry_at = 0.0
 
     def label(
-        self, image_id: int, label: str, by: str, *, seen: int | None, address: str = "command"
+        self,
+        image_id: int,
+        label: str,
+        by: str,
+        *,
+        seen: int | None,
+        address: str = "command",
+        begin: Callable[[], None] = lambda: None,
     ) -> int:
         """Decide what an image shows.
 
         Args:
             address: where from, for the audit trail.
+            begin: called when all was looked at, before it is recorded; may raise RefusedError.
             seen: the id of the label in force that the person saw, 0 for none; None where nobody
                 looked, and whatever is in force is replaced.
 
@@ -95,6 +104,7 @@ class Labeller:
         with self.lock:
             target = self._target(image_id, label)
             seen = self._in_force(image_id) if seen is None else seen
+            begin()
             try:
                 relocation = labels.put_label(
                     self._database,
@@ -111,7 +121,15 @@ class Labeller:
             self.bring(relocation)
         return relocation.label_id
 
-    def undo(self, image_id: int, by: str, *, seen: int | None, address: str = "command") -> None:
+    def undo(
+        self,
+        image_id: int,
+        by: str,
+        *,
+        seen: int | None,
+        address: str = "command",
+        begin: Callable[[], None] = lambda: None,
+    ) -> None:
         """Take a label back: the image waits again. Arguments and errors as of `label`."""
         deed = Deed(who=by, address=address, deed="undo", what=f"image {image_id}")
         with self.lock:
@@ -120,6 +138,7 @@ class Labeller:
             seen = self._in_force(image_id) if seen is None else seen
             if seen == 0:
                 raise RefusedError(f"image {image_id} has no label to take back")
+            begin()
             try:
                 relocation = labels.undo_label(
                     self._database,
@@ -164,8 +183,8 @@ class Labeller:
         return None
 
     def is_there(self) -> bool:
-        """Whether the review folder is; an empty one may be where a share belongs that is not mounted."""
-        return any((self._review / part).is_dir() for part in ("to_check", "labelled"))
+        """Whether the review folder is."""
+        return is_there(self._review)
 
     def names(self) -> list[str]:
         """Every class that an image can be labelled: known ones, the plant's own, folders there.

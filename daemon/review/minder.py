@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
+from daemon.names import to_text
 from daemon.process.control import Answer, Arguments
+from daemon.process.health import Health
 from daemon.review.reconciling import Reconciler
 
 _TIMES_PAUSED: Final = 49.0
@@ -14,18 +16,26 @@ _TIMES_PAUSED: Final = 49.0
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 """An operator who moved a file waits no longer than that."""
 _SETTLE_SECONDS: Final = 20.0
+_STUCK_SECONDS: Final = 30.0
+_HANGS: Final = "review folder hangs"
 
 
 class ReviewMinder:
     """Has the review folder reconciled with the database, again and again, in a thread of its own."""
 
-    def __init__(self, reconciler: Reconciler) -> None:
+    def __init__(self, reconciler: Reconciler, *, review: Path, health: Health) -> None:
         self._reconciler = reconciler
+        self._review = review
+        self._health = health
+        self._processor: int | None = None
+        self._used_seconds = 0.0
+        self._moved_at: float | None = None
         self._begun = self._ended = 0
         self._stepped = threading.Condition()
         self._woken = threading.Event()
 
     def run(self, stopping: threading.Event) -> None:
+        self._processor = time.pthread_getcpuclockid(threading.get_ident())
         while not stopping.is_set():
             before = time.thread_time()
             if not self.step(now=time.monotonic()):
@@ -40,6 +50,26 @@ class ReviewMinder:
         return max(
             self._reconciler.look_seconds, min(_TIMES_PAUSED * used_seconds, _LONGEST_PAUSE_SECONDS)
         )
+
+    def tell_if_stuck(self, *, now: float) -> None:
+        """Tell of a folder that neither answers nor fails. Called from another thread.
+
+        A first look at a hundred thousand files takes minutes; but it takes processor time, too.
+        """
+        if self._processor is None or self._begun == self._ended:
+            self._moved_at = None
+            self._health.mended(_HANGS)
+            return
+        used = time.clock_gettime(self._processor)
+        if self._moved_at is None or used != self._used_seconds:
+            self._used_seconds, self._moved_at = used, now
+        elif now - self._moved_at > _STUCK_SECONDS:
+            self._health.trouble(
+                _HANGS,
+                f"the review folder {to_text(self._review)} does not answer, and labels that are given by "
+                "moving files there wait; see whether its share's server is up. Where it was unmounted "
+                "and mounted anew, restart Millwatch",
+            )
 
     def placed(self, paths: Iterable[Path]) -> None:
         """The daemon brought these images there just now, and recorded it. From any thread."""

@@ -5,12 +5,12 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
+from daemon.review.shares import Shares
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Doorkeeper, Visitor
 from daemon.web.guarding import without_port
 from daemon.web.pictures import Pictures
 from daemon.web.rendering import Renderer
-from daemon.web.shares import Shares
 from daemon.web.users import Role
 
 TOKEN_HEADER: Final = "x-millwatch-token"  # noqa: S105 -- a header's name

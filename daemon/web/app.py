@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.files.disks import Rooms
 from daemon.process.control import RefusedError
+from daemon.review.promptly import NotKnownError
+from daemon.review.shares import Shares, SilentError
 from daemon.store.database import StoreError
 from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
 from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs
@@ -20,7 +22,6 @@ from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.guarding import Guard
 from daemon.web.pictures import NoPictureError, Pictures
 from daemon.web.rendering import Renderer
-from daemon.web.shares import Shares, SilentError
 from daemon.web.uploads import TooLargeError
 
 log = structlog.get_logger(__name__)
@@ -28,6 +29,7 @@ log = structlog.get_logger(__name__)
 _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     MayNotError: HTTPStatus.FORBIDDEN,
     NoPictureError: HTTPStatus.NOT_FOUND,
+    NotKnownError: HTTPStatus.SERVICE_UNAVAILABLE,
     RefusedError: HTTPStatus.CONFLICT,
     SilentError: HTTPStatus.SERVICE_UNAVAILABLE,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,

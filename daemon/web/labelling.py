@@ -1,17 +1,17 @@
 """What waits for a label, and the labels that people give it."""
 
 import re
-from collections.abc import Callable
 from datetime import date
-from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
 from daemon.process.control import RefusedError
+from daemon.review.promptly import NotKnownError, PromptLabeller
+from daemon.review.shares import Shares, SilentError
 from daemon.store import labels, queueing, viewing
+from daemon.store.database import StoreError
 from daemon.store.queueing import Filter
 from daemon.web.access import Labelling, Looking, TheDesk, TheShares
 from daemon.web.api import ImageId, existing
@@ -34,15 +34,11 @@ from daemon.web.documents import (
 )
 from daemon.web.doorkeeper import Visitor
 from daemon.web.rendering import local_time
-from daemon.web.shares import Shares, SilentError
 
 router = APIRouter(prefix="/api", tags=["labels"])
-Result = TypeVar("Result")
 
 _MOST_COUNTED: Final = 10_000
 """Nobody needs to know more exactly, and to count takes time."""
-_CHANGE_SECONDS: Final = 30.0
-"""A label may wait for others, and its file be copied."""
 _CURSOR: Final = re.compile(r"([0-9.e-]{1,25})_([0-9]{1,18})")
 _REFUSED: Final[dict[int | str, dict[str, Any]]] = {
     404: {"model": Trouble},
@@ -71,7 +67,7 @@ def queue(
     found = queueing.queue(desk.database, wanted, after=_cursor(after), limit=limit)
     return Queue(
         waiting=queueing.count_waiting(desk.database, wanted, most=_MOST_COUNTED),
-        images=[_in_review(desk, shares, image_id) for _, image_id in found],
+        images=[each for _, image_id in found if (each := _in_review(desk, shares, image_id))],
         next=f"{found[-1][0]!r}_{found[-1][1]}" if len(found) == limit else None,
     )
 
@@ -106,10 +102,8 @@ def undo(
 ) -> Done:
     """Take a label back: the image waits again. 409 when another one is in force by now."""
     existing(desk, image_id)
-    take_back = partial(
-        desk.labeller.undo, image_id, visitor.name, seen=wanted.seen, address=visitor.address
-    )
-    _change(desk, shares, take_back)
+    labeller = _labeller(desk, shares)
+    labeller.undo(image_id, visitor.name, seen=wanted.seen, address=visitor.address)
     return Done()
 
 
@@ -120,54 +114,41 @@ def label_many(
     """Label several images alike. What was refused is told for each; the others are labelled."""
     done: list[Given] = []
     refused: list[Refused] = []
-    for each in wanted.images:
+    for number, each in enumerate(wanted.images):
         try:
             new = NewLabel(label=wanted.label, seen=each.seen)
             done.append(_give(desk, shares, visitor, each.id, new))
-        except (RefusedError, SilentError) as error:
+        except (RefusedError, SilentError, NotKnownError) as error:
             refused.append(Refused(id=each.id, detail=str(error)))
+        except StoreError as error:  # which the next ones would wait for as long
+            left = wanted.images[number:]
+            refused += [Refused(id=each.id, detail=str(error)) for each in left]
+            break
     return ManyGiven(done=done, refused=refused)
 
 
+def _labeller(desk: Desk, shares: Shares) -> PromptLabeller:
+    return PromptLabeller(desk.labeller, database=desk.database, shares=shares)
+
+
 def _give(desk: Desk, shares: Shares, visitor: Visitor, image_id: int, wanted: NewLabel) -> Given:
-    give = partial(
-        desk.labeller.label,
-        image_id,
-        wanted.label,
-        visitor.name,
-        seen=wanted.seen,
-        address=visitor.address,
+    given = _labeller(desk, shares).label(
+        image_id, wanted.label, visitor.name, seen=wanted.seen, address=visitor.address
     )
-    return Given(id=image_id, label_id=_change(desk, shares, give))
+    return Given(id=image_id, label_id=given)
 
 
-def _change(desk: Desk, shares: Shares, change: Callable[[], Result]) -> Result:
-    """Nothing is begun in a review folder that does not answer. Raises SilentError."""
-    shares.review.look(desk.labeller.is_there)
-    return shares.labelling.look(change, seconds=_CHANGE_SECONDS)
-
-
-def _in_review(desk: Desk, shares: Shares, image_id: int) -> InReview:
+def _in_review(desk: Desk, shares: Shares, image_id: int) -> InReview | None:
+    """None: its record was deleted between two reads. Raises SilentError."""
     viewed = viewing.view(desk.database, image_id)
-    if viewed is None:  # deleted by an operator's own hand, between two reads
-        raise HTTPException(404, f"there is no image {image_id}")
+    if viewed is None:
+        return None
     return InReview(
         **Inspection.of(viewed).model_dump(),
         seen=0,
-        missing=viewed.path is None or _is_missing(shares, viewed.path),
+        missing=viewed.path is None or shares.is_missing(viewed.path),
         captured_local=local_time(viewed.captured_at, desk.calendar),
     )
-
-
-def _is_missing(shares: Shares, path: Path) -> bool:
-    """Raises SilentError: the review folder does not answer."""
-    share = shares.of(path)
-    try:
-        return not share.look(path.is_file)
-    except SilentError:
-        if share is shares.review:
-            raise
-        return False  # it waits in its drop folder; whoever asks for its picture is told
 
 
 def _date(day: str) -> date:

@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from daemon.review.shares import Alive, Shares
 from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
-from daemon.web.shares import Alive, Shares
 from models.heatmap import overlay
 from models.preprocessing import UnreadableError, decode
 from models.registry import NotFiniteError
@@ -61,7 +61,7 @@ class Pictures:
 
         Raises:
             NoPictureError: when it is gone, altered, or no picture.
-            SilentError: what it lies on does not answer; so of the others.
+            SilentError: what it lies on does not answer, or is not there; so of the others.
         """
         data = self._bytes_of(viewed)
         media_type = _media_type(data)
@@ -122,6 +122,7 @@ class Pictures:
             most = self._desk.settings.intake.max_bytes
             data = self._shares.of(viewed.path).follow(partial(_read_regular, viewed.path, most))
         except OSError as error:
+            self._shares.is_missing(viewed.path)  # which a share that is away does not say
             raise NoPictureError(
                 f"the file is missing from where it was put ({error.strerror})"
             ) from error

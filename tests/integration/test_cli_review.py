@@ -9,9 +9,11 @@ import pytest
 from answering import answering
 from builders import Station
 from commands import Millwatch
+from filesystems import hanging
 from records import NOW
 from reviewed import data_of, labels, move, paths, station_of
 
+from daemon.process.control import NoAnswerError
 from daemon.store import retraining
 from daemon.store.database import Database
 from daemon.store.labels import newest_label
@@ -279,7 +281,33 @@ def test_a_review_folder_that_is_away_is_not_called_in_order(
 ) -> None:
     station.review.rename(station.root / "away")
     station.review.mkdir()
-    done = millwatch("review", "conflicts", "--config", station.config)
+    for command in (["conflicts"], ["list"], ["label", "1", "patches"]):
+        done = millwatch("review", *command, "--config", station.config)
+        assert done.status == 1
+        assert f"{station.review} holds neither to_check nor labelled: mount its share" in done.err
+        assert "in order" not in done.out
+
+
+@pytest.mark.fault(28)
+def test_a_review_folder_that_hangs_is_told_and_not_waited_for(
+    millwatch: Millwatch, station: Station
+) -> None:
+    with hanging(station.review):
+        done = millwatch("review", "list", "--config", station.config)
     assert done.status == 1
-    assert f"{station.review} holds neither to_check nor labelled: mount its share" in done.err
-    assert "in order" not in done.out
+    told = f"nothing was changed: the review folder {station.review} does not answer"
+    assert told in " ".join(done.err.split())
+
+
+@pytest.mark.fault(28)
+def test_a_label_that_may_yet_be_recorded_is_not_called_undone(
+    millwatch: Millwatch, station: Station
+) -> None:
+    def hang(_: Any) -> dict[str, Any]:
+        raise NoAnswerError("it is not known yet whether the label of image 1 is changed")
+
+    with answering(station.state_dir, {"review label": hang}):
+        done = millwatch("review", "label", "1", "patches", "--config", station.config)
+    assert done.status == 1
+    assert "it may have been done all the same" in done.err
+    assert "it is not known yet" in done.err

@@ -3,11 +3,12 @@
 import os
 import shutil
 import threading
+from itertools import count
 from pathlib import Path
 
 import pytest
-from builders import Station
-from filesystems import obeying_permissions
+from builders import Station, wait_until
+from filesystems import hanging, obeying_permissions
 from meanwhile import noting_what_is_opened
 from records import NOW
 from reviewed import UNSURE, Looking, data_of, labels, looking, move, paths, station_of
@@ -257,3 +258,23 @@ def test_an_image_that_was_taken_before_its_move_was_recorded_is_known_again(
         ("moved", str(taken)),
         ("moved", str(kept)),
     ]
+
+
+@pytest.mark.fault(28)
+def test_a_review_folder_that_hangs_is_told_until_it_answers(station: Station) -> None:
+    seconds, stopping = count(0, 40), threading.Event()
+
+    def told() -> str | None:
+        one.minder.tell_if_stuck(now=next(seconds))
+        return one.health.troubles().get("review folder hangs")
+
+    with looking(station) as one:
+        with hanging(station.review):
+            minding = threading.Thread(target=one.minder.run, args=(stopping,))
+            minding.start()
+            what = wait_until(told)
+        assert f"the review folder {station.review} does not answer" in what
+        wait_until(lambda: told() is None)
+        stopping.set()
+        one.minder.wake()
+        minding.join()

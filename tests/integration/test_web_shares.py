@@ -10,9 +10,12 @@ from pathlib import Path
 import httpx
 import pytest
 from builders import surface_file, wait_until
-from filesystems import hanging, obeying_permissions
+from filesystems import hanging, obeying_permissions, unmount_lazily
 from pages import PASSWORD, Page, open_page
+from records import rows
 
+from daemon.review.promptly import PromptLabeller
+from daemon.review.shares import Shares, SilentError
 from daemon.web.server import WebServer
 from daemon.web.users import Role
 
@@ -80,6 +83,98 @@ def test_a_review_folder_that_hangs_is_told_and_the_rest_of_the_page_is_served(
     (image,) = anna.get("/api/queue").json()["images"]
     assert (image["id"], image["missing"]) == (image_id, False), "nothing was labelled meanwhile"
     assert anna.post(label, json={"label": "patches", "seen": 0}).status_code == 200
+
+
+@pytest.mark.fault(28)
+def test_a_share_that_is_mounted_anew_is_shown_though_looks_into_the_old_one_hang_for_ever(
+    page: Page, anna: httpx.Client
+) -> None:
+    image_id = page.add_image(4)
+    picture = f"/api/inspections/{image_id}/picture"
+    with hanging(page.settings.review_folder):
+        assert anna.get(picture).status_code == 503
+        assert anna.get("/api/queue").status_code == 503
+        unmount_lazily(page.settings.review_folder)
+        assert anna.get(picture).status_code == 200
+        assert anna.get("/api/queue").json()["waiting"] == 1
+        assert patches(anna, image_id).status_code == 200
+
+
+@pytest.mark.fault(28)
+def test_a_review_folder_that_is_not_mounted_is_told_and_no_image_is_called_missing(
+    page: Page, anna: httpx.Client
+) -> None:
+    review, away = page.settings.review_folder, page.root / "away"
+    image_id = page.add_image(5)
+    review.rename(away)
+    review.mkdir()
+    picture, thumbnail = (
+        anna.get(f"/api/inspections/{image_id}/{what}") for what in ("picture", "thumbnail")
+    )
+    for answer in (
+        anna.get("/api/queue"),
+        patches(anna, image_id),
+        picture,
+        thumbnail,
+    ):
+        assert answer.status_code == 503
+        assert "mount its share" in answer.json()["detail"]
+    review.rmdir()
+    away.rename(review)
+    (image,) = anna.get("/api/queue").json()["images"]
+    assert (image["id"], image["missing"]) == (image_id, False)
+
+
+def patches(client: httpx.Client, image_id: int) -> httpx.Response:
+    wanted = {"label": "patches", "seen": 0}
+    return client.post(f"/api/inspections/{image_id}/label", json=wanted)
+
+
+@pytest.mark.fault(28)
+def test_a_label_whose_file_cannot_follow_is_given_and_said_to_be(page: Page) -> None:
+    first, second = page.add_image(6), page.add_image(7)
+    anna, labelled = prompt(page), page.settings.review_folder / "labelled"
+    labelled.mkdir()
+    with hanging(labelled):
+        given = anna.label(first, "patches", "anna", seen=0)
+        assert in_force(page) == [(given, first, "patches", "anna")]
+        with pytest.raises(SilentError, match="nothing was changed: the review folder"):
+            anna.label(second, "patches", "anna", seen=0)
+        with pytest.raises(
+            SilentError, match=r"nothing was changed: .* once Millwatch is restarted"
+        ):
+            anna.undo(first, "anna", seen=given)
+    wait_until(lambda: not page.labeller.lock.locked())
+    assert [label for _, _, label, _ in in_force(page)] == ["patches"]
+
+
+@pytest.mark.fault(28)
+def test_a_label_that_was_said_not_to_be_given_is_never_given_later(page: Page) -> None:
+    first, second = page.add_image(8), page.add_image(9)
+    otto = prompt(page)
+    with page.labeller.lock, pytest.raises(SilentError, match="nothing was changed"):
+        otto.label(first, "patches", "otto", seen=0)
+    wait_until(lambda: is_given(otto, second))
+    assert [image_id for _, image_id, _, _ in in_force(page)] == [second]
+
+
+def prompt(page: Page) -> PromptLabeller:
+    shares = Shares(page.settings)
+    return PromptLabeller(page.labeller, database=page.database, shares=shares, seconds=0.5)
+
+
+def is_given(by_otto: PromptLabeller, image_id: int) -> bool:
+    try:
+        return by_otto.label(image_id, "crazing", "otto", seen=0) > 0
+    except SilentError:  # what was given up is not at its end yet
+        return False
+
+
+def in_force(page: Page) -> list[tuple[int, int, str, str]]:
+    return rows(  # type: ignore[return-value]
+        page.database,
+        "SELECT id, image_id, label, labelled_by FROM label WHERE undone_at IS NULL ORDER BY id",
+    )
 
 
 @pytest.mark.fault(21)
