@@ -15,6 +15,7 @@ from config.settings import Camera
 from daemon.files.mounts import MountMemory, is_network_filesystem, mount_of
 from daemon.intake.completeness import Look
 from daemon.intake.names import NameRule
+from daemon.intake.pushed import remove_leftovers
 from daemon.intake.scanning import count_images, scan
 from daemon.intake.waiting import WaitingRoom
 from daemon.intake.watching import FolderWatch, WatchError
@@ -59,6 +60,7 @@ class CameraMinder:
         self._marker_suffix = marker_suffix
         self._stopping = stopping
         self._watch: FolderWatch | None = None
+        self._tidied: tuple[int, int] | None = None
         self._polled = camera.watch == "polling"
         self._busy_since: float | None = None
         self._backlog = 0
@@ -126,6 +128,7 @@ class CameraMinder:
         unreadable: list[OSError] = []
         try:
             self._mind_watch()
+            self._tidy()
             self.rescans += 1
             found = 0
             files = scan(self._folder, self._rule, on_error=unreadable.append)
@@ -213,6 +216,13 @@ class CameraMinder:
             return
         self._health.mended(trouble)
         log.info("watching", camera=self._camera.name, folder=to_text(self._folder))
+
+    def _tidy(self) -> None:
+        """Once in each folder that comes to lie there: another share may hold what a kill left."""
+        status = self._folder.stat()
+        if self._tidied != (status.st_dev, status.st_ino):
+            remove_leftovers(self._folder)
+            self._tidied = status.st_dev, status.st_ino
 
     def _mind_mount(self, found: int) -> None:
         """Tell an idle camera from a share that is not mounted: its empty mount point is no share."""

@@ -83,6 +83,13 @@ class Share:
             raise self.silent()
         return future.result()
 
+    def refuse_if_silent(self) -> None:
+        """Raises SilentError: what was begun there before hangs."""
+        with self._changed:
+            self._forget_what_was_unmounted()
+            if self._overdue:
+                raise self.silent()
+
     def is_overdue(self, future: "Future[Any]") -> bool:
         """Whether work that was waited for long enough still goes on: then no other begins."""
         with self._changed:
@@ -132,6 +139,10 @@ class Shares:
         self.review = Share("the review folder", settings.review_folder)
         self.labelling = Share("the review folder", settings.review_folder, in_turn=True)
         """For what may take long, apart: where that hangs, looks are told of it all the same."""
+        self.pushed = {
+            each.name: Share("the drop folder", each.folder) for each in settings.cameras
+        }
+        """For what is written there, which may take long, by camera."""
         self._elsewhere = Share("the folder of the image")
         self._folders = [
             (settings.review_folder, self.review),

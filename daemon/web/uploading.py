@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
@@ -10,10 +11,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from daemon.review.shares import Shares
 from daemon.store import viewing
-from daemon.web.access import Labelling, Looking, TheDesk
+from daemon.web.access import Labelling, Looking, TheDesk, TheShares
+from daemon.web.desk import Desk
 from daemon.web.documents import Inspection, Trouble, Waiting
-from daemon.web.uploads import camera_named, deliver, delivered_name
+from daemon.web.uploads import UnsureError, camera_named, deliver, delivered_name
 
 router = APIRouter(prefix="/api", tags=["inspections"])
 
@@ -38,12 +41,14 @@ _Filename = Annotated[str, Query(min_length=1, max_length=255)]
         202: {"model": Waiting},
         409: {"model": Trouble},
         413: {"model": Trouble},
+        503: {"model": Trouble},
         507: {"model": Trouble},
     },
 )
 async def inspect(
     request: Request,
     desk: TheDesk,
+    shares: TheShares,
     _: Labelling,
     camera: _CameraName,
     filename: Annotated[_Filename, Query(description="Ends as intake.extensions has it.")],
@@ -61,18 +66,9 @@ async def inspect(
     if (away := desk.health.troubles().get(f"mount {camera}")) is not None:
         raise HTTPException(507, f"the image is not taken: {away}")
     after = await run_in_threadpool(viewing.newest_id, desk.database)
-    try:
-        await deliver(
-            folder,
-            name,
-            request.stream(),
-            most_bytes=settings.intake.max_bytes,
-            marker_suffix=settings.intake.marker_suffix,
-        )
-    except OSError as error:
-        raise HTTPException(
-            507, f"the image cannot be written to the folder of {camera}: {error.strerror}"
-        ) from error
+    query = urlencode({"camera": camera, "filename": name, "after": after})
+    location = f"/api/deliveries?{query}"
+    await _deliver(request, desk, shares, camera, folder / name, location)
     deadline = time.monotonic() + wait_seconds
     while True:
         found = await run_in_threadpool(
@@ -82,10 +78,35 @@ async def inspect(
             headers = {"location": f"/api/inspections/{found.id}"}
             return JSONResponse(Inspection.of(found).model_dump(), 201, headers)
         if time.monotonic() >= deadline:
-            query = urlencode({"camera": camera, "filename": name, "after": after})
-            location = f"/api/deliveries?{query}"
             return JSONResponse({"location": location}, 202, {"location": location})
         await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+
+async def _deliver(
+    request: Request, desk: Desk, shares: Shares, camera: str, target: Path, location: str
+) -> None:
+    """Raises TooLargeError, SilentError, HTTPException."""
+    intake, folder = desk.settings.intake, target.parent
+    try:
+        # A share that hangs is found out by this look, which ends in time.
+        await run_in_threadpool(shares.of(folder).follow, lambda _: folder.stat())
+        await deliver(
+            shares.pushed[camera],
+            target,
+            request.stream(),
+            most_bytes=intake.max_bytes,
+            marker_suffix=intake.marker_suffix,
+        )
+    except OSError as error:
+        raise HTTPException(
+            507, f"the image cannot be written to the folder of {camera}: {error.strerror}"
+        ) from error
+    except UnsureError as error:
+        told = (
+            f"it is not known yet whether the image is taken: {error}. Ask for {location} once the folder "
+            "of the camera answers, before you push the image again"
+        )
+        raise HTTPException(503, told, {"location": location}) from error
 
 
 @router.get("/deliveries", responses={404: {"model": Trouble}})

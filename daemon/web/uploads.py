@@ -1,25 +1,37 @@
 """Images that are pushed over HTTP: written into the camera's drop folder, and judged like any other."""
 
+import asyncio
 import os
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Final
-
-from starlette.concurrency import run_in_threadpool
+from typing import BinaryIO, Final
 
 from config.settings import Camera, Settings
 from daemon.files.flushing import fsync_folder
 from daemon.intake.names import NameRule
+from daemon.intake.pushed import partial_name
 from daemon.process.control import RefusedError
+from daemon.process.lanes import Lane
+from daemon.review.shares import Share, SilentError
 
 _STEM: Final = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST_STEM: Final = 80
+_STEP_SECONDS: Final = 60.0
+"""A slow disk may take that long to write a large image to its last byte."""
+
+_DISCARD_SECONDS: Final = 1.0
 
 
 class TooLargeError(Exception):
     """An upload is larger than `intake.max_bytes`; nothing of it was kept."""
+
+
+class UnsureError(Exception):
+    """Whether an image was taken is not known yet."""
 
 
 def camera_named(settings: Settings, name: str) -> Camera:
@@ -50,28 +62,27 @@ def delivered_name(settings: Settings, filename: str) -> str:
 
 
 async def deliver(
-    folder: Path, name: str, chunks: AsyncIterator[bytes], *, most_bytes: int, marker_suffix: str
+    share: Share,
+    target: Path,
+    chunks: AsyncIterator[bytes],
+    *,
+    most_bytes: int,
+    marker_suffix: str,
+    seconds: float = _STEP_SECONDS,
 ) -> None:
     """Write an image durably, and rename it into place whole.
 
+    Args:
+        share: the drop folder's, where nothing else is done.
+        seconds: how long one step may take.
+
     Raises:
-        TooLargeError, OSError: nothing of it is left.
+        TooLargeError, SilentError, OSError: nothing of it is left, or will be when the share answers.
+        UnsureError: it may be taken, or be taken when the share answers.
     """
-    partial = folder / f".{name}.part"
+    upload = _Upload(share, target, marker_suffix, seconds)
     try:
-        await _write(partial, chunks, most_bytes)
-        # Nothing is there: the name has 64 random bits. A rename is told to the watcher at once.
-        await run_in_threadpool(partial.rename, folder / name)
-    except BaseException:
-        await run_in_threadpool(partial.unlink, missing_ok=True)
-        raise
-    if marker_suffix:
-        await run_in_threadpool((folder / f"{name}{marker_suffix}").touch)
-    await run_in_threadpool(fsync_folder, folder)
-
-
-async def _write(partial: Path, chunks: AsyncIterator[bytes], most_bytes: int) -> None:
-    with await run_in_threadpool(partial.open, "xb") as file:
+        await upload.do(upload.open)
         received = 0
         async for chunk in chunks:
             received += len(chunk)
@@ -79,6 +90,92 @@ async def _write(partial: Path, chunks: AsyncIterator[bytes], most_bytes: int) -
                 raise TooLargeError(
                     f"the image has more than {most_bytes} bytes, the limit of intake.max_bytes"
                 )
-            await run_in_threadpool(file.write, chunk)
-        file.flush()
-        await run_in_threadpool(os.fsync, file.fileno())
+            await upload.do(partial(upload.write, chunk))
+        await upload.do(upload.finish)
+        await _place(upload)
+    finally:
+        await upload.end()
+
+
+async def _place(upload: "_Upload") -> None:
+    try:
+        await upload.do(upload.place)
+    except SilentError as error:
+        raise UnsureError(str(error)) from error
+    except OSError as error:
+        if upload.is_placed:
+            raise UnsureError(str(error)) from error
+        raise
+
+
+class _Upload:
+    """One file, written in a thread of its own: where a share hangs, the page waits with none of its threads.
+
+    What hangs is made up for by the steps behind it, whenever it ends.
+    """
+
+    def __init__(self, share: Share, target: Path, marker_suffix: str, seconds: float) -> None:
+        """Raises SilentError: another upload hangs there."""
+        share.refuse_if_silent()
+        self._share = share
+        self._target = target
+        self._marker = Path(f"{target}{marker_suffix}") if marker_suffix else None
+        self._seconds = seconds
+        self._partial = target.with_name(partial_name())
+        self._file: BinaryIO | None = None
+        self._lane = Lane("upload")
+        self.is_placed = False
+
+    async def do(self, step: Callable[[], None]) -> None:
+        """Raises OSError, and SilentError where it takes too long."""
+        future = self._lane.submit(partial(_tried, step))
+        await asyncio.wait([asyncio.wrap_future(future)], timeout=self._seconds)
+        if self._share.is_overdue(future):
+            raise self._share.silent()
+        if (error := future.result()) is not None:
+            raise error
+
+    async def end(self) -> None:
+        """Leave nothing but the image, and that only if it is whole."""
+        discarded = self._lane.submit(partial(_tried, self._discard))
+        self._lane.end()
+        await asyncio.wait([asyncio.wrap_future(discarded)], timeout=_DISCARD_SECONDS)
+
+    def open(self) -> None:
+        self._file = self._partial.open("xb")
+
+    def write(self, chunk: bytes) -> None:
+        if self._file is not None:
+            self._file.write(chunk)
+
+    def finish(self) -> None:
+        if self._file is not None:
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+
+    def place(self) -> None:
+        if (
+            self._marker is not None
+        ):  # first: without it an image that a kill left would wait for ever
+            self._marker.touch()
+        # Nothing is there: the name has 64 random bits. A rename is told to the watcher at once.
+        self._partial.rename(self._target)
+        self.is_placed = True
+        fsync_folder(self._target.parent)
+
+    def _discard(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.close()
+        self._partial.unlink(missing_ok=True)
+        if self._marker is not None and not self.is_placed:
+            self._marker.unlink(missing_ok=True)
+
+
+def _tried(step: Callable[[], None]) -> OSError | None:
+    try:
+        step()
+    except OSError as error:
+        return error
+    return None

@@ -1,0 +1,114 @@
+"""Images that are pushed while the share of a drop folder hangs, and what a kill leaves of them."""
+
+import asyncio
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from builders import Station, clean_environment, wait_until
+from composed import by_hand
+from filesystems import hanging
+
+from daemon.intake.pushed import partial_name
+from daemon.review.shares import Share, SilentError
+from daemon.web.uploads import UnsureError, deliver
+
+_KILLED_MIDWAY = """
+import asyncio, os, pathlib, signal, sys
+from daemon.review.shares import Share
+from daemon.web.uploads import deliver
+async def chunks():
+    yield b"the first half"
+    os.kill(os.getpid(), signal.SIGKILL)
+target = pathlib.Path(sys.argv[1])
+share = Share("the drop folder", target.parent)
+asyncio.run(deliver(share, target, chunks(), most_bytes=100, marker_suffix=""))
+"""
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "top-1").mkdir()
+    return tmp_path / "top-1" / "a.jpg"
+
+
+def push(target: Path, *, halfway: Callable[[], object] = lambda: None) -> None:
+    """Fails where the loop, in which the page answers everybody, waits for the share."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"half"
+        halfway()
+        yield b"half"
+
+    async def turn() -> None:
+        while True:
+            turns.append(time.monotonic())
+            await asyncio.sleep(0.01)
+
+    async def both() -> None:
+        turning = asyncio.create_task(turn())
+        share = Share("the drop folder", target.parent)
+        wanted = {"most_bytes": 8, "marker_suffix": ".done", "seconds": 0.3}
+        try:
+            await deliver(share, target, chunks(), **wanted)  # type: ignore[arg-type]
+        finally:
+            turning.cancel()
+
+    turns: list[float] = []
+    try:
+        asyncio.run(both())
+    finally:
+        assert max((b - a for a, b in pairwise(turns)), default=0.0) < 0.25
+
+
+def names_in(folder: Path) -> set[str]:
+    return {each.name for each in folder.iterdir()}
+
+
+def test_a_pushed_image_is_there_whole_with_its_marker_and_nothing_else(target: Path) -> None:
+    push(target)
+    assert target.read_bytes() == b"halfhalf"
+    assert names_in(target.parent) == {"a.jpg", "a.jpg.done"}
+
+
+@pytest.mark.fault(28)
+def test_an_upload_to_a_share_that_hangs_is_refused_and_leaves_nothing(target: Path) -> None:
+    with hanging(target.parent), pytest.raises(SilentError, match="the drop folder"):
+        push(target)
+    wait_until(lambda: names_in(target.parent) == set())
+
+
+@pytest.mark.fault(28)
+def test_of_an_upload_whose_share_hangs_at_its_end_it_is_not_said_that_it_failed(
+    target: Path,
+) -> None:
+    with ExitStack() as until, pytest.raises(UnsureError, match="the drop folder"):
+        push(target, halfway=lambda: until.enter_context(hanging(target.parent)))
+    wait_until(lambda: names_in(target.parent) <= {"a.jpg", "a.jpg.done"})
+
+
+@pytest.mark.fault(3)
+def test_what_a_kill_left_of_an_upload_goes_at_the_next_start_and_no_file_of_a_camera(
+    station: Station,
+) -> None:
+    folder = station.folder("top-1")
+    folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, "-c", _KILLED_MIDWAY, str(folder / "a.jpg")]
+    killed = subprocess.run(command, check=False, env=clean_environment(), capture_output=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (left,) = names_in(folder)
+    cameras = {".a.jpg.part", ".upload-a.jpg.part", "b.part"}
+    for name in cameras:
+        (folder / name).write_bytes(b"a camera writes this")
+    underway = folder / partial_name()
+    underway.write_bytes(b"pushed just now")
+    with by_hand(station.settings()) as line:
+        line.scan()
+        assert names_in(folder) == {*cameras, underway.name}
+        assert left not in cameras
