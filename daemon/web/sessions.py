@@ -1,6 +1,6 @@
 """Logging in and out."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Form, Request
 from starlette.responses import RedirectResponse, Response
@@ -21,12 +21,19 @@ from daemon.web.doorkeeper import TooManyAttemptsError
 
 router = APIRouter(include_in_schema=False)
 
+_LOST: Final = (
+    "You were logged out meanwhile, and what you did last was not done. Log in, and do it again."
+)
+
 
 @router.get("/login")
-def show_login(request: Request, desk: TheDesk, renderer: TheRenderer) -> Response:
+def show_login(
+    request: Request, desk: TheDesk, renderer: TheRenderer, lost: str | None = None
+) -> Response:
+    """`lost`: what somebody did last came after the end of the session."""
     if find_visitor(request) is not None:
         return RedirectResponse("/queue", 303)
-    return _form(renderer, desk, "")
+    return _form(renderer, desk, "" if lost is None else _LOST)
 
 
 @router.post("/login")

@@ -139,7 +139,8 @@ class _Upload:
         """Leave nothing but the image, and that only if it is whole."""
         discarded = self._lane.submit(partial(_tried, self._discard))
         self._lane.end()
-        await asyncio.wait([asyncio.wrap_future(discarded)], timeout=_DISCARD_SECONDS)
+        seconds = min(self._seconds, _DISCARD_SECONDS)
+        await asyncio.wait([asyncio.wrap_future(discarded)], timeout=seconds)
 
     def open(self) -> None:
         self._file = self._partial.open("xb")

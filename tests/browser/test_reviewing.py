@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browsing import labels, shown
 from builders import Station, assert_every_image_accounted_for, wait_until
 
 from daemon.process.control import ask
@@ -22,18 +23,6 @@ def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) ->
         station.drop_surfaces(_IMAGES)
         station.wait_for_images(_IMAGES)
         yield station
-
-
-def labels(line: Station) -> list[tuple[int, str, str]]:
-    return line.query("SELECT image_id, label, labelled_by FROM labels ORDER BY image_id")  # type: ignore[return-value]
-
-
-def shown(watched: Any) -> int:
-    """The number of the image that is shown, once its picture is there."""
-    picture = watched.page.locator("#picture")
-    picture.wait_for()
-    wait_until(lambda: picture.evaluate("picture => picture.complete && picture.naturalWidth > 0"))
-    return int(str(picture.get_attribute("alt")).split()[1])
 
 
 def waits(watched: Any) -> int:
@@ -290,7 +279,7 @@ def test_why_a_picture_is_not_shown_is_told_as_it_is(visit: Visit, line: Station
     anna.page.unroute("**/picture")
     for key in ("ArrowRight", "ArrowLeft"):
         anna.page.keyboard.press(key)
-    assert shown(anna) == image
+    wait_until(lambda: shown(anna) == image)
     ((path,),) = line.query("SELECT path FROM inspections WHERE id = ?", image)
     data = Path(path).read_bytes()
     Path(path).write_bytes(data[:-1] + b"!")

@@ -3,6 +3,7 @@
 const token = document.querySelector('meta[name="millwatch-token"]')?.content ?? "";
 const notice = document.getElementById("notice");
 let silence = 0;
+let leaving = false;
 
 /** Tell something for a few seconds; a screen reader reads it out. */
 export function tell(text, bad = false) {
@@ -24,7 +25,10 @@ export async function ask(address, method = "GET", document_ = undefined) {
   } catch {
     throw Object.assign(new Error("Millwatch does not answer; is it running?"), { status: 0 });
   }
-  if (answer.status === 401) { location.assign("/login"); }
+  if (answer.status === 401 && !leaving) {
+    leaving = true;
+    location.assign(method === "GET" ? "/login" : "/login?lost=yes");
+  }
   const known = answer.headers.get("content-type")?.startsWith("application/json");
   const told = known ? await answer.json() : {};
   if (!answer.ok) {

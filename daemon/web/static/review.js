@@ -1,5 +1,5 @@
 // The review page: one image at a time or many at once, by keys alone or by touch.
-
+import { address, done, inForce, isTwice, me } from "./labels.js";
 import { ask, isTyping, tell } from "./millwatch.js";
 
 const PAGE = 24;
@@ -9,7 +9,9 @@ const byId = (id) => document.getElementById(id);
 const filters = new URLSearchParams(new FormData(byId("filters")));
 for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
 
-const state = { images: [], at: 0, next: null, classes: [], done: [], selected: new Set(), heat: false, pictured: 0 };
+const state = {
+  images: [], at: 0, next: null, classes: [], selected: new Set(), heat: false, pictured: 0, away: "", asked: null,
+};
 let work = Promise.resolve();
 
 /** One thing after the other: the disk may be slow. */
@@ -19,13 +21,13 @@ function inTurn(deed) {
 }
 
 const inWords = (name) => name.replaceAll("_", " ");
-const address = (image, what) => `/api/inspections/${image.id}/${what}`;
 const current = () => state.images[state.at];
 
-async function load(more = false) {
+async function load() {
+  if (state.classes.length === 0) await loadClasses();
   const query = new URLSearchParams(filters);
   query.set("limit", PAGE);
-  if (more && state.next) query.set("after", state.next);
+  if (state.next) query.set("after", state.next);
   const found = await ask(`/api/queue?${query}`);
   const known = new Set(state.images.map((image) => image.id));
   state.images.push(...found.images.filter((image) => !known.has(image.id)));
@@ -72,10 +74,10 @@ function show() {
   const image = current();
   const skipped = state.images.length > 0;
   byId("empty").hidden = skipped && (many || Boolean(image));
-  byId("empty-text").textContent = skipped
-    ? "You have skipped what is left to check here." : "Nothing to check here. New images appear by themselves.";
+  byId("empty-text").textContent = state.away || (skipped
+    ? "You have skipped what is left to check here." : "Nothing to check here. New images appear by themselves.");
   byId("empty-back").hidden = !skipped;
-  for (const button of document.querySelectorAll("[data-undo]")) button.disabled = state.done.length === 0;
+  for (const button of document.querySelectorAll("[data-undo]")) button.disabled = !done.last;
   byId("one").hidden = many || !image;
   if (many) { showGrid(); return; }
   if (!image) return;
@@ -153,8 +155,19 @@ function thumbnail(image, text) {
 
 async function move(step) {
   state.at = Math.max(0, Math.min(state.images.length, state.at + step));
-  if (state.at + 8 >= state.images.length && state.next) await load(true);
+  if (state.at + 8 >= state.images.length && state.next) await load();
+  await passOver();
   show();
+}
+
+/** What a colleague labelled meanwhile need not be looked at; what this person was told of is. */
+async function passOver() {
+  for (let image = current(); image && !image.conflict; image = current()) {
+    const now = await inForce(image);
+    if (!now || now.label_id === image.seen) return;
+    take([image.id]);
+    tell(`Image ${image.id}: ${now.labelled_by} labelled it ${inWords(now.label)}`);
+  }
 }
 
 /** Label the image that is shown, or those selected: never what comes into its place meanwhile. */
@@ -165,7 +178,7 @@ function label(name) {
     inTurn(() => giveMany(name, images));
   } else if (image && !image.missing && state.pictured !== image.id) {
     tell("The picture is not there yet.");
-  } else {
+  } else if (!isTwice(name)) {
     const seen = image?.seen;  // a second press before the answer does not know what it says
     inTurn(() => give(name, image, seen));
   }
@@ -175,37 +188,47 @@ async function give(name, image, seen) {
   if (!state.images.includes(image)) return;
   try {
     const given = await ask(address(image, "label"), "POST", { label: name, seen });
-    state.done.push({ image, seen: given.label_id });
-    take([image.id]);
-    tell(`Image ${image.id}: ${inWords(name)}`);
+    wasGiven(name, image, given.label_id);
   } catch (error) {
-    await learnOf(image, error);
+    await learnOf(image, error, name);
   }
   await move(0);
 }
 
-/** Somebody else was quicker, or the file is gone: say so, and let the person decide with that known. */
-async function learnOf(image, error) {
+function wasGiven(name, image, label_id) {
+  done.add({ image, seen: label_id });
+  take([image.id]);
+  tell(`Image ${image.id}: ${inWords(name)}`);
+}
+
+/** Somebody was quicker, or the answer was lost: let the person decide with that known. */
+async function learnOf(image, error, name) {
+  const now = await inForce(image);
+  const isNew = now && now.label_id !== image.seen;
+  if (now !== undefined) image.seen = now?.label_id ?? 0;
+  if (isNew && now.labelled_by === me && now.label === name) { wasGiven(name, image, now.label_id); return; }
   image.conflict = error.message;
-  if (error.status === 409) {
-    const labels = await ask(address(image, "labels"));
-    image.seen = labels.in_force?.label_id ?? 0;
-  }
   tell(error.message, true);
 }
 
 async function undo() {
-  const last = state.done.pop();
+  const last = done.last;
   if (!last) { tell("There is nothing to undo."); return; }
   try {
     await ask(address(last.image, "undo"), "POST", { seen: last.seen });
-    Object.assign(last.image, { seen: 0, conflict: null });
-    state.images.splice(state.at, 0, last.image);
-    count(+1);
-    tell(`Image ${last.image.id} is to be checked again`);
-  } finally {
-    await move(0);
+  } catch (error) {
+    const now = await inForce(last.image);
+    // Else it is still to be taken back, and the one before it is not.
+    if (now === undefined || now?.label_id === last.seen) throw error;
+    if (now) { done.forget(last); throw error; }
   }
+  done.forget(last);
+  Object.assign(last.image, { seen: 0, conflict: null });
+  state.images = state.images.filter((image) => image.id !== last.image.id);
+  state.images.splice(state.at, 0, last.image);
+  count(+1);
+  tell(`Image ${last.image.id} is to be checked again`);
+  await move(0);
 }
 
 /** Take labelled images out of the list. */
@@ -262,10 +285,13 @@ async function giveMany(name, asked) {
   if (images.length === 0) { tell("Nothing is selected."); return; }
   const wanted = images.map((image) => ({ id: image.id, seen: image.seen }));
   const came = await ask("/api/labels", "POST", { label: name, images: wanted });
-  for (const { id, label_id: seen } of came.done) {
-    state.done.push({ image: images.find((image) => image.id === id), seen });
-  }
+  const image = (id) => images.find((each) => each.id === id);
+  done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen })));
   take(came.done.map((each) => each.id));
+  for (const { id } of came.refused) {
+    const now = await inForce(image(id));
+    if (now) take([id]);  // a colleague was quicker
+  }
   state.at = 0;
   await move(0);
   const refused = came.refused.length ? `; ${came.refused.length} not: ${came.refused[0].detail}` : "";
@@ -293,12 +319,17 @@ function swap() {
 function askForClass() {
   byId("class-name").value = "";
   byId("new-class").returnValue = "";
+  state.asked = current();
   byId("new-class").showModal();
 }
 
 byId("new-class").addEventListener("close", () => {
   const name = byId("class-name").value.trim();
   if (byId("new-class").returnValue !== "use" || !name) return;
+  if (byId("many").hidden && current() !== state.asked) {
+    tell("The picture has changed meanwhile; nothing is labelled.", true);
+    return;
+  }
   label(name);
   inTurn(async () => { await loadClasses(); show(); });
 });
@@ -312,7 +343,7 @@ function toggleHeat() {
 const keys = {
   h: toggleHeat,
   s: () => inTurn(() => move(1)),
-  u: () => inTurn(undo),
+  u: () => { if (!isTwice("undo")) inTurn(undo); },
   g: swap,
   n: askForClass,
   i: () => byId("history").click(),
@@ -349,12 +380,17 @@ byId("to-many").addEventListener("click", swap);
 byId("to-one").addEventListener("click", swap);
 byId("all").addEventListener("click", selectAll);
 
-inTurn(async () => { await loadClasses(); await load(); show(); });
-// Where nothing was left to check, something may have come: it may stand behind all that was skipped.
+/** Where nothing is left to check, something may have come: it may stand behind all that was skipped. */
 async function lookAgain() {
   if (current()) return;
   state.next = null;
-  do await load(true); while (state.next && !current());
+  try {
+    do await load(); while (state.next && !current());
+    state.away = "";
+  } catch (error) {
+    state.away = error.message;
+  }
   show();
 }
-setInterval(() => { if (!document.hidden && !current()) inTurn(lookAgain); }, 5000);
+inTurn(lookAgain);
+setInterval(() => { if (!document.hidden && !current()) inTurn(lookAgain); }, AGAIN_MS);

@@ -1,0 +1,126 @@
+"""Labelling at three in the morning: gloves, answers that are lost, colleagues, and a session that is over."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browsing import labels, shown
+from builders import Station, wait_until
+
+from daemon.process.control import ask
+
+Serve = Callable[..., AbstractContextManager[Station]]
+Visit = Callable[..., Any]
+_IMAGES = 12
+_SILENT = {"status": 503, "json": {"detail": "the review folder does not answer"}}
+
+
+@pytest.fixture(scope="module")
+def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) -> Iterator[Station]:
+    with serve(tmp_path_factory.mktemp("night"), model) as station:
+        station.drop_surfaces(_IMAGES)
+        station.wait_for_images(_IMAGES)
+        yield station
+
+
+def test_a_page_that_was_opened_while_nothing_answered_says_so_and_then_labels_by_keys(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    anna.page.clock.install()
+    anna.page.route("**/api/classes", lambda route: route.fulfill(**_SILENT))
+    anna.open("/queue")
+    anna.page.locator("#empty").get_by_text("the review folder does not answer").wait_for()
+    anna.page.unroute("**/api/classes")
+    anna.page.clock.fast_forward(5_000)
+    image = shown(anna)
+    anna.page.context.clear_cookies()
+    anna.page.keyboard.press("2")
+    anna.page.get_by_text("what you did last was not done").wait_for()
+    anna.log_in("anna")
+    assert shown(anna) == image
+    assert labels(line) == []
+    anna.page.keyboard.press("2")
+    wait_until(lambda: labels(line) == [(image, "crazing", "anna")])
+
+
+def test_a_key_that_a_glove_hits_twice_labels_one_picture_and_takes_back_one_label(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    before = set(labels(line))
+    first = shown(anna)
+    anna.page.clock.install()
+    anna.page.clock.pause_at(anna.page.evaluate("Date.now()") + 1000)
+    anna.page.keyboard.press("2")
+    wait_until(lambda: shown(anna) != first)
+    second = shown(anna)
+    anna.page.keyboard.press("2")
+    anna.page.get_by_text("Pressed twice at once").wait_for()
+    anna.page.clock.run_for(400)
+    anna.page.keyboard.press("2")
+    wait_until(lambda: shown(anna) != second)
+    both = {(first, "crazing", "anna"), (second, "crazing", "anna")}
+    assert set(labels(line)) - before == both
+    anna.page.keyboard.press("u")
+    wait_until(lambda: shown(anna) == second)
+    anna.page.keyboard.press("u")
+    anna.page.get_by_text("Pressed twice at once").wait_for()
+    assert (first, "crazing", "anna") in labels(line)
+
+
+def test_an_answer_that_is_lost_or_a_refusal_leads_nobody_to_another_image(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    first = shown(anna)
+
+    def lose(route: Any) -> None:
+        route.fetch()
+        route.abort()
+
+    anna.page.route("**/label", lose)
+    anna.page.keyboard.press("2")
+    wait_until(lambda: shown(anna) != first)
+    assert (first, "crazing", "anna") in labels(line), "and is not asked for again"
+    anna.page.unroute("**/label")
+    second = shown(anna)
+    anna.page.keyboard.press("3")
+    wait_until(lambda: shown(anna) != second)
+    anna.page.route("**/undo", lambda route: route.fulfill(**_SILENT))
+    anna.page.locator("#undo").click()
+    anna.page.get_by_text("the review folder does not answer").wait_for()
+    anna.page.unroute("**/undo")
+    anna.page.get_by_label("Camera").select_option("top-1")  # the page is loaded anew meanwhile
+    anna.page.wait_for_url("**camera=top-1**")
+    shown(anna)
+    anna.page.keyboard.press("u")
+    wait_until(lambda: shown(anna) == second)
+    given = labels(line)
+    assert (first, "crazing", "anna") in given
+    assert second not in {image for image, _, _ in given}
+
+
+def test_what_a_colleague_labelled_meanwhile_is_passed_over_one_at_a_time_and_many_at_once(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    first = shown(anna)
+    queue = anna.page.evaluate("fetch('/api/queue').then(answer => answer.json())")
+    second, third, fourth = [each["id"] for each in queue["images"] if each["id"] != first][:3]
+    ask(line.state_dir, "review label", image=second, label="patches", by="otto")
+    anna.page.keyboard.press("ArrowRight")
+    anna.page.get_by_text(f"Image {second}: otto labelled it patches").wait_for()
+    wait_until(lambda: shown(anna) == third)
+    ask(line.state_dir, "review label", image=fourth, label="patches", by="otto")
+    anna.page.keyboard.press("g")
+    for image in (third, fourth):
+        anna.page.locator(f"#grid button[data-id='{image}']").click()
+    anna.page.keyboard.press("3")
+    anna.page.get_by_text("1 images: inclusion; 1 not").wait_for()
+    assert anna.page.locator(f"#grid button[data-id='{fourth}']").count() == 0
+    given = labels(line)
+    assert (third, "inclusion", "anna") in given
+    assert (fourth, "patches", "otto") in given
