@@ -36,6 +36,13 @@ class Web(Table):
     session_hours: float = Field(
         default=12.0, gt=0, le=8760, description="After so many hours people log in again."
     )
+    hsts_days: float = Field(
+        default=7.0,
+        ge=0,
+        le=3650,
+        description="For so many days browsers that came by TLS ask for this computer's name in no other "
+        "way (RFC 6797).",
+    )
 
     @property
     def on_loopback(self) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from daemon.clock import timestamp
 from daemon.store.audit import Deed, note
@@ -87,15 +87,51 @@ def begin_session(
     """
     with database.writing() as connection:
         connection.execute(delete(web_session).where(web_session.c.ends_at <= timestamp(now)))
-        connection.execute(
-            insert(web_session).values(
-                token_sha256=token_sha256,
-                user_name=deed.who,
-                begun_at=timestamp(now),
-                ends_at=timestamp(ends),
-            )
-        )
+        _begin(connection, token_sha256, deed, now=now, ends=ends)
         note(connection, deed, now)
+
+
+def change_password(
+    database: Database,
+    user: User,
+    password_hash: str,
+    token_sha256: str,
+    deed: Deed,
+    *,
+    now: datetime,
+    ends: datetime,
+) -> bool:
+    """Give a user another password; a new session takes the place of all others.
+
+    Returns:
+        Whether the user was still as given.
+
+    Raises:
+        StoreError: nothing was changed.
+    """
+    as_known = (web_user.c.name == user.name, web_user.c.password_hash == user.password_hash)
+    with database.writing() as connection:
+        changed = connection.execute(
+            update(web_user).where(*as_known).values(password_hash=password_hash)
+        ).rowcount
+        if changed:
+            connection.execute(delete(web_session).where(web_session.c.user_name == user.name))
+            _begin(connection, token_sha256, deed, now=now, ends=ends)
+            note(connection, deed, now)
+    return bool(changed)
+
+
+def _begin(
+    connection: Connection, token_sha256: str, deed: Deed, *, now: datetime, ends: datetime
+) -> None:
+    connection.execute(
+        insert(web_session).values(
+            token_sha256=token_sha256,
+            user_name=deed.who,
+            begun_at=timestamp(now),
+            ends_at=timestamp(ends),
+        )
+    )
 
 
 def session_user(database: Database, token_sha256: str, now: datetime) -> User | None:

@@ -105,7 +105,7 @@ class Needs:
             raise NotLoggedInError
         if request.method not in _SAFE_METHODS:
             refuse_foreign(request)
-            _refuse_forged(request, visitor)
+            _refuse_without_token(request, visitor)
         if not visitor.role.may(self._role):
             raise MayNotError(
                 f"{visitor.name} has the role {visitor.role}; this needs {self._role}. "
@@ -114,13 +114,23 @@ class Needs:
         return visitor
 
 
-def _refuse_forged(request: Request, visitor: Visitor) -> None:
+def _refuse_without_token(request: Request, visitor: Visitor) -> None:
     sent = request.headers.get(TOKEN_HEADER)
     from_browser = "origin" in request.headers or "sec-fetch-site" in request.headers
     by_cookie = cookie_name(desk_of(request)) in request.cookies
     if visitor.token is None or (sent is None and not from_browser and not by_cookie):
         return  # a program: it has no cookie that a browser would send by itself
-    if sent is None or not hmac.compare_digest(sent.encode(), visitor.token.encode()):
+    refuse_forged(visitor, sent or "")
+
+
+def refuse_forged(visitor: Visitor, sent: str) -> None:
+    """Refuse what does not come with the token that our page alone knows.
+
+    Raises:
+        MayNotError
+    """
+    known = (visitor.token or "").encode()
+    if not known or not hmac.compare_digest(sent.encode("utf-8", "backslashreplace"), known):
         raise MayNotError("the page is out of date; load it again")
 
 

@@ -70,10 +70,16 @@ def _answer(
     request: Request, status: int, detail: str, headers: dict[str, str] | None = None
 ) -> Response:
     """JSON for programs, a page for people."""
-    if is_for_programs(request) or request.method not in ("GET", "HEAD"):
+    if not _is_for_people(request):
         return JSONResponse({"detail": detail}, status, headers)
     renderer: Renderer = request.app.state.renderer
     return renderer.refusal(status, detail, headers)
+
+
+def _is_for_people(request: Request) -> bool:
+    """Whether a browser shows the answer: to an address that was gone to, or to a form."""
+    form = "text/html" in request.headers.get("accept", "")
+    return not is_for_programs(request) and (request.method in ("GET", "HEAD") or form)
 
 
 Handler = Callable[[Request, Exception], Awaitable[Response]]
@@ -87,7 +93,7 @@ def _tell(status: HTTPStatus) -> Handler:
 
 
 async def _not_logged_in(request: Request, _: Exception) -> Response:
-    if is_for_programs(request) or request.method not in ("GET", "HEAD"):
+    if not _is_for_people(request):
         return JSONResponse({"detail": "log in first"}, HTTPStatus.UNAUTHORIZED)
     return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
 

@@ -20,7 +20,7 @@ from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database
 from daemon.store.users import User
 from daemon.web.attempts import Attempts
-from daemon.web.users import LONGEST_PASSWORD, Role, is_password
+from daemon.web.users import LONGEST_PASSWORD, Role, hash_password, is_password
 
 log = structlog.get_logger(__name__)
 
@@ -76,12 +76,33 @@ class Doorkeeper:
         user = self._verified(name, password, address)
         if user is None:
             return None
-        token = secrets.token_urlsafe(32)
-        now = self._clock()
-        ends = now + timedelta(hours=self._web.session_hours)
+        token, now, ends = self._new_session()
         deed = Deed(who=user.name, address=address, deed="login")
         users.begin_session(self._database, _digest(token), deed, now=now, ends=ends)
         return token
+
+    def change_password(self, visitor: Visitor, old: str, new: str) -> str | None:
+        """The token of a new session, in place of all that the user had; None when `old` is wrong.
+
+        Raises:
+            RefusedError: `new` cannot be a password.
+            TooManyAttemptsError, StoreError
+        """
+        user = self._verified(visitor.name, old, visitor.address)
+        if user is None:
+            return None
+        with self._verifying:
+            hashed = hash_password(new)
+        token, now, ends = self._new_session()
+        deed = Deed(who=user.name, address=visitor.address, deed="password changed")
+        changed = users.change_password(
+            self._database, user, hashed, _digest(token), deed, now=now, ends=ends
+        )
+        return token if changed else None
+
+    def _new_session(self) -> tuple[str, datetime, datetime]:
+        now = self._clock()
+        return secrets.token_urlsafe(32), now, now + timedelta(hours=self._web.session_hours)
 
     def visitor(self, token: str | None, address: str) -> Visitor | None:
         """Who holds this session; anybody, where the page is open. Raises StoreError."""

@@ -28,11 +28,24 @@ _HEADERS: Final = {
 }
 
 
+def came_by_tls(web: Web, headers: Headers) -> bool:
+    """Whether a browser asked by TLS: us, or a server in front that has the certificate.
+
+    Of that one the browser's own word tells, in what changes something; it counts for names of ours alone.
+    """
+    host = headers.get("host", "")
+    is_ours = without_port(host) in web.host_names
+    return web.tls_certificate is not None or (
+        is_ours and headers.get("origin") == f"https://{host}"
+    )
+
+
 class Guard:
     """Stands before the application."""
 
     def __init__(self, app: ASGIApp, web: Web) -> None:
         self._app = app
+        self._web = web
         names = set(web.host_names)
         # A page of elsewhere can let its name mean 127.0.0.1 (DNS rebinding): then it would be the
         # origin that reads this one. Beyond loopback there is always a login, whose cookie it lacks.
@@ -42,15 +55,20 @@ class Guard:
         if scope["type"] != "http":
             return
 
+        asked = Headers(scope=scope)
+
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in _HEADERS.items():
                     headers[name] = value
                 headers.setdefault("cache-control", "no-store")
+                if came_by_tls(self._web, asked):
+                    seconds = int(self._web.hsts_days * 24 * 3600)
+                    headers["strict-transport-security"] = f"max-age={seconds}"
             await send(message)
 
-        refusal = self._refusal(Headers(scope=scope), scope["path"])
+        refusal = self._refusal(asked, scope["path"])
         if refusal is not None:
             await refusal(scope, receive, send_guarded)
             return

@@ -54,7 +54,7 @@ def test_every_page_is_accessible_and_fetches_nothing_from_elsewhere(
     visit: Callable[..., Any], scheme: str
 ) -> None:
     boss = visit("otto", color_scheme=scheme)
-    for path in ("/nowhere", "/images/999", "/images/1", "/model", "/audit", "/line"):
+    for path in ("/nowhere", "/images/999", "/images/1", "/model", "/audit", "/password", "/line"):
         boss.open(path)
         boss.page.get_by_role("heading", level=1).wait_for()
         boss.assert_accessible()
