@@ -16,7 +16,7 @@ from daemon.alarms.alarms import Alarms
 from daemon.clock import timestamp
 from daemon.drift.minder import DriftMinder
 from daemon.files.disks import DiskMinder
-from daemon.files.mounts import MountMemory
+from daemon.files.mounts import DROP_FOLDERS, MountMemory
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
@@ -125,7 +125,7 @@ class Service:
         self._alarms = Alarms(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
         self._supervisor = Supervisor(os.environ)
-        self._mounts = MountMemory(settings.state_dir / "drop_folders.json")
+        self._mounts = MountMemory(settings.state_dir / DROP_FOLDERS)
         self._retention = Retention(
             settings, database=database, health=self._health, clock=clock, mounts=self._mounts
         )

@@ -13,6 +13,8 @@ from config.settings import Settings
 from daemon.files.placing import write_durably
 from daemon.names import to_text
 
+DROP_FOLDERS: Final = "drop_folders.json"
+"""The file in `state_dir` that remembers the mounts of drop folders, archive and quarantine."""
 _SEND_NO_EVENTS: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "vboxsf")
 
 # Blanks, tabs, newlines and backslashes are written like this; every other character as it is.

@@ -203,7 +203,9 @@ class Labeller:
             log.debug("no folder of labels")
         used = labels.used_labels(self._database)
         first = list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS)))
-        return first + sorted({*filter(may_be_class, folders), *used} - {*first})
+        # One that is new comes behind those in use, whose number keys people's fingers know.
+        own = [*used, *sorted(filter(may_be_class, folders))]
+        return list(dict.fromkeys((*first, *own)))
 
     def _in_force(self, image_id: int) -> int:
         label = labels.label_of(self._database, image_id)

@@ -163,8 +163,9 @@ def newest_label(database: Database) -> int:
 
 
 def used_labels(database: Database) -> list[str]:
-    """Every class that a label in force names. Raises StoreError."""
-    query = select(label.c.label).where(IN_FORCE).distinct().order_by(label.c.label)
+    """Every class that a label in force names, the one first that was used first. Raises StoreError."""
+    query = select(label.c.label).where(IN_FORCE).group_by(label.c.label)
+    query = query.order_by(func.min(label.c.id))
     with database.reading() as connection:
         return list(connection.scalars(query))
 

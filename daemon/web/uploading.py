@@ -11,6 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
+from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
+from daemon.names import to_text
 from daemon.review.shares import Shares
 from daemon.store import viewing
 from daemon.web.access import Labelling, Looking, TheDesk, TheShares
@@ -89,7 +91,13 @@ async def _deliver(
     intake, folder = desk.settings.intake, target.parent
     try:
         # A share that hangs is found out by this look, which ends in time.
-        await run_in_threadpool(shares.of(folder).follow, lambda _: folder.stat())
+        there = await run_in_threadpool(shares.of(folder).follow, lambda _: _is_there(desk, folder))
+        if not there:
+            raise HTTPException(
+                507,
+                f"the image is not taken: the drop folder {to_text(folder)} is on another filesystem than "
+                "before; see whether its share is still mounted",
+            )
         await deliver(
             shares.pushed[camera],
             target,
@@ -122,6 +130,13 @@ def delivered(
     if found is None:
         raise HTTPException(404, "not judged yet")
     return Inspection.of(found)
+
+
+def _is_there(desk: Desk, folder: Path) -> bool:
+    """Whether the camera's share is: its images would lie below it, on the mount point. Raises OSError."""
+    folder.stat()
+    remembered = MountMemory(desk.settings.state_dir / DROP_FOLDERS)
+    return remembered.is_the_same(folder, mount_of(folder))
 
 
 def _refuse_declared(request: Request, most_bytes: int) -> None:

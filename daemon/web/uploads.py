@@ -77,7 +77,8 @@ async def deliver(
         seconds: how long one step may take.
 
     Raises:
-        TooLargeError, SilentError, OSError: nothing of it is left, or will be when the share answers.
+        TooLargeError, SilentError, OSError: nothing of it is left, or will be when the share answers;
+            where that fails too, until the next start.
         UnsureError: it may be taken, or be taken when the share answers.
     """
     upload = _Upload(share, target, marker_suffix, seconds)

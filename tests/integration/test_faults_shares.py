@@ -7,6 +7,9 @@ import httpx
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
 from filesystems import filesystem, unmounted
+from pages import open_page
+
+from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
 
 
 @pytest.mark.fault(28)
@@ -51,3 +54,18 @@ def test_nothing_is_put_where_the_share_of_the_review_folder_belongs(station: St
             away.close()
             wait_until(lambda: "moving" not in station.troubles())
         assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(28)
+def test_nothing_is_pushed_to_where_a_share_was_until_just_now(tmp_path: Path, model: Path) -> None:
+    """Before anybody has looked into the folder since."""
+    with open_page(tmp_path, model, open_on_loopback=True) as page:
+        folder = tmp_path / "cameras" / "top-1"
+        pushed = "/api/inspections?camera=top-1&filename=a.jpg&wait_seconds=0"
+        with filesystem(folder, size="1m"):
+            memory = MountMemory(page.settings.state_dir / DROP_FOLDERS)
+            memory.remember(folder, mount_of(folder))
+            assert page.browser().post(pushed, content=b"x").status_code == 202
+        refused = page.browser().post(pushed, content=b"x")
+        assert (refused.status_code, list(folder.iterdir())) == (507, [])
+        assert "see whether its share is still mounted" in refused.json()["detail"]

@@ -305,3 +305,14 @@ def test_the_queue_is_read_by_its_index(page: Page) -> None:
     plan = str(rows(page.database, f"EXPLAIN QUERY PLAN {statement}"))
     assert "USING INDEX image_waiting" in plan
     assert "TEMP B-TREE" not in plan
+
+
+def test_a_new_class_takes_no_number_key_from_one_that_is_in_use(page: Page) -> None:
+    known = page.labeller.names()
+    scale, burr, pit = (page.add_image(number) for number in (1, 2, 3))
+    page.labeller.label(scale, "scale", "anna", seen=0)
+    assert page.labeller.names() == [*known, "scale"]
+    (page.settings.review_folder / "labelled" / "arc").mkdir()
+    page.labeller.label(burr, "burr", "otto", seen=0)
+    page.labeller.label(pit, "scale", "otto", seen=0)
+    assert page.labeller.names() == [*known, "scale", "burr", "arc"]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from builders import Station, clean_environment, wait_until
 from composed import by_hand
-from filesystems import hanging
+from filesystems import hanging, unmount_lazily
 
 from daemon.intake.pushed import partial_name
 from daemon.review.shares import Share, SilentError
@@ -76,8 +76,12 @@ def test_an_upload_to_a_share_that_hangs_is_refused_and_leaves_nothing(target: P
 def test_of_an_upload_whose_share_hangs_at_its_end_it_is_not_said_that_it_failed(
     target: Path,
 ) -> None:
+    def hang() -> None:
+        until.enter_context(hanging(target.parent))
+        until.callback(unmount_lazily, target.parent)  # before what hangs in it ends
+
     with ExitStack() as until, pytest.raises(UnsureError, match="the drop folder"):
-        push(target, halfway=lambda: until.enter_context(hanging(target.parent)))
+        push(target, halfway=hang)
     wait_until(lambda: names_in(target.parent) <= {"a.jpg", "a.jpg.done"})
 
 
