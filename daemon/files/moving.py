@@ -27,6 +27,8 @@ from daemon.files.placing import (
 from daemon.names import LEAVING
 from daemon.values import Delivery
 
+_NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
+"""Nothing lies there, or what took the name is a link or a socket."""
 REASON_SUFFIX: Final = ".reason.json"
 """After the name of an image in quarantine: the file that says why it is there."""
 
@@ -261,7 +263,9 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
     for path in (delivery.path, aside_of(delivery)):
         try:
             descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        except (FileNotFoundError, NotADirectoryError):
+        except OSError as error:
+            if error.errno not in _NO_FILE:
+                raise
             continue
         try:
             if os.fstat(descriptor).st_ino == delivery.inode:

@@ -62,6 +62,8 @@ class CameraMinder:
         self._watch: FolderWatch | None = None
         self._tidied: tuple[int, int] | None = None
         self._polled = camera.watch == "polling"
+        self._arm_at = 0.0
+        self._heard = False
         self._busy_since: float | None = None
         self._backlog = 0
         self._count_at = 0.0
@@ -139,7 +141,8 @@ class CameraMinder:
                 found += len(chunk)
                 self._offer(chunk)
             self._backlog = 0
-            self._mind_mount(found)
+            heard, self._heard = self._heard, False
+            self._mind_mount(in_use=bool(found) or heard)
         except OSError as error:
             self._disarm()
             self._health.trouble(
@@ -202,6 +205,9 @@ class CameraMinder:
         if watch and watch.is_alive() and watch.identity == (status.st_dev, status.st_ino):
             return
         self._disarm()
+        self._heard = False  # what was heard came from another folder
+        if time.monotonic() < self._arm_at:
+            return
         self._polled = self._camera.watch == "polling" or (
             self._camera.watch == "auto" and is_network_filesystem(self._folder)
         )
@@ -212,6 +218,8 @@ class CameraMinder:
             self._watch = FolderWatch(self._folder, self._hint, self._overflowed)
         except WatchError as error:
             self._polled = True
+            # Not each time that it is polled: to watch thousands of folders, all but one, takes long.
+            self._arm_at = time.monotonic() + self._rescan_seconds
             self._health.trouble(trouble, f"{error}; until then the folder is polled")
             return
         self._health.mended(trouble)
@@ -224,11 +232,15 @@ class CameraMinder:
             remove_leftovers(self._folder)
             self._tidied = status.st_dev, status.st_ino
 
-    def _mind_mount(self, found: int) -> None:
-        """Tell an idle camera from a share that is not mounted: its empty mount point is no share."""
+    def _mind_mount(self, *, in_use: bool) -> None:
+        """Tell an idle camera from a share that is not mounted: its empty mount point is no share.
+
+        Args:
+            in_use: there are images, or were: what an event announces is gone before a scan finds it.
+        """
         mount = mount_of(self._folder)
         trouble = f"mount {self._camera.name}"
-        if found or self._mounts.is_the_same(self._folder, mount):
+        if in_use or self._mounts.is_the_same(self._folder, mount):
             self._mounts.remember(self._folder, mount)
             self._health.mended(trouble)
         else:
@@ -244,6 +256,7 @@ class CameraMinder:
         if marker and filename.endswith(marker):
             filename, closed = filename.removesuffix(marker), True
         if self._rule.is_image(filename):
+            self._heard = True
             self._room.offer(self._camera.name, filename, closed=closed, now=time.monotonic())
 
     def _overflowed(self) -> None:

@@ -17,7 +17,14 @@ from watchdog.events import (
 )
 from watchdog.observers.api import DEFAULT_OBSERVER_TIMEOUT, BaseObserver
 from watchdog.observers.inotify import InotifyFullEmitter, InotifyObserver
-from watchdog.observers.inotify_c import InotifyEvent, InotifyFD
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyEvent,
+    InotifyFD,
+    Mask,
+    WatchCallback,
+    WatchDescriptor,
+)
 
 from daemon.names import LEAVING, to_text
 
@@ -51,17 +58,21 @@ class FolderWatch:
     def __init__(
         self, folder: Path, hint: Hint, overflowed: Callable[[], None] = lambda: None
     ) -> None:
-        """Raises WatchError when inotify cannot watch the folder, OSError when it is not there."""
+        """Raises WatchError when inotify cannot watch all of the folder, OSError when it is not there."""
         status = folder.stat()
         self.identity = (status.st_dev, status.st_ino)
-        handler = _Handler(folder, hint)
+        # A drop folder may be a link: the kernel would watch that, and tell of nothing behind it.
+        real = os.path.realpath(folder)
+        handler = _Handler(real, hint)
         try:
             self._observer = _Observer(overflowed)
         except OSError as error:
             raise _explained(folder, error) from error
         try:
-            self._observer.schedule(handler, str(folder), recursive=True, event_filter=_EVENTS)
+            self._observer.schedule(handler, real, recursive=True, event_filter=_EVENTS)
             self._observer.start()
+            if refused := self._observer.refused():
+                raise refused
         except OSError as error:
             self._observer.stop()  # its reader runs since it was made
             if isinstance(error, (FileNotFoundError, NotADirectoryError)):
@@ -69,10 +80,11 @@ class FolderWatch:
             raise _explained(folder, error) from error
 
     def is_alive(self) -> bool:
-        """Whether every thread between the kernel and the hint still runs."""
+        """Whether every thread between the kernel and the hint still runs, and all folders are watched."""
         observer = self._observer
         return (
             observer.is_alive()
+            and observer.refused() is None
             and observer.reader_is_alive()
             and all(emitter.is_alive() for emitter in observer.emitters)
         )
@@ -90,6 +102,8 @@ def _explained(folder: Path, error: OSError) -> WatchError:
 class _Reader(InotifyFD):
     """Reads from the kernel, and tells of events that it lost: watchdog only logs that.
 
+    Nor does watchdog say which folder it got no watch for, if another above it has one.
+
     That a file was renamed is told by where it is now. Of where it was watchdog makes a pair with that, for
     which it keeps back all that comes behind by half a second, though the other half be there: and the
     mover renames each file before it takes it out of the folder. Nor is anybody told of that new name.
@@ -98,6 +112,17 @@ class _Reader(InotifyFD):
     def __init__(self, overflowed: Callable[[], None]) -> None:
         super().__init__()
         self._overflowed = overflowed
+        self.refused: OSError | None = None
+
+    def add_callback(
+        self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId
+    ) -> WatchDescriptor:
+        try:
+            return super().add_callback(path, mask, callback, id_)
+        except OSError as error:
+            if error.errno == errno.ENOSPC:  # else it went away
+                self.refused = error
+            raise
 
     def handle_event(self, event: InotifyEvent) -> None:
         if event.is_queue_overflow:
@@ -110,7 +135,7 @@ class _Reader(InotifyFD):
 class _Observer(InotifyObserver):
     def __init__(self, overflowed: Callable[[], None]) -> None:
         # As InotifyObserver does it, with a reader of our own.
-        self._inotify_fd = _Reader(overflowed)
+        self._inotify_fd = self._reader = _Reader(overflowed)
         self._inotify_fd.start()
         BaseObserver.__init__(
             self,
@@ -123,10 +148,14 @@ class _Observer(InotifyObserver):
         """Whether the thread runs that reads from the kernel. When it dies, watchdog says nothing."""
         return self._inotify_fd.is_alive()
 
+    def refused(self) -> OSError | None:
+        """Why a folder in it is not watched, now or when it was made."""
+        return self._reader.refused
+
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, folder: Path, hint: Hint) -> None:
-        self._root = os.fspath(folder)
+    def __init__(self, root: str, hint: Hint) -> None:
+        self._root = root
         self._hint = hint
 
     def on_created(self, event: FileSystemEvent) -> None:

@@ -104,6 +104,52 @@ def test_a_drop_folder_that_became_a_link_to_itself_is_told_and_watched_when_it_
     assert_every_image_accounted_for(station)
 
 
+@pytest.mark.fault(27)
+def test_a_drop_folder_that_is_a_link_is_heard_like_any_other(by_events_only: Station) -> None:
+    """As one is that lies on a larger disk, or became one while the service runs."""
+    station = by_events_only
+    folder = station.folder("top-1")
+    for name in ("disk-1", "disk-2"):
+        (station.root / name).mkdir()
+    folder.rmdir()
+    folder.symlink_to(station.root / "disk-1")
+    with station.running():
+        drop_until_announced(station, first=100)
+        station.wait_for_images(1)
+        spare = station.root / "spare"
+        spare.symlink_to(station.root / "disk-2")
+        spare.rename(folder)
+        drop_until_announced(station, first=200)
+        drop_until_announced(station, first=300, inside="day-1/")
+    folder.unlink()
+    (station.root / "disk-2").rename(folder)
+    for left in (station.root / "disk-1").glob("*.jpg"):
+        left.rename(folder / left.name)
+    finish_by_scan(station)
+
+
+@pytest.mark.fault(28)
+def test_a_share_that_took_anothers_place_is_told_no_longer_when_images_come(
+    station: Station,
+) -> None:
+    """An image that an event announces is moved before a scan could find it."""
+    folder = station.folder("top-1")
+    with station.running():
+        station.drop("top-1", "before.jpg", surface_file(seed=1))
+        station.wait_for_images(1)
+        folder.rmdir()
+        (station.root / "another").mkdir()
+        folder.symlink_to(station.root / "another")
+        wait_until(lambda: "mount top-1" in station.troubles(), what="another folder is told")
+        rescans = station.status()["cameras"][0]["rescans"]
+        wait_until(lambda: station.status()["cameras"][0]["rescans"] > rescans)
+        assert "mount top-1" in station.troubles()
+        station.drop("top-1", "after.jpg", surface_file(seed=2))
+        station.wait_for_images(2)
+        wait_until(lambda: station.troubles() == {}, what="mended")
+    assert_every_image_accounted_for(station)
+
+
 @pytest.mark.fault(19)
 def test_subfolders_that_come_and_go_are_watched(by_events_only: Station) -> None:
     station = by_events_only
@@ -166,6 +212,32 @@ def test_without_inotify_watches_the_folder_is_polled_and_the_sysctl_named(
         station.wait_for_images(4)
         assert {camera["watching"] for camera in station.status()["cameras"]} == {"polling"}
         assert "sysctl" in station.troubles()["watch top-1"]
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(29)
+def test_a_subfolder_for_which_no_watch_is_left_is_polled_until_there_is_one(
+    station: Station,
+) -> None:
+    """A camera that makes a folder a day comes to the limit while the service runs."""
+    shell = 'echo 3 > /proc/sys/user/max_inotify_watches && exec "$@"'
+    wrapper = ["unshare", "--user", "--map-root-user", "sh", "-c", shell, "sh"]
+    if subprocess.run([*wrapper, "true"], check=False, capture_output=True).returncode != 0:
+        pytest.skip("user namespaces are not allowed here")
+
+    def watching() -> str:
+        return str(station.status()["cameras"][0]["watching"])
+
+    with station.process(wrapper=wrapper):
+        wait_until(lambda: watching() == "inotify")
+        for day in ("day-1", "day-2"):
+            station.drop("top-1", f"{day}/x.jpg", surface_file(seed=1))
+        station.wait_for_images(2)
+        wait_until(lambda: watching() == "polling", what="a folder without a watch is noticed")
+        assert "max_user_watches" in station.troubles()["watch top-1"]
+        (station.folder("top-1") / "day-1").rmdir()
+        wait_until(lambda: watching() == "inotify", what="there is a watch for each again")
+        wait_until(lambda: station.troubles() == {})
     assert_every_image_accounted_for(station)
 
 

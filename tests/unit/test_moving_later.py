@@ -1,6 +1,7 @@
 """An image that is moved or removed later than it was judged, or beside others."""
 
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from meanwhile import noting_what_is_opened
 
 from daemon.files import moving
 from daemon.files.moving import Release
-from daemon.files.placing import ChangedError
+from daemon.files.placing import ChangedError, GoneError
 from daemon.values import Delivery
 
 
@@ -82,3 +83,26 @@ def test_a_file_for_which_there_is_no_room_fills_no_disk(delivery: Delivery, tar
             moving.bring(large, SHA256, target, None)
         assert opened == []
         assert names(target.parent) == set()
+
+
+@pytest.mark.fault(18)
+@pytest.mark.parametrize("kind", ["link", "loop", "pipe", "socket", "folder"])
+def test_an_image_whose_name_was_taken_by_what_is_no_file_is_gone(
+    delivery: Delivery, target: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not stuck for ever, as what no permission and no room will ever mend."""
+    delivery.path.rename(target.with_name("taken"))  # which keeps its number from another
+    if kind == "pipe":
+        os.mkfifo(delivery.path)
+    elif kind == "socket":
+        monkeypatch.chdir(delivery.path.parent)  # a socket's path may not be long
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(delivery.path.name)
+    elif kind == "folder":
+        delivery.path.mkdir()
+    else:
+        delivery.path.symlink_to("/nowhere" if kind == "link" else delivery.path)
+    with pytest.raises(GoneError):
+        moving.bring(delivery, SHA256, target, None)
+    assert moving.release(delivery) is Release.ABSENT
+    assert os.path.lexists(delivery.path)
