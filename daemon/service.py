@@ -225,6 +225,7 @@ class Service:
         for thread in threads:
             if thread.is_alive() and thread is not self._alarms.thread:
                 thread.join(timeout=max(0.0, deadline - time.monotonic()))
+        self._promoter.close(seconds=deadline - time.monotonic())
         log.info("stopped", recorded=self._pipeline.verdicts.total())
 
     def step(self) -> None:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,6 +23,7 @@ LOG: Final = "log.txt"
 REQUESTED: Final = "requested"
 """In the folder of the runs: which of them systemd shall start."""
 _FORMAT: Final = 1
+_NAME: Final = "run-%Y%m%dT%H%M%SZ"
 _KEPT: Final = 50
 """Runs whose folders stay. A folder without its candidate takes some 100 kB, with a base set some 400."""
 _MOST_CHARACTERS: Final = 2000
@@ -52,8 +53,17 @@ def keep_few(runs: Path) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def name_of(now: datetime) -> str:
-    return f"run-{now.astimezone(UTC):%Y%m%dT%H%M%S}Z"
+def name_for(runs: Path, now: datetime) -> str:
+    """Of a run that begins now: behind all that are there, of which a clock that was ahead made some.
+
+    Which run is the latest, and which are the oldest, is told from their names.
+    """
+    begun = now.astimezone(UTC).replace(microsecond=0)
+    for folder in runs.glob("run-*"):
+        with suppress(ValueError, OverflowError):  # somebody else's
+            other = datetime.strptime(folder.name, _NAME).replace(tzinfo=UTC)
+            begun = max(begun, other + timedelta(seconds=1))
+    return begun.strftime(_NAME)
 
 
 @dataclass(frozen=True, kw_only=True)

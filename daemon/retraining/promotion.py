@@ -39,7 +39,7 @@ from daemon.store import models as store
 from daemon.store.database import Database, StoreError
 from daemon.store.versions import model_versions
 from models.binomial import interval
-from models.checkpoint import load_metadata
+from models.checkpoint import CheckpointError, load_metadata
 from models.registry import Model
 
 log = structlog.get_logger(__name__)
@@ -144,7 +144,8 @@ class Promoter:
             self._take_over(model, on_probation=True)
             self._allowed_seconds = allowed
             self._health.mended(TROUBLE)
-        self.keep_few()
+            with suppress(StoreError):
+                self._keep_few()
         return version
 
     def roll_back(self, by: str) -> str:
@@ -173,6 +174,13 @@ class Promoter:
                 self._line.serve_with(load_for_serving(settings, serving_folder(settings)))
             self._settings = settings
 
+    def close(self, *, seconds: float) -> None:
+        """Begin with no model any more; one that is being loaded comes to its end, in that time.
+
+        A runtime that is cut off in it brings down the process, as if it had crashed.
+        """
+        self._lock.acquire(timeout=max(0.0, seconds))  # and held until the process ends
+
     def step(self, *, now: float) -> None:
         """Go back by itself from a new model that fails, or that people contradict."""
         if self._line is None:
@@ -187,7 +195,7 @@ class Promoter:
                 why = self._contradicted(self._line.model.version)
             if why:
                 self._go_back_by_itself(why)
-        except (RefusedError, StoreError, OSError) as error:
+        except (RefusedError, StoreError, OSError, CheckpointError) as error:
             self._health.trouble(TROUBLE, f"the model should be rolled back and cannot be: {error}")
 
     def _resume(self, now: float) -> None:
@@ -202,7 +210,7 @@ class Promoter:
 
     def _go_back_by_itself(self, why: str) -> None:
         with self._lock:
-            failed = load_metadata(serving_folder(self._settings)).version
+            failed = self._version_of(serving_folder(self._settings))
             version = self._go_back(f"rolled back by itself: {why}")
         self._health.trouble(
             TROUBLE,
@@ -244,7 +252,6 @@ class Promoter:
 
     def _go_back(self, reason: str) -> str:
         serving = serving_folder(self._settings)
-        version = serving.name if serving.parent == registry_folder(self._settings) else ""
         for folder in self._before(serving):
             try:
                 model = self._checked(folder)
@@ -257,7 +264,7 @@ class Promoter:
                 self._database,
                 model.metadata,
                 self._clock(),
-                rejected=version or self._version_of(serving),
+                rejected=self._version_of(serving),
                 reason=reason,
             )
             try:
@@ -281,6 +288,9 @@ class Promoter:
         return [folder for folder in folders if folder.resolve() != serving.resolve()]
 
     def _version_of(self, folder: Path) -> str:
+        """By its name in the registry, where there is nothing left in it perhaps."""
+        if folder.parent == registry_folder(self._settings):
+            return folder.name
         return load_metadata(folder).version
 
     def _remember_start(self, folder: Path) -> None:

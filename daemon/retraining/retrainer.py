@@ -5,9 +5,10 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,7 @@ _STEP_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 5.0
 _WITHOUT_MEMORY: Final = (-signal.SIGSEGV, -signal.SIGABRT, -signal.SIGKILL)
 """How libraries, and the kernel, end a process that gets none."""
-_LONGEST: Final = timedelta(hours=12)
+_LONGEST_SECONDS: Final = 12 * 3600.0
 _STOPPED: Final = "Millwatch stopped while it ran; the current model is as it was"
 _UNIT: Final = "millwatch-retrain.path"
 _UNIT_FOLDERS: Final = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
@@ -50,6 +51,7 @@ class _Going:
     """A run that goes on.
 
     Attributes:
+        begun: by a clock that never jumps.
         due: whether the schedule asked for it.
         to_spawn: it has no process yet, and systemd runs none for it.
     """
@@ -57,6 +59,7 @@ class _Going:
     run_id: int
     folder: Path
     since: datetime
+    begun: float = field(default_factory=time.monotonic)
     due: bool = False
     to_spawn: bool = False
     process: "subprocess.Popen[bytes] | None" = None
@@ -147,13 +150,16 @@ class Retrainer:
         """Start a run now; the name of its folder.
 
         Raises:
-            RefusedError: one goes on, or there is nothing to learn from.
+            RefusedError: one goes on, there is nothing to learn from, or no model to begin with.
             StoreError, OSError: none was started.
         """
         with self._lock:
             if self._going is not None:
                 raise RefusedError(f"a retraining goes on already: {self._going.folder.name}")
-            return self._start(self._clock(), due=False)
+            try:
+                return self._start(self._clock(), due=False)
+            except CheckpointError as error:
+                raise RefusedError(f"the model that serves cannot be read: {error}") from error
 
     def reconfigure(self, settings: Settings) -> None:
         """Retrain as these say from now on; a run that goes on is not changed. From any thread."""
@@ -237,10 +243,7 @@ class Retrainer:
                 "there are no labelled images to learn from: label some, at least "
                 f"{self._settings.retraining.min_class_labels} of each new class"
             )
-        folder = self._runs / folders.name_of(now)
-        while folder.exists():  # asked for twice in a second
-            now += timedelta(seconds=1)
-            folder = self._runs / folders.name_of(now)
+        folder = self._runs / folders.name_for(self._runs, now)
         run_id = retraining.begin(
             self._database, folder.name, now, due=due, labels_until=labels_until
         )
@@ -299,7 +302,7 @@ class Retrainer:
                 raise
         status = None if going.process is None else going.process.poll()
         if going.process is not None and status is None:
-            if self._clock() - going.since > _LONGEST:
+            if time.monotonic() - going.begun > _LONGEST_SECONDS:
                 _end(going.process)
             return
         if (folder / folders.EVALUATION).exists() and not status:
@@ -311,7 +314,7 @@ class Retrainer:
             if status in _WITHOUT_MEMORY:
                 told += ". It may have needed more than retraining.max_memory_gb"
             self._failed(going, why or told)
-        elif self._clock() - going.since > _LONGEST:
+        elif time.monotonic() - going.begun > _LONGEST_SECONDS:
             self._failed(going, "nothing was heard of it for 12 hours; see its unit's log")
 
     def _finish(self, going: _Going) -> None:

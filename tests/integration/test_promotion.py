@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -238,8 +239,9 @@ def test_a_pointer_that_names_no_model_is_told_of_and_the_start_serves(
         assert TROUBLE not in station.troubles()
 
 
+@pytest.mark.parametrize("folder", ["there", "deleted"])
 def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
-    station: Station, second: str
+    station: Station, second: str, folder: str
 ) -> None:
     with by_hand(station.settings()) as line:
         promoter = promoter_of(station, line)
@@ -255,6 +257,8 @@ def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
         line.pipeline.serve_with(replace(line.pipeline.model, runtime=broken))
         station.drop("top-1", "one.jpg", surface_file())
         line.work_until(lambda: "judging" in line.health.troubles())
+        if folder == "deleted":
+            shutil.rmtree(registry_folder(station.settings()) / second)
         promoter.step(now=time.monotonic())
         line.work_until(lambda: station.count() == 1)
         assert line.pipeline.model.version == first

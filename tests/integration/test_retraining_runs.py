@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -214,6 +215,48 @@ def test_labels_count_as_new_after_a_run_under_a_clock_that_was_ahead(station: S
                 station.settings(), database=line.database, health=line.health, clock=now_utc
             ).label(image_id, "scratches", "eva", seen=None)
             assert retrainer.new_labels() == 1
+
+
+@pytest.mark.fault(26)
+def test_a_clock_that_jumps_ahead_ends_no_run_and_the_next_is_still_the_latest(
+    station: Station,
+) -> None:
+    """As it does soon after the start of a computer without a battery."""
+    clock = Clock(NIGHT)
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line, clock) as retrainer:
+            first = retrainer.start()
+            retrainer.step()
+            process = wait_until(lambda: _process_of(first), what=f"there is a process of {first}")
+            clock.now += timedelta(days=4000)
+            retrainer.step()
+            assert retrainer.busy
+            os.kill(process, signal.SIGKILL)
+            stepped_to_the_end(retrainer)
+            ahead = retrainer.start()
+        clock.now = NIGHT + timedelta(hours=1)
+        with retrainer_of(station, line, clock) as retrainer:
+            right = retrainer.start()
+        started = station.query("SELECT started_at FROM retraining_run ORDER BY id")
+    assert first < ahead < right
+    assert started[-1] == ("2026-11-24T04:00:00Z",)
+
+
+@pytest.mark.fault(32)
+def test_without_the_model_that_serves_a_run_that_is_asked_for_is_refused_in_words(
+    station: Station, tmp_path: Path
+) -> None:
+    station.model = shutil.copytree(station.model, tmp_path / "model")
+    station.write_config()
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 4})
+        shutil.rmtree(station.model)
+        with (
+            retrainer_of(station, line) as retrainer,
+            pytest.raises(RefusedError, match="the model that serves cannot be read"),
+        ):
+            retrainer.start()
 
 
 @pytest.mark.fault(33)

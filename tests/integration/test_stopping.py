@@ -3,6 +3,8 @@
 import os
 import signal
 import threading
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from builders import (
@@ -12,8 +14,12 @@ from builders import (
     surface_file,
     wait_until,
 )
+from promoting import kept
 
+from daemon.process.control import SOCKET, NoDaemonError
 from daemon.process.instance import AlreadyRunningError
+from daemon.serving import registry_folder
+from models.checkpoint import METADATA
 
 IMAGES = 200
 
@@ -87,6 +93,35 @@ def test_a_second_signal_ends_the_process_at_once(station: Station) -> None:
     with station.running():
         station.wait_for_images(2)
     assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(36)
+def test_told_to_stop_while_a_model_is_loaded_the_service_does_not_crash(
+    station: Station, commissioned_model: Path
+) -> None:
+    second = kept(station, commissioned_model, "tiny-7-0")
+    metadata = registry_folder(station.settings()) / second / METADATA
+    whole = metadata.rename(metadata.with_name("whole"))
+    os.mkfifo(metadata)
+    with station.process() as process:
+
+        def promote() -> None:
+            with suppress(NoDaemonError):  # it may end before it answers
+                station.ask("models promote", version=second, by="eva")
+
+        asking = threading.Thread(target=promote)
+        asking.start()
+        with metadata.open("wb") as told:  # it is being loaded
+            whole.replace(metadata)
+            process.send_signal(signal.SIGTERM)
+            log = station.root / "daemon.log"
+            wait_until(lambda: not (station.state_dir / SOCKET).exists(), what="it is stopping")
+            told.write(metadata.read_bytes())
+        assert process.wait(timeout=60) == 0, log.read_text()
+        asking.join()
+    with station.running():
+        assert station.status()["model_version"] == second
+        assert station.troubles() == {}
 
 
 @pytest.mark.fault(31)
