@@ -293,7 +293,9 @@ def _try_to_write(folder: Path) -> None:
 
 
 def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
-    again_helps = failure.errno not in _LASTING
+    again_helps = failure.errno not in _LASTING or (
+        failure.errno == errno.EROFS and _is_read_only_to_all(place.path)
+    )
     match failure.errno:
         case errno.ENOTDIR:
             what, remedy = f"{place} is not a folder", "Name a folder, or move the file away."
@@ -307,6 +309,25 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
             what = f"{place} cannot be used: {failure.strerror or failure}"
             remedy = "Check the disk or the share that it is on, then try again."
     return source.problem(place.key, what, remedy, again_helps=again_helps)
+
+
+def _is_read_only_to_all(folder: Path) -> bool:
+    """Whether its disk or share is, after an error say, and may be mended; not only to this service.
+
+    What the unit does not let it write is read-only to it alone (`ProtectSystem=` of systemd.exec(5)):
+    only the options of the filesystem itself, behind the " - " of proc(5), tell the two apart.
+    """
+    try:
+        device = folder.stat().st_dev
+        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
+    except OSError:
+        return False
+    number = f"{os.major(device)}:{os.minor(device)}"
+    for line in mounts.splitlines():
+        mount, _, filesystem = line.partition(" - ")
+        if mount.split(" ")[2] == number:
+            return "ro" in filesystem.split(" ")[2].split(",")
+    return False
 
 
 def user_in_words() -> str:

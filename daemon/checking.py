@@ -58,7 +58,9 @@ def state_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
     own = [] if settings.database_url else [database]  # else `config.folders` looks at it
     found = [*own, *beside, settings.state_dir / LOCK, settings.state_dir / TRACE]
     refused = [
-        each for each in found if os.path.lexists(each) and not _may(each, os.R_OK | os.W_OK)
+        each
+        for each in found
+        if os.path.lexists(each) and not _may(each, os.R_OK | os.W_OK) and not _is_read_only(each)
     ]
     if not refused:
         return []
@@ -160,6 +162,14 @@ def _is_closed(file: Path) -> bool:
     except OSError as error:
         return isinstance(error, PermissionError)
     return not _may(file, os.R_OK)
+
+
+def _is_read_only(file: Path) -> bool:
+    """Whether nobody may write there, which `config.folders` tells of the folder."""
+    try:
+        return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _may(file: Path, mode: int) -> bool:

@@ -101,6 +101,16 @@ def full(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """The filesystem that is mounted on a folder cannot be written to meanwhile."""
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+
+@contextmanager
 def obeying_permissions() -> Iterator[None]:
     """Permission bits hold for root too, in this thread and those that it starts."""
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,9 +1,10 @@
 """`run`, `check` and `status`."""
 
+import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import structlog
 import typer
@@ -31,6 +32,7 @@ from daemon.cli.options import (
     settings_of,
     table_of_answers,
 )
+from daemon.names import to_text
 from daemon.process.control import NoAnswerError, NoDaemonError, ask
 from daemon.process.crashes import trace_crashes
 from daemon.starting import serve
@@ -39,6 +41,9 @@ from daemon.store.upgrading import open_existing
 from daemon.systemd.units import UnitError, write_drop_ins
 
 log = structlog.get_logger(__name__)
+
+_OF_A_DISK: Final = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""Which may be mended while systemd tries again and again."""
 
 
 def register(app: typer.Typer) -> None:
@@ -58,8 +63,16 @@ def run(config: ConfigOption = None) -> None:
     configure_logging()
     for problem in problems:  # a share that is not mounted yet: the service waits for it
         log.warning("not there yet", problem=str(problem))
-    trace_crashes(settings.state_dir)
-    serve(settings, reread=lambda: load_settings(config, os.environ))
+    try:
+        trace_crashes(settings.state_dir)
+        serve(settings, reread=lambda: load_settings(config, os.environ))
+    except OSError as error:
+        if error.errno not in _OF_A_DISK:
+            raise
+        raise CommandError(
+            f"it cannot run on {to_text(settings.state_dir)}: {error}; free space and inodes on its "
+            "disk, or mount it read-write (`dmesg` may say more)"
+        ) from error
 
 
 def check(

@@ -1,31 +1,30 @@
 """Places that take no more images, and a database that cannot be written (rows 22 and 23)."""
 
 import resource
-import subprocess
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import structlog
-from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    run_cli,
+    stop_process,
+    surface_file,
+    wait_until,
+)
 from composed import by_hand
-from filesystems import filesystem, full
+from filesystems import filesystem, full, read_only
 
+from config.loading import check_settings
+from daemon.checking import state_problems
 from daemon.serving import load_serving_model
 from models.preprocessing import decode
 from models.taxonomy import NO_DEFECT, Verdict
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """The filesystem that is mounted on a folder cannot be written to meanwhile."""
-    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
 
 
 def surfaces_that_pass(station: Station) -> Iterator[bytes]:
@@ -134,3 +133,53 @@ def test_a_daemon_that_may_write_no_byte_more_lives_and_goes_on_when_it_may(
         wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
         assert process.poll() is None
     assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(22)
+def test_a_review_folder_that_is_read_only_at_a_start_too_keeps_images_waiting_and_mends(
+    tmp_path: Path, model: Path
+) -> None:
+    """As a share may be after a power cut: the line is judged meanwhile."""
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="4m"):
+        review = {"review": {"folder": str(disk / "review")}}
+        station = Station(root=tmp_path, model=model, tables=review)
+        with station.process() as process:
+            station.drop("top-1", "before.jpg", surface_file(seed=1))
+            station.wait_for_images(1)
+            assert stop_process(process, signal.SIGKILL)
+        kept = station.drop("top-1", "during.jpg", surface_file(seed=2))
+        with read_only(disk), station.process() as process:
+            wait_until(lambda: "Read-only" in station.troubles().get("moving", ""))
+            assert station.count() == 2
+            assert kept.exists()
+            assert stop_process(process, signal.SIGKILL)
+        with station.running():
+            station.wait_for_images(2)
+            wait_until(lambda: station.troubles() == {}, what="every trouble is mended")
+        assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(23)
+def test_a_start_on_a_read_only_disk_fails_in_words_and_may_be_tried_again(
+    tmp_path: Path, model: Path
+) -> None:
+    """With 78 systemd would leave it at that, though the disk be mended a minute later."""
+    disk = tmp_path / "disk"
+    review = {"review": {"folder": str(tmp_path / "review")}}
+    with filesystem(disk, size="8m"):
+        station = Station(root=tmp_path, model=model, tables=review, state=disk / "state")
+        with station.running():
+            station.drop("top-1", "before.jpg", surface_file(seed=1))
+            station.wait_for_images(1)
+        station.drop("top-1", "during.jpg", surface_file(seed=2))
+        with read_only(disk):
+            done = run_cli("run", "--config", station.config)
+            assert done.returncode == 1
+            assert "mount it read-write" in done.stderr
+            assert "Traceback" not in done.stderr
+            _, problems = check_settings(station.config, {}, further=(state_problems,))
+            assert ["mounted read-only" in problem.what for problem in problems] == [True]
+        with station.running():
+            station.wait_for_images(2)
+        assert_every_image_accounted_for(station)

@@ -193,3 +193,4 @@ def test_a_folder_that_is_mounted_read_only_is_refused_even_to_root(
         subprocess.run(["umount", plant / place], check=True)
 
     assert "mounted read-only" in problem.what
+    assert not problem.again_helps, "so systemd lets a service see what its unit does not name"
