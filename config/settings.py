@@ -65,7 +65,7 @@ class Intake(Table):
         description="File name endings that are images, whatever their case.",
     )
     ignore: NamePatterns = Field(
-        default=("*.tmp", "*.part", ".*", "Thumbs.db", "desktop.ini", "@eaDir"),
+        default=("*.tmp", "*.part", ".*", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"),
         description="Patterns of file and folder names that are never images.",
     )
     max_pixels: int = Field(

@@ -245,7 +245,8 @@ def _lies_in_drop_folder(inode: int, delivery: Delivery) -> bool:
     root = delivery.path.parents[len(Path(delivery.filename).parts) - 1]
     below = [root]
     while below:
-        with os.scandir(below.pop()) as entries:
+        # In a folder that is shut, `lost+found` say, no scan would find it either.
+        with suppress(PermissionError), os.scandir(below.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))

@@ -10,7 +10,7 @@ from typing import Final
 # are no id of ours, and would use up the numbers.
 _NAME: Final = re.compile(r"[^/]+?__\d{8}T\d{6}Z__(\d{1,15})__.+", re.DOTALL)
 _CAMERA: Final = re.compile(r"(.+?)__\d{8}T\d{6}Z__\d{1,15}__", re.DOTALL)
-_LITTER: Final = ("Thumbs.db", "desktop.ini", "@eaDir")
+_LITTER: Final = ("Thumbs.db", "desktop.ini", "@eaDir", "lost+found")
 
 
 def id_in_name(name: str) -> int | None:

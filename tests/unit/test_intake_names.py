@@ -4,7 +4,7 @@ from daemon.intake.names import NameRule
 
 RULE = NameRule(
     extensions=(".jpg", ".bmp"),
-    ignore=("*.tmp", "*.part", ".*", "Thumbs.db", "desktop.ini", "@eaDir"),
+    ignore=("*.tmp", "*.part", ".*", "Thumbs.db", "desktop.ini", "@eaDir", "lost+found"),
 )
 
 
@@ -36,6 +36,7 @@ def test_what_is_an_image(name: str) -> None:
         "a.jpg.part",
         "Thumbs.db",
         "@eaDir/a.jpg",
+        "lost+found/a.jpg",
         ".day/a.jpg",
         "day.part/a.jpg",
         ".123-456.leaving",

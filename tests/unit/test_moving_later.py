@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from delivered import DATA, SHA256, delivery_of, names
-from filesystems import filesystem
+from filesystems import filesystem, obeying_permissions
 from meanwhile import noting_what_is_opened
 
 from daemon.files import moving
@@ -106,3 +106,18 @@ def test_an_image_whose_name_was_taken_by_what_is_no_file_is_gone(
         moving.bring(delivery, SHA256, target, None)
     assert moving.release(delivery) is Release.ABSENT
     assert os.path.lexists(delivery.path)
+
+
+@pytest.mark.fault(21)
+def test_a_folder_that_is_shut_keeps_nothing_from_being_given_back(
+    delivery: Delivery, target: Path
+) -> None:
+    """As `lost+found` is, where a disk of its own is the drop folder."""
+    moving.bring(delivery, SHA256, target, None)
+    moving.release(delivery)
+    target.write_bytes(b"the camera went on writing")
+    (delivery.path.parent / "shut").mkdir(mode=0o000)
+    with obeying_permissions(), pytest.raises(ChangedError):
+        moving.bring(delivery, SHA256, target, None)
+    assert delivery.path.read_bytes() == b"the camera went on writing"
+    assert not target.exists()
