@@ -155,15 +155,16 @@ class Reader:
         if isinstance(error, MovedOnError):
             self._room.again([delivery], now=time.monotonic(), after_seconds=0.0)
             return
-        cause = f"{type(error).__name__}: {error}"
+        cause, remedy = f"{type(error).__name__}: {error}", "see the log"
         if isinstance(error, OSError):
-            cause = error.strerror or str(error)
+            cause, remedy = error.strerror or str(error), "see whether its disk or share is well"
+            if isinstance(error, PermissionError):
+                remedy = "mend its permissions"
         else:  # no memory, say
             log.error("cannot be read", path=to_text(delivery.path), exc_info=error)
         self._health.passing_trouble(
             f"reading {delivery.camera}",
-            f"{to_text(delivery.path)} cannot be read: {cause}; mend its permissions, it is tried "
-            "again by itself",
+            f"{to_text(delivery.path)} cannot be read: {cause}; {remedy}, it is tried again by itself",
             now=time.monotonic(),
             seconds=self._forget_seconds,
         )

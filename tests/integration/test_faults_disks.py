@@ -1,5 +1,6 @@
 """Disks that are full, read-only, away, held or hung (rows 8, 21 to 24, 28 and 41)."""
 
+import resource
 import shutil
 import sqlite3
 from contextlib import closing
@@ -40,6 +41,25 @@ def test_a_file_without_permission_is_tried_again_and_keeps_no_other_waiting(
         path.chmod(0o644)
         station.wait_for_images(4)
         wait_until_mended(station)
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(21)
+def test_what_keeps_a_file_from_being_read_is_told_as_it_is(station: Station) -> None:
+    path = station.drop("top-1", "x.jpg", surface_file(seed=1))
+    with by_hand(station.settings()) as line:
+        line.scan()
+        wait_until(lambda: line.room.backlog()["top-1"] == 1)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))  # not one file more may be opened
+        try:
+            wait_until(lambda: line.pipeline.step() and line.health.troubles())
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        told = line.health.troubles()["reading top-1"]
+        assert told.startswith(f"{path} cannot be read: Too many open files; see whether its disk")
+        line.work_until(lambda: station.count() == 1)
+    station.wait_for_images(1)
     assert_every_image_accounted_for(station)
 
 
