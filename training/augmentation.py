@@ -61,8 +61,7 @@ class Augmentation:
     def __call__(self, images: Tensor, *, size: int, random: Generator) -> Tensor:
         """Uint8 grey `(N, H, W)` to float `(N, size, size)` in 0..255."""
         view = self._view(_Draw(random, len(images), images.device), None)
-        seen = _seen(images.float().unsqueeze(1), view, size).squeeze(1)
-        return self._spoil(seen, size / images.shape[-1], random)
+        return self._taken(images, view, size, random)
 
     def with_boxes(
         self, images: Tensor, boxed: Tensor, *, size: int, random: Generator
@@ -73,14 +72,14 @@ class Augmentation:
             boxed: as `training.boxes.coverage`, on the device of the images.
         """
         view = self._view(_Draw(random, len(images), images.device), boxed)
-        seen = _seen(images.float().unsqueeze(1), view, size).squeeze(1)
-        return self._spoil(seen, size / images.shape[-1], random), _seen(boxed, view, size // 4)
+        return self._taken(images, view, size, random), _seen(boxed, view, size // 4)
 
-    def _spoil(self, x: Tensor, scale: float, random: Generator) -> Tensor:
-        """All that happens to a picture, `scale` times its size, but where its camera looks."""
+    def _taken(self, images: Tensor, view: Tensor, size: int, random: Generator) -> Tensor:
+        """What the camera sees there, and all that a bad day does to it."""
+        x = _seen(images.float().unsqueeze(1), view, size).squeeze(1)
         x = self._light(x, random)
         blurred = _some(self.blur, x, random)
-        x = self._soften(x, blurred, self.blur_pixels * scale, random)
+        x = self._soften(x, blurred, self.blur_pixels * size / images.shape[-1], random)
         more = ~blurred | _some(self.together, x, random)
         x = self._add_noise(x, more, random).clamp(0, 255)
         return self._compress(x, more & _some(self.compressed, x, random), random)
