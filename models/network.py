@@ -15,6 +15,7 @@ from models.checkpoint import (
     load_metadata,
     load_weights,
 )
+from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
 from models.resnet18 import ResNet18
 
@@ -64,10 +65,12 @@ class SurfaceNetwork(nn.Module):
         *,
         normalisation: Normalisation = "picture",
         line: LineNetwork | None = None,
+        domain: DomainClassifier | None = None,
     ) -> None:
         super().__init__()
         self.normalisation = normalisation
         self.line = line
+        self.domain = domain
         self.backbone = ResNet18(channels=3 if normalisation == "imagenet" else 1, classes=classes)
         if normalisation != "imagenet":
             return
@@ -86,10 +89,10 @@ class SurfaceNetwork(nn.Module):
         second = self.backbone.layer2(low)
         out = self._above(self._below(second))
         features = torch.cat([out.features, texture_of(second).to(out.features)], dim=1)
-        out = replace(out, features=features)
-        if self.line is None:
-            return out
-        return replace(out, logits=self.line.join(out.logits, self.line(low)))
+        logits = out.logits if self.domain is None else self.domain(out.logits, features)
+        if self.line is not None:
+            logits = self.line.join(logits, self.line(low))
+        return replace(out, logits=logits, features=features)
 
     def first_stage(self, images: Tensor) -> Tensor:
         """The activations above the first stage, float `(N, 64, h, w)`: a line's own network's."""
@@ -109,13 +112,21 @@ class SurfaceNetwork(nn.Module):
         second = self.backbone.layer2(self.first_stage(images))
         return self._below(second), texture_of(second)
 
-    def top(self, middle: Tensor) -> Activations:
+    def top(self, middle: Tensor, texture: Tensor | None = None) -> Activations:
         """What is above: the last block, the pooling and the linear layer.
 
         A line's own network cannot see such images: it is taken to find each of them clean.
+
+        Raises:
+            ValueError: without the texture, float `(N, 256)`, where domains are told apart by it.
         """
         out = self._above(middle)
-        return out if self.line is None else replace(out, logits=self.line.join(out.logits))
+        logits = out.logits
+        if self.domain is not None:
+            if texture is None:
+                raise ValueError("domains are told apart by textures, and none are given")
+            logits = self.domain(logits, torch.cat([out.features, texture.to(out.features)], dim=1))
+        return replace(out, logits=logits if self.line is None else self.line.join(logits))
 
     def _below(self, second_stage: Tensor) -> Tensor:
         net = self.backbone
@@ -228,6 +239,7 @@ def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
             len(metadata.classes),
             normalisation=metadata.normalisation,
             line=LineNetwork.from_weights(weights),
+            domain=DomainClassifier.from_weights(weights),
         )
         network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     except (KeyError, RuntimeError) as error:

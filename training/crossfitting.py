@@ -200,7 +200,8 @@ def _features(outputs: Outputs, images: Activated, *, textured: bool) -> NDArray
 
 
 def _above(made: SurfaceNetwork, images: Activated) -> Outputs:
-    return TorchRuntime(made, device="cpu").infer_above(images.views[0].float().numpy())
+    textures = None if images.textures is None else images.textures.numpy()
+    return TorchRuntime(made, device="cpu").infer_above(images.views[0].float().numpy(), textures)
 
 
 def _tell_of_fold(on_epoch: Callable[[int, int], None], number: int, done: int, of: int) -> None:

@@ -31,6 +31,7 @@ from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry
 from models.runtimes.exported import Exported
 from models.runtimes.openvino_graph import (
+    DOMAIN,
     FEATURES,
     FIRST_CONVOLUTION,
     JOIN,
@@ -203,7 +204,7 @@ def _quantised(folder: Path, metadata: Metadata, pictures: NDArray[np.uint8]) ->
             ignored_scope=nncf.IgnoredScope(
                 names=[FIRST_CONVOLUTION, POOL, LINEAR, FEATURES],
                 patterns=[
-                    f"^({NORMALISE}|{TEXTURE}).*",
+                    f"^({NORMALISE}|{TEXTURE}|{DOMAIN}).*",
                     rf"^{re.escape(LINE)}({POOL}|{LINEAR}$|logits$|{JOIN}).*",
                 ],
                 validate=False,

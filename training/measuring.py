@@ -20,6 +20,7 @@ from training.dataset import Dataset
 from training.evaluate import error_by_chance, evaluate, run
 from training.label_errors import find_label_errors
 from training.labelled import Labelled
+from training.references import judge_kept
 
 _TIMED: Final = 32
 _SURE: Final = 0.5
@@ -48,10 +49,10 @@ def measure(
     held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
     names = [line.classes[i] for i in held_out.labels]
     outputs = _outputs(model, held_out)
-    gate = reference.maps(Use.GATE)
     known = [line.classes[i] for i in reference.labels_of(Use.GATE)]
-    above = cast("Halved", model.runtime).infer_above(gate) if len(gate) else _nothing(model)
-    above_features = reference.features_of(Use.GATE, above.features)
+    kept = _nothing(model)
+    if known:
+        kept = judge_kept(cast("Halved", model.runtime), reference, Use.GATE)
     crossvalidated: Mapping[str, ClassFigures] = {}
     if out_of_fold is not None:
         crossvalidated = _crossvalidated(decider, line, out_of_fold, outputs)
@@ -63,14 +64,14 @@ def measure(
         form=_form(model),
         held_out=count_verdicts(decider.decide(outputs.logits, outputs.features), names),
         crossvalidated=crossvalidated,
-        reference=count_verdicts(decider.decide(above.logits, above_features), known),
+        reference=count_verdicts(decider.decide(kept.logits, kept.features), known),
         calibration_error=error,
         calibration_chance=by_chance,
         evidence_defects=rule.defects if rule else 0,
         promised_missed_rate=rule.promised if rule else 1.0,
         pass_threshold=decider.pass_threshold,
         milliseconds_per_image=_milliseconds(model, line.pixels),
-        finite=bool(np.isfinite(outputs.logits).all() and np.isfinite(above.logits).all()),
+        finite=bool(np.isfinite(outputs.logits).all() and np.isfinite(kept.logits).all()),
     )
 
 

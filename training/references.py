@@ -1,4 +1,4 @@
-"""Choosing what a model keeps of the images that it was trained on (`models.reference`)."""
+"""What a model keeps of the images that it was trained on (`models.reference`): chosen, and judged."""
 
 from typing import Final
 
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from models.checkpoint import Metadata
 from models.network import SurfaceNetwork
 from models.reference import Reference, Use
+from models.runtimes.protocol import Halved, Outputs
 from training.dataset import load_part
 from training.manifest import Manifest, ManifestError, Part
 
@@ -64,6 +65,15 @@ def reference_of(
         np.concatenate(uses),
         np.concatenate(textures),
     )
+
+
+def judge_kept(runtime: Halved, reference: Reference, use: Use) -> Outputs:
+    """What a runtime says of the images of one use, of which there must be some.
+
+    Features as of whole images, with the texture where it is kept.
+    """
+    above = runtime.infer_above(reference.maps(use), reference.textures_of(use))
+    return Outputs(logits=above.logits, features=reference.features_of(use, above.features))
 
 
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:

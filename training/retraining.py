@@ -31,7 +31,7 @@ from training.labelled import Labelled, load_labelled
 from training.line_fitting import LINE, LineRecipe, fit_line, question_of
 from training.manifest import Manifest, Part, load_manifest
 from training.measuring import measure, suspects_of
-from training.references import reference_of
+from training.references import judge_kept, reference_of
 from training.run_folder import (
     CANDIDATE,
     EVALUATION,
@@ -147,16 +147,15 @@ class _Parts:
         The line's own held-out images are left out: the gate judges the thresholds by them.
         """
         fitted = self.fitted
-        above = runtime.infer_above(self.reference.maps(Use.FIT))
-        known = self.reference.features_of(Use.FIT, above.features)
+        known = judge_kept(runtime, self.reference, Use.FIT).features
         # Cut to what is kept of the first images, which is no texture in older models.
         seen = run(runtime, fitted).features[:, : known.shape[1]]
         features = np.concatenate([known, seen])
         labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted.labels])
-        held_out = runtime.infer_above(self.reference.maps(Use.EVIDENCE))
+        held_out = judge_kept(runtime, self.reference, Use.EVIDENCE)
         evidence = collect_evidence(
             fitted_features=features,
-            features=self.reference.features_of(Use.EVIDENCE, held_out.features),
+            features=held_out.features,
             logits=held_out.logits,
             labels=self.reference.labels_of(Use.EVIDENCE),
             fitted_labels=labels,
@@ -336,7 +335,7 @@ def _settings(asked: Run, parent: Metadata, recipe: dict[str, Any]) -> dict[str,
 def _metrics(runtime: TorchRuntime, parts: _Parts, evidence: Evidence) -> dict[str, Any]:
     """Figures on images that no run trains on: the line's and those of the first set."""
     line = parts.line
-    gate = runtime.infer_above(parts.reference.maps(Use.GATE))
+    gate = judge_kept(runtime, parts.reference, Use.GATE)
     logits, labels = [gate.logits], [parts.reference.labels_of(Use.GATE)]
     if line.held_out.any():
         held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])

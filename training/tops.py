@@ -3,7 +3,8 @@
 All that is below stays as it is, so the images that the network came from need not be at hand: their
 activations are (`models.reference`). First the linear layer alone, by its own optimum; then the block
 with it, a little, which would be spoilt by a linear layer that still knows nothing (Kumar et al.
-2022, arXiv:2202.10054).
+2022, arXiv:2202.10054). Last, on what came of that, what tells the line's surface from the first images
+(`models.domain_classifier`).
 """
 
 import copy
@@ -18,8 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from models.domain_classifier import DomainClassifier
 from models.network import SurfaceNetwork, half_precision
 from training.augmentation import Augmentation
+from training.linear_optimum import linear_optimum
 from training.run_folder import RunError
 
 
@@ -49,12 +52,14 @@ class TopRecipe:
             part once.
         most_views: of all images together: 50 kB each at 200 pixels.
         shrink: of the linear layer's weights when it is fitted alone, on features of unit variance.
+        domain_shrink: likewise, of the domain classifier's.
         averaged: share of the newest weights in the average that is kept, at each step.
     """
 
     views: int = 4
     most_views: int = 4000
     shrink: float = 1e-3
+    domain_shrink: float = 3e-4
     epochs: int = 2
     batch: int = 32
     learning_rate: float = 5e-4
@@ -153,6 +158,7 @@ def fit_top(
     averaged = copy.deepcopy(made)
     _fit_all(made, averaged, data, recipe, seed, on_epoch)
     half_precision(averaged)
+    averaged.domain = _fit_domain(averaged, kept, line, classes=classes, recipe=recipe)
     return averaged.eval()
 
 
@@ -192,32 +198,18 @@ class _Data:
 
 def _fit_linear_layer(network: SurfaceNetwork, data: _Data, recipe: TopRecipe) -> None:
     features, labels, share = data.features(network)
-    if not features.isfinite().all():
-        raise RunError(
-            "some activations are no numbers; the current model is as it was: roll back to a model "
-            "whose figures are sound, or look at the labelled images"
-        )
-    labels, share = labels.clone(), share.clone() / share.sum()
-    centre, spread = features.mean(dim=0), features.std(dim=0) + 1e-3
-    x = (features - centre) / spread
+    labels, share = labels.clone(), share.clone()
     linear = network.backbone.fc
-    slopes = torch.zeros_like(linear.weight, requires_grad=True)
-    offsets = torch.zeros_like(linear.bias, requires_grad=True)
-    search = torch.optim.LBFGS([slopes, offsets], max_iter=150, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        search.zero_grad()
-        each = functional.cross_entropy(
-            functional.linear(x, slopes, offsets), labels, reduction="none"
-        )
-        total: Tensor = (each * share).sum() + recipe.shrink * slopes.square().sum()
-        total.backward()
-        return total
-
-    search.step(loss)
+    slopes, offsets = linear_optimum(
+        features,
+        share / share.sum(),
+        outputs=linear.out_features,
+        shrink=recipe.shrink,
+        loss=lambda logits: functional.cross_entropy(logits, labels, reduction="none"),
+    )
     with torch.no_grad():
-        linear.weight.copy_(slopes / spread)
-        linear.bias.copy_(offsets - (slopes / spread) @ centre)
+        linear.weight.copy_(slopes)
+        linear.bias.copy_(offsets)
 
 
 def _fit_all(
@@ -258,6 +250,44 @@ def _fit_all(
                 for mean, newest in zip(tops[1], tops[0], strict=True):
                     mean.lerp_(newest, recipe.averaged)
         on_epoch(epoch + 1, recipe.epochs)
+
+
+def _fit_domain(
+    network: SurfaceNetwork, kept: Activated, line: Activated, *, classes: int, recipe: TopRecipe
+) -> DomainClassifier | None:
+    """By the images themselves, not their augmented copies: what is blurred is not the line's for that.
+
+    Returns:
+        None where there is nothing to tell apart: every class of the line is one of the first images',
+        or what those look like was not kept.
+    """
+    alone = torch.ones(classes)
+    alone[kept.labels] = 0
+    of_line = alone[line.labels]
+    if kept.textures is None or line.textures is None or not of_line.any():
+        return None
+    with torch.inference_mode():
+        chunks = [*kept.views[0].split(64), *line.views[0].split(64)]
+        pooled = torch.cat([network.top(chunk.float()).features for chunk in chunks])
+        features = torch.cat([pooled, torch.cat([kept.textures, line.textures])], dim=1)
+    targets = torch.cat([torch.zeros(len(kept)), of_line])
+    share = torch.ones(len(targets))
+    # The root: few images count for more than their share, and not for as much as many.
+    share[len(kept) :] = (len(kept) / len(line)) ** 0.5
+    slopes, offsets = linear_optimum(
+        features.clone(),
+        share / share.sum(),
+        outputs=1,
+        shrink=recipe.domain_shrink,
+        loss=lambda odds: functional.binary_cross_entropy_with_logits(
+            odds[:, 0], targets, reduction="none"
+        ),
+    )
+    made = DomainClassifier(alone, features.shape[1])
+    with torch.no_grad():
+        made.weight.copy_(slopes[0])
+        made.bias.copy_(offsets)
+    return made
 
 
 def _top_parameters(network: SurfaceNetwork) -> list[nn.Parameter]:

@@ -32,11 +32,16 @@ JOIN: Final = "join"
 UNSEEN: Final = "line_unseen"
 """Under which a graph tells what a line's own network is taken to say of an image it cannot see."""
 
+DOMAIN: Final = "domain."
+"""Before the names of a domain classifier, as in the weights."""
+_ODDS: Final = f"{DOMAIN}odds"
+
 _BATCH_NORM_EPSILON: Final = 1e-5
 """That of torch.nn.BatchNorm2d."""
 _MIN_CONTRAST: Final = 8.0
 _LEAST: Final = 1e-12
 _FLOOR: Final = -80.0
+_NEVER: Final = -1e4
 _IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
 """Those of models.network, which needs torch; a test holds one network against the other."""
@@ -72,6 +77,8 @@ def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisati
     head = ops.constant(weights["fc.weight"].astype(np.float32), name=HEAD)
     bias = ops.constant(weights["fc.bias"].astype(np.float32).reshape(1, -1))
     logits = ops.add(ops.matmul(pooled, head, False, True, name=LINEAR), bias)
+    if f"{DOMAIN}weight" in weights:
+        logits = _of_domains(logits, features, weights)
     if f"{LINE}place" in weights:
         logits = _joined(logits, _line_logits(first_stage, weights), weights)
     results = []
@@ -101,7 +108,8 @@ def with_maps(graph: Any) -> Any:
 def top_of(graph: Any) -> Any:
     """What lies above `models.network.SurfaceNetwork.middle`, in whatever form the graph is.
 
-    From its activations, float32 `(N, 512, h, w)`, to `logits` and `features`, the pooled ones alone.
+    From its activations, float32 `(N, 512, h, w)`, to `logits` and `features`, the pooled ones alone;
+    where it tells domains apart, from textures `(N, 256)` as well.
     """
     ov = openvino()
     copy = graph.clone()
@@ -111,6 +119,12 @@ def top_of(graph: Any) -> Any:
         node = node.input_value(0).get_node()
     maps = ov.opset13.parameter(node.get_output_partial_shape(0), np.float32, name="maps")
     node.output(0).replace(maps.output(0))
+    inputs = [maps]
+    if tells_domains(graph):
+        (node,) = [node for node in copy.get_ops() if node.get_friendly_name() == TEXTURE]
+        shape = node.get_output_partial_shape(0)
+        inputs.append(ov.opset13.parameter(shape, np.float32, name=f"{TEXTURE}.given"))
+        node.output(0).replace(inputs[1].output(0))
     for line in [node for node in copy.get_ops() if node.get_friendly_name() == LINE_LOGITS]:
         values = [float(each) for each in str(graph.get_rt_info(UNSEEN).astype(str)).split(",")]
         line.output(0).replace(ov.opset13.constant(np.array([values], np.float32)).output(0))
@@ -118,7 +132,12 @@ def top_of(graph: Any) -> Any:
     (pooled,) = [node for node in copy.get_ops() if node.get_friendly_name() == POOL]
     copy.output(FEATURES).set_names(set())
     pooled.output(0).set_names({FEATURES})
-    return ov.Model([*results, ov.opset13.result(pooled)], [maps], "top")
+    return ov.Model([*results, ov.opset13.result(pooled)], inputs, "top")
+
+
+def tells_domains(graph: Any) -> bool:
+    """Whether a domain classifier is in it."""
+    return any(node.get_friendly_name() == _ODDS for node in graph.get_ops())
 
 
 def head_of(graph: Any) -> NDArray[np.float32]:
@@ -197,6 +216,27 @@ def _line_logits(first_stage: Any, weights: Weights) -> Any:
     bias = ops.constant(weights[f"{LINE}linear.bias"].astype(np.float32).reshape(1, -1))
     product = ops.matmul(together, head, False, True, name=f"{LINE}{LINEAR}")
     return ops.add(product, bias, name=LINE_LOGITS)
+
+
+def _of_domains(logits: Any, features: Any, weights: Weights) -> Any:
+    """`models.domain_classifier.DomainClassifier.forward`; no node of it is put into INT8."""
+    ops = openvino().opset13
+    alone = weights[f"{DOMAIN}alone"].astype(np.float32).reshape(1, -1)
+    slopes = weights[f"{DOMAIN}weight"].astype(np.float32).reshape(-1, 1)
+    bias = weights[f"{DOMAIN}bias"].astype(np.float32).reshape(1, 1)
+    product = ops.matmul(features, ops.constant(slopes), False, False, name=f"{DOMAIN}product")
+    odds = ops.add(product, bias, name=_ODDS)
+    # The logarithm of a logistic function is minus the softplus of minus its argument.
+    doubts = (ops.softplus(ops.negative(odds), name=f"{DOMAIN}here"), ops.softplus(odds))
+    parts = []
+    for number, (mine, doubt) in enumerate(zip((alone, 1 - alone), doubts, strict=True)):
+        name = f"{DOMAIN}{number}"
+        within = ops.log_softmax(
+            ops.add(logits, (1 - mine) * np.float32(_NEVER), name=f"{name}.mine"), 1, name=name
+        )
+        sure = ops.subtract(within, doubt, name=f"{name}.sure")
+        parts.append(ops.multiply(sure, mine, name=f"{name}.part"))
+    return ops.add(*parts, name=f"{DOMAIN}{LOGITS}")
 
 
 def _joined(logits: Any, own: Any, weights: Weights) -> Any:

@@ -25,6 +25,7 @@ from models.runtimes.openvino_graph import (
     MAPS,
     build_graph,
     head_of,
+    tells_domains,
     top_of,
     with_maps,
 )
@@ -60,6 +61,7 @@ class OpenVinoRuntime:
         self._plain = _Compiled(graph, (LOGITS, FEATURES))
         self._with_maps: _Compiled | None = None
         self._top: _Compiled | None = None
+        self._tells_domains = tells_domains(graph)
         self.head = head_of(graph)
 
     @property
@@ -73,13 +75,23 @@ class OpenVinoRuntime:
         logits, features, maps = self._mapping().run(images)
         return Outputs(logits=logits, features=features, maps=maps)
 
-    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
+    def infer_above(
+        self, middle: NDArray[np.float32], texture: NDArray[np.float32] | None = None
+    ) -> Outputs:
         """The outputs for activations `(N, 512, h, w)` below the last block, in the same form."""
         with self._lock:
             if self._top is None:
                 self._top = _Compiled(top_of(self._make_graph()), (LOGITS, FEATURES))
-        logits, features = self._top.run(middle)
+        logits, features = self._top.run(middle, *self._looks(texture))
         return Outputs(logits=logits, features=features)
+
+    def _looks(self, texture: NDArray[np.float32] | None) -> list[NDArray[np.float32]]:
+        """What the graph above the last block takes besides activations."""
+        if not self._tells_domains:
+            return []
+        if texture is None:
+            raise ValueError("domains are told apart by textures, and none are given")
+        return [texture]
 
     def _mapping(self) -> "_Compiled":
         with self._lock:
@@ -106,15 +118,16 @@ class _Compiled:
             ) from error
         self._outputs = outputs
 
-    def run(self, images: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """The outputs, in the order of their names, for uint8 `(N, H, W)`; N at least 1."""
-        size = min(_IMAGES_A_REQUEST, -(-len(images) // self._streams))
+    def run(self, *inputs: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """The outputs, in the order of their names, for inputs of N rows each; N at least 1."""
+        count = len(inputs[0])
+        size = min(_IMAGES_A_REQUEST, -(-count // self._streams))
         # Contiguous, and not read-only as pixels fresh from a decoder are: shared without a copy.
-        whole = np.require(images, requirements=["C", "W"])
+        whole = [np.require(each, requirements=["C", "W"]) for each in inputs]
         running: deque[Any] = deque()
         done: list[list[NDArray[np.float32]]] = []
         try:
-            for first in range(0, len(whole), size):
+            for first in range(0, count, size):
                 try:
                     request = self._free.get_nowait()
                 except Empty:
@@ -123,7 +136,8 @@ class _Compiled:
                         done.append(self._take(running.popleft()))
                     request = self._free.get()
                 running.append(request)
-                request.start_async([whole[first : first + size]], share_inputs=True)
+                rows = [each[first : first + size] for each in whole]
+                request.start_async(rows, share_inputs=True)
             while running:
                 done.append(self._take(running.popleft()))
         finally:

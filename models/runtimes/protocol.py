@@ -48,9 +48,17 @@ class Runtime(Protocol):
 class Halved(Runtime, Protocol):
     """One whose last block can be run by itself, as every runtime that serves can."""
 
-    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
+    def infer_above(
+        self, middle: NDArray[np.float32], texture: NDArray[np.float32] | None = None
+    ) -> Outputs:
         """The outputs for activations float32 `(N, 512, h, w)` below the last block; N at least 1.
 
         For images of which only those are kept (`models.reference`).
+
+        Args:
+            texture: of the same images, float32 `(N, 256)`; for models that tell domains apart by it.
+
+        Raises:
+            ValueError: for such a model without textures.
         """
         ...

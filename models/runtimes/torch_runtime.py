@@ -97,10 +97,16 @@ class TorchRuntime:
         )
 
     @torch.inference_mode()
-    def infer_above(self, middle: NDArray[np.float32]) -> Outputs:
-        """The outputs for activations `(N, 512, h, w)` below the last block."""
-        chunks = torch.from_numpy(middle).split(32)
-        out = [self._network.top(chunk.to(self._device)) for chunk in chunks]
+    def infer_above(self, middle: Floats, texture: Floats | None = None) -> Outputs:
+        """The outputs for activations `(N, 512, h, w)` below the last block; see `Halved`."""
+        chunks = torch.from_numpy(middle).split(_TOGETHER)
+        looks: list[torch.Tensor | None] = [None] * len(chunks)
+        if texture is not None:
+            looks = [*torch.from_numpy(texture).to(self._device).split(_TOGETHER)]
+        out = [
+            self._network.top(chunk.to(self._device), look)
+            for chunk, look in zip(chunks, looks, strict=True)
+        ]
         return Outputs(
             logits=torch.cat([each.logits for each in out]).float().cpu().numpy(),
             features=torch.cat([each.features for each in out]).float().cpu().numpy(),

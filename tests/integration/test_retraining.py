@@ -21,6 +21,7 @@ from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
 from training.line_fitting import LineRecipe
 from training.manifest import Part
+from training.references import judge_kept
 from training.retraining import retrain
 from training.run_folder import RunError, read_run
 from training.synthetic import draw_surface, encode
@@ -131,7 +132,7 @@ def test_a_line_with_enough_labels_gets_a_network_of_its_own_that_serves_in_ever
     for runtime in ("torch", "openvino"):
         serving: Any = load_model(candidate, policy=POLICY, runtime=runtime).runtime
         # As it cannot see what only activations are kept of, no line's defect is found there.
-        above = serving.infer_above(kept.maps(Use.GATE))
+        above = judge_kept(serving, kept, Use.GATE)
         assert np.exp(above.logits).sum(axis=1) == pytest.approx(1, abs=1e-3)
         assert np.exp(above.logits[:, stain]).max() < 1e-6
 
