@@ -65,7 +65,9 @@ def bring(
     try:
         if held is None:  # what has just been read lies under its own name
             _recover_aside(delivery, aside_of(delivery))
-        if is_there(delivery, sha256, target, fresh=fresh):
+        # To link tells as well that a name is taken, and costs no look of its own.
+        new = fresh and held is not None
+        if not new and is_there(delivery, sha256, target, fresh=fresh):
             # The second name that a kill left.
             partial_of(target, delivery, sha256).unlink(missing_ok=True)
             return held is not None
@@ -147,7 +149,9 @@ class Release(Enum):
     """The camera has written to it since; it stays."""
 
 
-def release(delivery: Delivery, marker_suffix: str = "", *, sha256: str = "") -> Release:
+def release(
+    delivery: Delivery, marker_suffix: str = "", *, sha256: str = "", fresh: bool = False
+) -> Release:
     """Remove the delivered file, and its marker, from the drop folder.
 
     To look and then to unlink would unlink what the camera renamed to the same name in between. So
@@ -155,12 +159,13 @@ def release(delivery: Delivery, marker_suffix: str = "", *, sha256: str = "") ->
 
     Args:
         sha256: where given, what has other bytes stays, though inode, size and time are the same.
+        fresh: as for `bring`: so no kill has left it aside.
 
     Raises:
         OSError: it cannot be removed now; trying again may help.
     """
     aside = aside_of(delivery)
-    if not _recover_aside(delivery, aside):
+    if fresh or not _recover_aside(delivery, aside):
         try:
             status = os.lstat(delivery.path)
             if not same_file(status, delivery):

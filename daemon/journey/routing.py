@@ -202,7 +202,7 @@ def _release(
     delivery = intent.delivery
     sha256 = "" if intent.image_id in compared else intent.sha256
     try:
-        end = moving.release(delivery, marker_suffix, sha256=sha256)
+        end = moving.release(delivery, marker_suffix, sha256=sha256, fresh=intent.fresh)
         absent = end is moving.Release.ABSENT
         if end is not moving.Release.WRITTEN and intent.plan.target is not None:
             moving.make_own(intent.plan.target, delivery, intent.sha256)

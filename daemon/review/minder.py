@@ -11,8 +11,8 @@ from daemon.process.control import Answer, Arguments
 from daemon.process.health import Health
 from daemon.review.reconciling import Reconciler
 
-_TIMES_PAUSED: Final = 49.0
-"""Of the processor time that a look took: looking takes a fiftieth of a core, but for large folders."""
+_TIMES_PAUSED: Final = 99.0
+"""Of the processor time that a look took: looking takes a hundredth of a core, but for large folders."""
 _LONGEST_PAUSE_SECONDS: Final = 10.0
 """An operator who moved a file waits no longer than that."""
 _SETTLE_SECONDS: Final = 20.0
