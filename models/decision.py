@@ -142,8 +142,8 @@ class Decider:
     def __init__(self, *, classes: Sequence[str], evidence: Evidence, policy: Policy) -> None:
         self.classes = tuple(classes)
         self.temperature = fit_temperature(evidence.logits, evidence.labels)
-        self.novelty_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
-        self.familiar_threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNSURE)
+        self.novelty_threshold = evidence.novelty_limit(KNOWN_CALLED_UNKNOWN)
+        self.familiar_threshold = evidence.novelty_limit(KNOWN_CALLED_UNSURE)
         self.normal = np.array([name in policy.normal_classes for name in classes])
         self._width = evidence.reference.shape[1]
         self._known = KnownImages(texture_of(evidence.reference))

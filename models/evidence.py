@@ -2,12 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.novelty import POOLED, TEXTURE, distances_to_classes, novelty_of
+from models.novelty import (
+    POOLED,
+    TEXTURE,
+    KnownImages,
+    alike,
+    distances_to_classes,
+    exceeded_by,
+    novelty_of,
+    texture_of,
+)
 
 Floats = NDArray[np.float32]
 
@@ -71,6 +81,28 @@ class Evidence:
             and known.shape == (len(self.reference),)
             and bool(0 <= known.min() <= known.max() < self.logits.shape[1])
         )
+
+    def novelty_limit(self, share: float) -> float:
+        """The novelty that a new image of a known kind exceeds at most this often, at 95 %."""
+        return exceeded_by(self.known_novelty(share), share)
+
+    def known_novelty(self, share: float) -> Floats:
+        """What that limit rests on: the novelty of held-out images, and of each fitted one against the others.
+
+        Of the held-out ones alone where those speak against it, as they do where near-copies are among the
+        fitted ones: such lie nearer to each other than a new image will. A line's labels are full of them.
+        """
+        fitted = self._novelty_among_fitted
+        if not alike(self.novelty, fitted, share):
+            return self.novelty
+        return np.concatenate([self.novelty, fitted])
+
+    @cached_property
+    def _novelty_among_fitted(self) -> Floats:
+        """On texture, which a network that was fitted to images sees of them as it does of others."""
+        if self.reference.shape[1] <= POOLED or self.reference_labels is not None:
+            return np.empty(0, np.float32)
+        return KnownImages(texture_of(self.reference)).novelty_among_themselves()
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """For the model folder; the reference is rounded to fp16.

@@ -5,11 +5,16 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from models.binomial import cumulative, most_misses_allowed
+
 NEIGHBOURS: Final = 5
 POOLED: Final = 512
 """How many of an image's features are its pooled last feature map; those behind it are its texture."""
 TEXTURE: Final = 256
 _FAR: Final = 1e3
+_ROWS: Final = 256
+"""Of distances among themselves that are held at a time: of a few thousand images all are 100 MB."""
+_DOUBT: Final = 0.05
 
 Floats = NDArray[np.float32]
 
@@ -62,9 +67,22 @@ class KnownImages:
         distance: NDArray[np.float64] = np.sqrt(np.maximum(squares, 0.0)) / self._scale
         return distance
 
+    def novelty_among_themselves(self) -> Floats:
+        """Of each reference image against all the others, `(R,)`; empty for one image alone."""
+        if len(self._features) < 2:
+            return np.empty(0, np.float32)
+        found: list[Floats] = []
+        for first in range(0, len(self._features), _ROWS):
+            some = self._features[first : first + _ROWS]
+            distance = self.distance(some.astype(np.float32))
+            distance[np.arange(len(some)), first + np.arange(len(some))] = np.inf
+            found.append(to_nearest(distance, most=len(self._features) - 1))
+        return np.concatenate(found)
 
-def to_nearest(distance: NDArray[np.float64]) -> Floats:
-    novelty: Floats = _nearest(distance).astype(np.float32)
+
+def to_nearest(distance: NDArray[np.float64], *, most: int = NEIGHBOURS) -> Floats:
+    """The mean of the smallest distances in each row, `(N,)`: five, or `most` if that is fewer."""
+    novelty: Floats = _nearest(distance, min(NEIGHBOURS, most)).astype(np.float32)
     return novelty
 
 
@@ -77,22 +95,30 @@ def to_nearest_of_classes(
     return found
 
 
-def _nearest(distance: NDArray[np.float64]) -> NDArray[np.float64]:
-    nearest = min(NEIGHBOURS, distance.shape[1])
+def _nearest(distance: NDArray[np.float64], count: int = NEIGHBOURS) -> NDArray[np.float64]:
+    nearest = min(count, distance.shape[1])
     mean: NDArray[np.float64] = np.partition(distance, nearest - 1, axis=1)[:, :nearest].mean(
         axis=1
     )
     return mean
 
 
-def exceeded_by(novelty: Floats, share: float) -> float:
-    """The lowest held-out novelty that a new image of the same kind exceeds at most this often.
+def alike(held_out: Floats, others: Floats, share: float) -> bool:
+    """Whether held-out images bear out the limit that they and others set together.
 
-    The split conformal quantile (Vovk et al. 2005, "Algorithmic Learning in a Random World"): when
-    k of n held-out images exceed a value, a new one does with probability (k + 1) / (n + 1), for it
-    is as likely to have any rank among them. With too few for any k that is the greatest of them,
-    which a new one exceeds with probability 1 / (n + 1).
+    Not where so many of them exceed it as would happen once in twenty times.
+    """
+    limit = exceeded_by(np.concatenate([held_out, others]), share)
+    beyond = int((held_out > limit).sum())
+    return 1 - cumulative(beyond - 1, len(held_out), share) > _DOUBT
+
+
+def exceeded_by(novelty: Floats, share: float) -> float:
+    """The lowest of these that a new image of the same kind exceeds at most this often, at 95 %.
+
+    The nonparametric tolerance limit (Wilks 1941, Ann. Math. Statist. 12:91). The greatest of them
+    where they are too few for any limit, 299 for 1 %: a new one exceeds that once in n + 1 times.
     """
     ordered = np.sort(novelty)
-    exceeding = max(0, int(share * (len(ordered) + 1)) - 1)
+    exceeding = most_misses_allowed(len(ordered), share) or 0
     return float(ordered[len(ordered) - 1 - exceeding])

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from models.binomial import trials_needed, upper_bound
-from models.decision import ClassThreshold, Decider, PassRule, Policy
+from models.decision import KNOWN_CALLED_UNKNOWN, ClassThreshold, Decider, PassRule, Policy
 from models.evidence import Evidence
 
 
@@ -54,8 +54,8 @@ class Support:
     Attributes:
         temperature: what logits are divided by, fitted to the held-out images.
         novelty_threshold: above it an image is unknown.
-        known_called_unknown: how often a new image of a known kind is (split conformal; exact when
-            it comes from where the held-out images came from).
+        known_called_unknown: how often a new image of a known kind is, when it comes from where the
+            others came from: it is as likely to have any rank among them.
         pass_rule: from when a normal image passes, and which missed-defect rate that promises; None
             when nothing may.
         missed: of all defects together. The promise is made for them, not for each class.
@@ -82,12 +82,13 @@ class Support:
             )
             for name, count, normal in zip(decider.classes, counts, decider.normal, strict=True)
         )
-        exceeding = int((evidence.novelty > decider.novelty_threshold).sum())
+        known = evidence.known_novelty(KNOWN_CALLED_UNKNOWN)
+        exceeding = int((known > decider.novelty_threshold).sum())
         return cls(
             policy=policy,
             temperature=decider.temperature,
             novelty_threshold=decider.novelty_threshold,
-            known_called_unknown=(exceeding + 1) / (len(evidence.novelty) + 1),
+            known_called_unknown=(exceeding + 1) / (len(known) + 1),
             pass_rule=decider.pass_rule,
             missed=MissedDefects.of(sum(each.held_out for each in classes if each.missed), policy),
             classes=classes,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import load_metadata
 from models.decision import KNOWN_CALLED_UNKNOWN
-from models.novelty import exceeded_by, novelty_of
+from models.novelty import novelty_of
 from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
 from training.dataset import load_part
@@ -97,7 +97,7 @@ def _judge(model: Path, known: Manifest, strange: Manifest) -> LeftOut:
         outputs = run(runtime, load_part(manifest, Part.TEST, side=metadata.input_size))
         return novelty_of(outputs.features, evidence.reference)
 
-    threshold = exceeded_by(evidence.novelty, KNOWN_CALLED_UNKNOWN)
+    threshold = evidence.novelty_limit(KNOWN_CALLED_UNKNOWN)
     of_known, of_strange = novelty(known), novelty(strange)
     return LeftOut(
         auroc=auroc(of_known, of_strange),

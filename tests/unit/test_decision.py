@@ -258,13 +258,13 @@ def test_a_wrong_name_on_what_is_called_unknown_does_not_count() -> None:
     novelty[0] = 1.9
     novelty[1] = 1.95  # the threshold for novelty is the greatest but this
     novelty[2:] = 0
-    labels = np.concatenate([evidence.labels, np.zeros(130, np.int64)])
-    logits = np.concatenate([evidence.logits, certain(np.zeros(130, np.int64))])
+    labels = np.concatenate([evidence.labels, np.zeros(440, np.int64)])
+    logits = np.concatenate([evidence.logits, certain(np.zeros(440, np.int64))])
     spared = replace(
         evidence,
         labels=labels,
         logits=logits,
-        novelty=np.append(novelty, np.zeros(130, np.float32)),
+        novelty=np.append(novelty, np.zeros(440, np.float32)),
     )
     strict = replace(POLICY, max_wrong_class_rate=0.0)
     decider = decider_of(spared, strict)
