@@ -6,7 +6,6 @@ its Python: BENCH_ULTRALYTICS=/path/to/venv/bin/python.
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,29 +46,34 @@ def test_drain_of_a_folder_against_the_limit_and_against_others(tmp_path: Path, 
     for number in range(SHOWN_TO_RIVALS[size]):
         (rivals_folder / f"{number:05d}.jpg").write_bytes(files[number % len(files)])
     model = shipped_model()
-    steps = alone(sorted(rivals_folder.iterdir())[: 3 * DIFFERENT[size]], model)
+    known = sorted(rivals_folder.iterdir())[: 3 * DIFFERENT[size]]
     loop = _rival(sys.executable, "torch", rivals_folder, model.input_size)
     yolo = _rival(ULTRALYTICS, "ultralytics", rivals_folder, model.input_size)
-    shutil.rmtree(rivals_folder)
 
     station = shipped_station(tmp_path / "line")
     for number in range(IMAGES[size]):
         # The first camera's folder alone: one lane has to keep the whole machine busy.
         data = files[number % len(files)]
         station.drop("top-1", f"{number:05d}.jpg", data)
+    # Before and after: a machine that others share is faster now and slower then, by some percent.
+    before = alone(known, model)
     with station.process() as process:
         runtime = station.status()["runtime"]
         drain = drain_rate(station, IMAGES[size])
         assert stop_process(process) == 0
+    after = alone(known, model)
+    limit = 2 / (1 / before.limit + 1 / after.limit)
     assert_every_image_accounted_for(station)
     print(
         f"\n{machine()}"
         f"\n{size} JPEG of {len(files[0]) // 1024} KiB, {runtime}, input {model.input_size} px"
-        f"\nalone: {steps}"
-        f"\nraw inference {1000 * CORES / steps.inference:.1f} images/s, "
-        f"the journey's limit {steps.limit:.1f} images/s"
+        f"\nalone, before: {before}"
+        f"\nalone, after: {after}"
+        f"\nraw inference {1000 * CORES / before.inference:.1f} images/s, then "
+        f"{1000 * CORES / after.inference:.1f}; the journey's limit {before.limit:.1f} images/s, "
+        f"then {after.limit:.1f}, in the middle {limit:.1f}"
         f"\ndrain, drop folder to database and review folder: {drain:.1f} images/s"
-        f"\ndrain / limit: {drain / steps.limit:.3f}"
+        f"\ndrain / limit: {drain / limit:.3f}"
         f"\n{_against('plain PyTorch loop that only predicts', drain, loop)}"
         f"\n{_against('Ultralytics yolo11n-cls', drain, yolo)}"
     )
