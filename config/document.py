@@ -2,6 +2,7 @@
 
 import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ def read_document(path: Path, asked_by: str) -> Document:
     name = os.fspath(path)
     try:
         # Notepad begins a file with a byte order mark, which TOML forbids.
-        data = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        data = _bytes_of(path).removeprefix(b"\xef\xbb\xbf")
     except (OSError, ValueError) as failure:
         reason = getattr(failure, "strerror", None) or failure
         what = f"the configuration file named by {asked_by} cannot be read: {reason}"
@@ -72,6 +73,18 @@ def read_document(path: Path, asked_by: str) -> Document:
         line = data.count(b"\n", 0, failure.start) + 1
         return _unreadable(name, line, "the file is not UTF-8", "Save it again as UTF-8.")
     return _parse(name, text)
+
+
+def _bytes_of(path: Path) -> bytes:
+    """A FIFO would be waited for, also by a service that reads its configuration again."""
+
+    def without_waiting(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NONBLOCK)
+
+    with open(path, "rb", opener=without_waiting) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("it is not an ordinary file")
+        return file.read()
 
 
 def _unreadable(name: str, line: int | None, what: str, remedy: str) -> Document:

@@ -270,13 +270,29 @@ def _database_file(place: _Place, source: Source) -> Iterator[Problem]:
     yield from folder_found
     if folder_found or not os.path.lexists(place.path):
         return
-    if not stat.S_ISREG(place.path.stat().st_mode):
+    try:
+        status = place.path.stat()
+    except OSError as failure:
+        yield from _lost_link(place, source, failure)
+        return
+    if not stat.S_ISREG(status.st_mode):
         yield source.problem(
             place.key, f"{place} is not a file", "Name a file, or one that is still to be made."
         )
     elif not os.access(place.path, os.R_OK | os.W_OK, effective_ids=True):
         what = f"{place} cannot be read and written by {user_in_words()}"
         yield source.problem(place.key, what, _hand_over(place.path))
+
+
+def _lost_link(place: _Place, source: Source, failure: OSError) -> Iterator[Problem]:
+    """A link to a file that is still to be made is good."""
+    if failure.errno == errno.ENOENT and place.real.parent.is_dir():
+        return
+    where = as_one_line(str(place.real))
+    what = f"{place} is a link to {where}, which cannot be reached: {failure.strerror}"
+    remedy = "Mount the disk that it leads to, or name the file itself."
+    again_helps = failure.errno not in _LASTING
+    yield source.problem(place.key, what, remedy, again_helps=again_helps)
 
 
 def _try_to_write(folder: Path) -> None:

@@ -151,8 +151,8 @@ def _judge(document: Document) -> tuple[Settings, frozenset[KeyPath], list[Probl
             what, remedy = in_plain_words({**error, "loc": path})
             problems.append(document.source.problem(path, what, remedy))
     while settings is None:
-        for error in errors:
-            path = setting_path(_blamed(error, values))
+        # Several entries of one list may be wrong: the key goes once.
+        for path in {setting_path(_blamed(error, values)) for error in errors}:
             refused.add(path)
             _set_aside(values, path)
         settings, errors = _validate(values)

@@ -151,7 +151,9 @@ def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath
     return [
         source.problem(key, f"{as_one_line(str(file))} {what}", remedy, again_helps=True)
         for key, file in files.items()
-        if file is not None and key not in skip and not os.access(file, os.R_OK)
+        if file is not None
+        and key not in skip
+        and not (os.access(file, os.R_OK) and file.is_file())
     ]
 
 

@@ -38,6 +38,10 @@ _IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
         ConnectionRefusedError,
         "nothing listens there: connection refused; see the port, and whether it runs",
     ),
+    (
+        UnicodeError,
+        "a letter of its address, of the user or of the secret cannot be sent: write ASCII alone",
+    ),
 )
 
 
@@ -148,11 +152,15 @@ def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> No
 
 
 def _secret(file: Path) -> str:
+    name = as_one_line(str(file))
     try:
-        return file.read_text().strip()
+        secret = file.read_text().strip()
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
-        raise SendError(f"the file {as_one_line(str(file))} cannot be read: {why}") from error
+        raise SendError(f"the file {name} cannot be read: {why}") from error
+    if "\n" in secret or "\r" in secret:  # what refuses it further down would tell it
+        raise SendError(f"the file {name} has several lines; write the secret alone into it")
+    return secret
 
 
 def _why(error: Exception) -> str:

@@ -90,6 +90,18 @@ def test_a_database_where_others_move_files_is_refused(plant: Path, folder: str)
     assert (only(check(plant, text)).line, only(check(plant, text)).key) == (3, "database_url")
 
 
+def test_a_database_that_is_a_link_to_a_disk_that_is_away_is_told(plant: Path) -> None:
+    (plant / "m.db").symlink_to(plant / "ssd/m.db")
+    text = HEAD + "database_url = 'sqlite:///$P/m.db'\n"
+
+    problem = only(check(plant, text))
+
+    assert (problem.line, problem.key, problem.again_helps) == (3, "database_url", True)
+    assert "is a link to" in problem.what
+    (plant / "ssd").mkdir()
+    assert check(plant, text) == []
+
+
 def test_a_missing_camera_folder_may_be_there_another_time(plant: Path) -> None:
     problem = only(folder_problems(settings(plant, "cameras/gone")))
 

@@ -1,3 +1,4 @@
+import os
 import tempfile
 from pathlib import Path
 
@@ -153,6 +154,25 @@ def test_a_wrong_value_is_refused_in_plain_words(
     assert problem.remedy
 
 
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[intake]\nextensions = ["png", "jpg"]\n', "intake.extensions"),
+        ('[policy]\nnormal_classes = ["a/b", 1]\n', "policy.normal_classes"),
+        (
+            '[[alarms]]\nname = "a"\nwhen = "trouble"\nto = ["https://h"]\ntroubles = ["/", 1]\n',
+            "alarms[1].troubles",
+        ),
+    ],
+)
+def test_each_wrong_entry_of_a_list_is_told(plant: Path, text: str, key: str) -> None:
+    problems = check(plant, text, {"MILLWATCH_STATE_DIR": str(plant / "state")})
+
+    assert [problem.key for problem in problems] == [f"{key}[1]", f"{key}[2]"]
+    with pytest.raises(ConfigurationError):
+        load_settings(plant / "millwatch.toml", {})
+
+
 def test_another_database_is_refused_without_showing_its_password(plant: Path) -> None:
     problem = only(check(plant, HEAD + "database_url = 'postgresql://me:secret@host/db'\n"))
 
@@ -206,6 +226,18 @@ def test_a_file_that_is_missing_or_not_utf8_is_a_problem(plant: Path) -> None:
 
     assert "MILLWATCH_CONFIG cannot be read: No such file" in missing.what
     assert (latin.line, latin.what) == (2, "the file is not UTF-8")
+
+
+def test_a_fifo_that_is_named_as_the_configuration_is_not_waited_for(plant: Path) -> None:
+    os.mkfifo(plant / "millwatch.toml")
+
+    told = only(check_settings(plant / "millwatch.toml", {})[1]).what
+
+    assert (
+        told
+        == "the configuration file named by --config cannot be read: it is not an ordinary file"
+    )
+    assert "Is a directory" in only(check_settings(plant, {})[1]).what
 
 
 @pytest.mark.parametrize(

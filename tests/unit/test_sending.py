@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import Broker, MailServer, certificate_of, listening
+from receivers import Broker, MailServer, WebServer, certificate_of, listening
 from records import NOW
 
 from config.addresses import parse_address
-from config.oversight import Mail, Mqtt
+from config.oversight import Mail, Mqtt, Webhook
 from config.settings import Settings
 from daemon.alarms.messages import message
 from daemon.alarms.sending import Sender, SendError
@@ -67,6 +67,25 @@ def test_a_login_is_sent_through_tls_only_and_a_wrong_one_is_told(
         with pytest.raises(SendError, match="certificate is not trusted"):
             send_mail(server, **login)
     assert len(server.letters) == 1
+
+
+def test_a_secret_that_cannot_be_sent_is_not_told_with_the_reason(tmp_path: Path) -> None:
+    secret = tmp_path / "token"
+    hook = WebServer()
+    with listening(hook):
+        sender = Sender(Settings(webhook=Webhook(token_file=secret)))
+        secret.write_text("s3cret\nolder\n")
+        with pytest.raises(SendError, match="token has several lines") as refused:
+            sender.send(parse_address(hook.url), BODY)
+        assert "s3cret" not in str(refused.value)
+        secret.write_text("s3cret…")
+        with pytest.raises(SendError, match="write ASCII alone"):
+            sender.send(parse_address(hook.url), BODY)
+        secret.write_text("s3cret\n")
+        with pytest.raises(SendError, match="write ASCII alone"):
+            sender.send(parse_address(f"{hook.url}/ü"), BODY)
+        sender.send(parse_address(hook.url), BODY)
+    assert hook.tokens == ["Bearer s3cret"]
 
 
 def test_what_a_mail_server_says_is_told() -> None:

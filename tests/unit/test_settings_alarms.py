@@ -130,6 +130,9 @@ def test_a_secret_that_cannot_be_read_is_a_problem_that_may_be_mended(tmp_path: 
     text = f'[[alarms]]\n{GOOD}[webhook]\ntoken_file = "{tmp_path}/token"\n'
     problem = only(check(tmp_path, text))
     assert (problem.key, problem.again_helps) == ("webhook.token_file", True)
+    (tmp_path / "token").mkdir()
+    assert only(check(tmp_path, text)).key == "webhook.token_file"
+    (tmp_path / "token").rmdir()
     (tmp_path / "token").write_text("x")
     assert check(tmp_path, text) == []
 
