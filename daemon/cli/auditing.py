@@ -74,7 +74,7 @@ def _mending(settings: Settings) -> Iterator[Callable[[Mend], None]]:
     except NoDaemonError:
         with (
             instance_lock(settings.state_dir),
-            open_existing(settings.database_file) as database,
+            open_existing(settings.database_file, to_write=True) as database,
         ):
             mender = Mender(settings, database=database, clock=now_utc)
             yield lambda mend: _discard(mender.mend(arguments_of(mend, by)))

@@ -55,11 +55,11 @@ def backup(
         ) from error
     if revision is None:
         raise CommandError(f"nothing is backed up: there is no database {path} yet")
-    folder = settings.state_dir / "backups" if file is None else file
-    if file is None or file.is_dir():
-        copy = new_backup(path, folder, revision, now_utc())
+    where = settings.state_dir / "backups" if file is None else file.absolute()
+    if file is None or where.is_dir():
+        copy = new_backup(path, where, revision, now_utc())
     elif keep is None:
-        copy = file.absolute()
+        copy = where
     else:
         raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
     back_up(path, copy)

@@ -181,6 +181,11 @@ class _Asked:
         self.settings = settings_of(config)
         self._zone = ZoneInfo(self.settings.time_zone)
         first, end = _moment(since, "--since", self._zone), _moment(until, "--until", self._zone)
+        if first is not None and end is not None and first >= end:
+            raise typer.BadParameter(
+                f"{until!r} is not after --since {since!r}; name a later time",
+                param_hint="--until",
+            )
         self._question = Question(
             calendar=Calendar(zone=self._zone, shifts=self.settings.reports.starts),
             by=by,

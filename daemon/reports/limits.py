@@ -60,8 +60,8 @@ class Limits:
     samples: tuple[Limited, ...]
 
 
-def p_chart(samples: Sequence[Sample]) -> Limits:
-    """Limits of a p-chart: centre p = defects / inspected, p ± 3 sqrt(p (1 - p) / n) for each n.
+def p_chart(samples: Sequence[Sample], *, sigma_z: float = 1.0) -> Limits:
+    """Limits of a p-chart: centre p = defects / inspected, p ± 3 sigma_z sqrt(p (1 - p) / n) for each n.
 
     Montgomery, Introduction to Statistical Quality Control, 6th ed. 2009, section 7.2.1, and 7.2.2 for
     samples of unequal size. Where fewer than five defects are expected, those limits cry wolf: the
@@ -70,8 +70,14 @@ def p_chart(samples: Sequence[Sample]) -> Limits:
 
     Args:
         samples: in the order of time, at least one.
+        sigma_z: how much wider than by chance alone; `laney_chart` finds it.
     """
-    return _limits(samples, _centre(samples), 1.0)
+    centre = _centre(samples)
+    return Limits(
+        centre=centre,
+        sigma_z=sigma_z,
+        samples=tuple(_limited(sample, centre, sigma_z) for sample in samples),
+    )
 
 
 def laney_chart(samples: Sequence[Sample]) -> Limits:
@@ -95,7 +101,7 @@ def laney_chart(samples: Sequence[Sample]) -> Limits:
         scores = [_score(sample, centre) for sample in samples]
         ranges = [abs(after - before) for before, after in pairwise(scores)]
         sigma_z = max(1.0, sum(ranges) / len(ranges) / _D2)
-    return _limits(samples, centre, sigma_z)
+    return p_chart(samples, sigma_z=sigma_z)
 
 
 def _centre(samples: Sequence[Sample]) -> float:
@@ -108,14 +114,6 @@ def _sigma(inspected: int, centre: float) -> float:
 
 def _score(sample: Sample, centre: float) -> float:
     return (sample.share - centre) / _sigma(sample.inspected, centre)
-
-
-def _limits(samples: Sequence[Sample], centre: float, sigma_z: float) -> Limits:
-    return Limits(
-        centre=centre,
-        sigma_z=sigma_z,
-        samples=tuple(_limited(sample, centre, sigma_z) for sample in samples),
-    )
 
 
 def _limited(sample: Sample, centre: float, sigma_z: float) -> Limited:

@@ -145,14 +145,13 @@ def section(title: str, heads: Sequence[Column], rows: Iterable[Sequence[Value]]
 
 def about(question: Question) -> str:
     """The time and the cameras that were asked for, in words."""
-    zone = question.calendar.zone
     ends = [
-        f"{word} {moment.astimezone(zone):%Y-%m-%d %H:%M}"
+        f"{word} {question.calendar.there(moment):%Y-%m-%d %H:%M}"
         for word, moment in (("from", question.since), ("until", question.until))
         if moment is not None
     ]
     camera = "all cameras" if question.camera is None else f"camera {question.camera}"
-    return f"{' '.join(ends) or 'all of the time'}, {camera}; times in {zone.key}"
+    return f"{' '.join(ends) or 'all of the time'}, {camera}; times in {question.calendar.zone.key}"
 
 
 def shown(period: str, calendar: Calendar, by: By) -> str:

@@ -48,11 +48,14 @@ class Database:
 
     Args:
         busy_seconds: how long a write waits for another program that is writing.
+        read_by: the URI of a database that is not to be changed (`uri_to_read`).
     """
 
-    def __init__(self, path: Path, *, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(
+        self, path: Path, *, busy_seconds: float = BUSY_SECONDS, read_by: str | None = None
+    ) -> None:
         self.path = path
-        self._engine = _open(path, busy_seconds)
+        self._engine = _open(path, busy_seconds, read_by)
         self._file: tuple[int, int] | None = None
 
     @property
@@ -155,15 +158,54 @@ def _is_full(path: Path) -> bool:
         return False
 
 
-def _open(path: Path, busy_seconds: float) -> Engine:
+@contextmanager
+def uri_to_read(path: Path) -> Iterator[str]:
+    """How to open a database that is not to be changed, also a copy in a folder where nobody may write.
+
+    SQLite puts a log and its index beside a database that had them (WAL), and the last to close it takes them
+    away again, if he may write to it. Where none may be put, and there is none, the file is all that there is.
+
+    Raises:
+        StoreError: it was written to meanwhile, and what was read may be of both states.
+    """
+    uri = path.absolute().as_uri()
+    if _may_write(path.parent) or _has_log(path):
+        yield f"{uri}?mode={'rw' if _may_write(path.parent) and _may_write(path) else 'ro'}"
+        return
+    before = path.stat()
+    yield f"{uri}?mode=ro&immutable=1"
+    after = path.stat()
+    if _has_log(path) or (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise StoreError(f"the database {path} was written to while it was read; try again")
+
+
+def _may_write(path: Path) -> bool:
+    return os.access(path, os.W_OK, effective_ids=True)
+
+
+def _has_log(path: Path) -> bool:
+    return any(os.path.lexists(f"{path}{ending}") for ending in ("-wal", "-journal"))
+
+
+def _open(path: Path, busy_seconds: float, read_by: str | None) -> Engine:
     url = URL.create("sqlite", database=str(path))
+
+    def connect() -> sqlite3.Connection:
+        name = str(path) if read_by is None else read_by
+        return sqlite3.connect(
+            name, uri=read_by is not None, timeout=busy_seconds, check_same_thread=False
+        )
+
     # No limit of connections: with more cameras than that, a rescan would wait for one and fail.
-    engine = create_engine(url, connect_args={"timeout": busy_seconds}, max_overflow=-1)
+    engine = create_engine(url, creator=connect, max_overflow=-1)
 
     @event.listens_for(engine, "connect")
     def configure(connection: sqlite3.Connection, _: ConnectionPoolEntry) -> None:
         # The driver's own transactions begin late and deferred; `begin` below does it instead.
         connection.isolation_level = None
+        if read_by is not None:
+            connection.execute("PRAGMA query_only = ON")
+            return
         connection.execute("PRAGMA journal_mode = WAL")
         # In WAL mode NORMAL may lose the last commits on power loss; the files would have moved.
         connection.execute("PRAGMA synchronous = FULL")

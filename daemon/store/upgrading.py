@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 import migrations
 from daemon.store.backups import back_up, new_backup
-from daemon.store.database import BUSY_SECONDS, Database, StoreError, explain
+from daemon.store.database import BUSY_SECONDS, Database, StoreError, explain, uri_to_read
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +63,10 @@ def prepare_database(
 
 
 @contextmanager
-def open_existing(path: Path) -> Iterator[Database]:
-    """The database of a line, for reading, whether or not its daemon runs.
+def open_existing(path: Path, *, to_write: bool = False) -> Iterator[Database]:
+    """The database of a line, whether or not its daemon runs; only to be read unless `to_write`.
+
+    A copy may lie where nobody may write, and stays as it is.
 
     Raises:
         StoreError: when there is none to read from.
@@ -79,11 +81,12 @@ def open_existing(path: Path) -> Iterator[Database]:
             f"the database {path} {what}; `millwatch run` brings it up to date, or `millwatch db "
             "upgrade`"
         )
-    database = Database(path)
-    try:
-        yield database
-    finally:
-        database.close()
+    with nullcontext() if to_write else uri_to_read(path) as uri:
+        database = Database(path, read_by=uri)
+        try:
+            yield database
+        finally:
+            database.close()
 
 
 def find_schema_trouble(path: Path) -> str | None:
@@ -142,8 +145,9 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     try:
         if path.exists() and not path.is_file():
             raise DatabaseRefusedError(f"{path} is no file, and so no Millwatch database")
-        uri = f"{path.as_uri()}?mode=ro" if path.exists() else ":memory:"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
+        there = uri_to_read(path) if path.exists() else nullcontext(":memory:")
+        with there as uri, closing(sqlite3.connect(uri, uri=True)) as connection:
+            connection.execute("PRAGMA query_only = ON")
             yield connection
     except (OSError, sqlite3.OperationalError) as error:  # held, or not to be had, for now
         raise explain(path, "read", error) from error

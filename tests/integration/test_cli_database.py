@@ -1,16 +1,22 @@
 """`millwatch db`, on what is no sound database, and on one of an older version."""
 
+import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
+import pytest
 from alembic.command import upgrade
 from alembic.config import Config
 from builders import Station, run_cli
 from commands import Millwatch
-from records import open_store
+from filesystems import obeying_permissions
+from records import finding, open_store, record
 
-from daemon.store.database import Database
-from daemon.store.upgrading import MIGRATIONS
+from daemon.store.backups import back_up
+from daemon.store.database import Database, StoreError
+from daemon.store.images import count_by_verdict
+from daemon.store.upgrading import MIGRATIONS, open_existing
 
 
 def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
@@ -33,6 +39,21 @@ def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
         assert "`millwatch db restore FILE`" in told.err, command
 
 
+def test_a_folder_for_backups_may_be_named_from_where_one_stands(
+    millwatch: Millwatch, station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    (tmp_path / "usb").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for _ in range(3):
+        done = millwatch("db", "backup", "usb", "--keep", "2", "--config", station.config)
+        assert done.status == 0, done.err
+    assert done.out.splitlines()[1] == "1 older deleted"
+    assert Path(done.out.splitlines()[0]) in (tmp_path / "usb").iterdir()
+    assert len(list((tmp_path / "usb").iterdir())) == 2
+
+
 def test_an_older_database_is_upgraded_by_command_and_copied_first(
     millwatch: Millwatch, station: Station
 ) -> None:
@@ -52,3 +73,47 @@ def test_an_older_database_is_upgraded_by_command_and_copied_first(
     (copy,) = (station.state_dir / "backups").iterdir()
     assert str(copy) in done.stderr
     assert millwatch("db", "check", copy, "--config", station.config).status == 0
+
+
+def test_reports_of_a_copy_leave_it_as_it_is_also_where_nobody_may_write(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    station.state_dir.mkdir()
+    database = open_store(station.state_dir)
+    record(database, finding(1), finding(2))
+    folder = tmp_path / "copies"
+    backup, plain = folder / "backup.db", folder / "plain.db"
+    back_up(database.path, backup)
+    database.close()
+    shutil.copy(database.path, plain)  # as people do, of a line that stands: it had a log
+    config = tmp_path / "copy.toml"
+    for copy in (backup, plain):
+        before = copy.read_bytes()
+        config.write_text(f'state_dir = "{folder}"\ndatabase_url = "sqlite:///{copy}"\n')
+        for is_closed in (True, False):
+            folder.chmod(0o555 if is_closed else 0o755)
+            with obeying_permissions() if is_closed else nullcontext():
+                told = millwatch("report", "rates", "--format", "json", "--config", config)
+                checked = millwatch("db", "check", copy, "--config", config)
+            assert told.status == 0, told.err
+            assert [each["inspected"] for each in json.loads(told.out)] == [2]
+            assert checked.status == 0, checked.err
+        assert copy.read_bytes() == before
+    assert sorted(folder.iterdir()) == [backup, plain]
+
+
+def test_a_copy_that_is_written_to_while_it_is_read_in_a_closed_folder_is_told(
+    tmp_path: Path,
+) -> None:
+    database = open_store(tmp_path)
+    database.close()
+    tmp_path.chmod(0o555)
+
+    def read() -> None:
+        with open_existing(database.path) as copy:
+            count_by_verdict(copy)
+            tmp_path.chmod(0o755)
+            record(Database(database.path), finding(1))
+
+    with obeying_permissions(), pytest.raises(StoreError, match="while it was read; try again"):
+        read()

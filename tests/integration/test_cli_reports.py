@@ -358,14 +358,23 @@ def test_without_matplotlib_it_is_said_what_to_install(line: Station) -> None:
         (("chart", "--by", "camera"), "'hour', 'shift', 'day'"),
         (("chart", "--rules", "1,9"), "numbers from 1 to 8"),
         (("chart", "--rules", "all"), "numbers from 1 to 8"),
+        (("rates", "--since", "2026-06-02", "--until", "2026-06-01"), "is not after"),
+        (("model", "--since", "2026-06-01", "--until", "2026-06-01"), "name a later"),
     ],
 )
-def test_what_no_chart_can_be_is_refused(
+def test_what_no_report_can_be_of_is_refused(
     millwatch: Millwatch, line: Station, arguments: tuple[str, ...], told: str
 ) -> None:
     done = millwatch("report", *arguments, "--config", line.config)
     assert done.status == 2
     assert told in done.err
+
+
+def test_a_report_may_be_asked_for_until_the_end_of_time(
+    millwatch: Millwatch, line: Station
+) -> None:
+    times = ("--since", "0001-01-02", "--until", "9999-12-31T23:59:59Z")
+    assert sum(each["inspected"] for each in document(millwatch, line, "rates", *times)) == 1200
 
 
 @pytest.mark.parametrize("columns", ["80", None])
