@@ -25,6 +25,10 @@ from daemon.store import outbox
 from daemon.store.upgrading import open_existing
 
 _SECONDS: Final = 120.0
+_STALE: Final = (
+    "the daemon that runs has other alarms than the configuration, as it was started before that was "
+    "edited: `systemctl restart millwatch`, or start it again yourself, then test"
+)
 _alarms = typer.Typer(help="What is told to whom (`alarms`).", no_args_is_help=True)
 
 
@@ -44,9 +48,12 @@ def send_test(
 ) -> None:
     """Send a test message to each address, by the daemon where one runs, and say what came of it."""
     settings = settings_of(config)
+    chosen = [alarm for alarm in settings.alarms if name in (None, alarm.name)]
     try:
         results = _results(settings, name)
-    except (RefusedError, NoAnswerError) as error:
+    except RefusedError as error:
+        raise CommandError(_STALE if chosen else str(error)) from error
+    except NoAnswerError as error:
         raise CommandError(str(error)) from error
     if as_json:
         print_json(results)
@@ -54,6 +61,9 @@ def send_test(
         for each in results:
             came = "delivered" if each["error"] is None else f"NOT delivered: {each['error']}"
             sys.stdout.write(f"{each['alarm']} to {each['address']}: {as_one_line(came)}\n")
+    wanted = {(alarm.name, address.shown) for alarm in chosen for address in alarm.addresses}
+    if {(each["alarm"], each["address"]) for each in results} != wanted:
+        raise CommandError(_STALE)
     missed = sum(each["error"] is not None for each in results)
     if missed:
         raise CommandError(f"{missed} of {len(results)} test messages were not delivered")

@@ -1,7 +1,6 @@
 """The systemd unit, where one is installed: whose service it is, and whether it knows the configuration."""
 
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -45,21 +44,20 @@ def installed_unit(folders: Sequence[Path] = UNIT_FOLDERS) -> Installed | None:
         for folder in reversed(folders):
             parts = sorted((folder / f"{_NAME}.d").glob("*.conf"))
             texts += [part.read_text() for part in parts]
-    settings = re.findall(r"^(\w+)=(.*)$", "\n".join(texts), flags=re.MULTILINE)
-    last = dict(settings)
+    # As systemd.syntax(7) has it: a line may go on in the next, and blanks around "=" say nothing.
+    text = "\n".join(texts).replace("\\\n", " ")
+    last = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*)$", text, flags=re.MULTILINE))
     return Installed(
         path=path,
-        user=last.get("User", "root"),
+        user=last.get("User") or "root",
         config=_config(last.get("ExecStart", "")),
         sees_gpu=last.get("PrivateDevices", "no") in ("no", "false", "0"),
     )
 
 
 def _config(command: str) -> Path | None:
-    words = shlex.split(command)
-    if "--config" in words[:-1]:
-        return Path(words[words.index("--config") + 1])
-    return None
+    found = re.search(r"""--config[ =]+("[^"]*"|'[^']*'|\S+)""", command)
+    return Path(found[1].strip("\"'")) if found else None
 
 
 def unit_checks(

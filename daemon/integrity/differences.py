@@ -9,6 +9,7 @@ from pathlib import Path
 
 from config.settings import Settings
 from daemon.integrity.names import files_below
+from daemon.names import to_text
 from daemon.store.places import Place
 from models.taxonomy import Reason, Verdict
 
@@ -24,6 +25,8 @@ class Kind(StrEnum):
     """The file lies elsewhere than the record says."""
     ORPHANED = "orphaned"
     """The file has no record."""
+    UNREAD = "unread"
+    """The file cannot be read, and so not compared."""
     AWAY = "away"
     """A whole folder is empty or not there, as when its disk is not mounted."""
 
@@ -55,6 +58,18 @@ class Difference:
     image_id: int | None = None
     command: str | None = None
     mend: Mend | None = None
+
+
+def unread(file: Path, error: OSError, image_id: int | None = None) -> Difference:
+    """One file that cannot be read keeps no other from being looked at."""
+    whose = "" if image_id is None else f"image {image_id}: "
+    return Difference(
+        kind=Kind.UNREAD,
+        path=file,
+        image_id=image_id,
+        what=f"{whose}{to_text(file)} cannot be read: {error.strerror}",
+        remedy="Mend its permissions, or look after its disk (`dmesg` may say more); then audit again.",
+    )
 
 
 @dataclass(kw_only=True)

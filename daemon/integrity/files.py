@@ -9,7 +9,7 @@ from typing import Final
 
 from config.settings import Settings
 from daemon.files.moving import REASON_SUFFIX
-from daemon.integrity.differences import Counts, Difference, Kind, Mend, Roots, content_of
+from daemon.integrity.differences import Counts, Difference, Kind, Mend, Roots, content_of, unread
 from daemon.integrity.names import camera_in_name, files_below, id_in_name
 from daemon.names import to_text
 from daemon.store import places
@@ -75,6 +75,9 @@ class FileAudit:
             is_named = named is not None and named.size == size
             digest = content_of(file) if is_named or self._notebook.has_lost(size) else ""
         except FileNotFoundError:  # the daemon has moved it since the folder was read
+            return
+        except OSError as error:
+            yield unread(file, error)
             return
         owners = self._owners(size, digest, named) if digest else []
         if len(owners) == 1:

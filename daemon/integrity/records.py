@@ -3,10 +3,11 @@
 import stat
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from daemon.integrity.differences import Counts, Difference, Kind, Roots, content_of
+from daemon.integrity.differences import Counts, Difference, Kind, Roots, content_of, unread
 from daemon.integrity.names import id_in_name
 from daemon.names import to_text
 from daemon.store import places
@@ -17,6 +18,9 @@ from daemon.values import Progress
 _PAGE: Final = 500
 _OURS: Final = (Progress.PENDING, Progress.MOVED, Progress.UNSEEN)
 """Images with a file to look for. What was `left` belongs to whoever collects it."""
+
+
+_LOOKS: Final = 10
 
 
 def against_files(
@@ -39,7 +43,10 @@ def against_files(
             if was.progress not in _OURS or was.path is None:
                 continue
             counts.pending += was.progress is Progress.PENDING
-            yield from _against_file(database, was, roots, notebook, away, hashes=hashes)
+            try:
+                yield from _against_file(database, was, roots, notebook, away, hashes=hashes)
+            except OSError as error:
+                yield unread(was.path, error, was.image_id)
     for root, number in away.items():
         yield Difference(
             kind=Kind.AWAY,
@@ -59,13 +66,10 @@ def _against_file(
     *,
     hashes: bool,
 ) -> Iterator[Difference]:
-    found = _look(was)
-    if found is None:
-        # The daemon goes on working: it may have been moved since the record was read.
-        again = places.place(database, was.image_id)
-        if again is None or again.progress not in _OURS or again.path is None:
-            return
-        was, found = again, _look(again)
+    seen = _seen(database, was, hashes=hashes)
+    if seen is None:
+        return
+    was, found, trouble = seen
     if found is None:
         root = roots.of(was.path or Path())
         if root in roots.away:
@@ -76,9 +80,7 @@ def _against_file(
         return
     if found != was.target and id_in_name(found.name) != was.image_id:
         notebook.remember([found])
-    if found == was.path and was.progress is Progress.PENDING:
-        return  # the camera may still write to it; the daemon looks
-    if trouble := _trouble(found, was, hashes=hashes):
+    if trouble:
         yield Difference(
             kind=Kind.CHANGED,
             path=found,
@@ -87,6 +89,30 @@ def _against_file(
             remedy="What was judged is not what lies there. Put back a copy of the image, if you have "
             "one; the record stays as it is.",
         )
+
+
+def _seen(
+    database: Database, was: Place, *, hashes: bool
+) -> tuple[Place, Path | None, str | None] | None:
+    """The record, where its file is, and what is wrong with that; None where it has none to look for.
+
+    The daemon goes on working: it may move the file after the record was read, and after it was found.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    for _ in range(_LOOKS):
+        found = _look(was)
+        if found is not None:
+            with suppress(FileNotFoundError):
+                return was, found, _trouble(found, was, hashes=hashes)
+        again = places.place(database, was.image_id)
+        if again is None or again.progress not in _OURS or again.path is None:
+            return None
+        if found is None and again == was:
+            return was, None, None
+        was = again
+    return None
 
 
 def _look(was: Place) -> Path | None:
@@ -106,6 +132,8 @@ def _look(was: Place) -> Path | None:
 
 
 def _trouble(found: Path, was: Place, *, hashes: bool) -> str | None:
+    if found == was.path and was.progress is Progress.PENDING:
+        return None  # the camera may still write to it; the daemon looks
     status = found.lstat()
     if not stat.S_ISREG(status.st_mode):
         return "is no file"

@@ -331,6 +331,13 @@ def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
         assert list(other["holds"]) == ["bottom-1"]
         shown = millwatch("alarms", "list", "--config", station.config).out
         assert f"{web.url}/…" in shown, "an address is told whole, not cut"
+        written = station.config.read_text()
+        station.config.write_text(written + alarm.replace('"office"', '"night"'))
+        for named in ([], ["night"]):
+            unknown_to_it = millwatch("alarms", "test", *named, "--config", station.config)
+            assert unknown_to_it.status == 1
+            assert "was started before that was edited: `systemctl restart" in unknown_to_it.err
+        station.config.write_text(written)
         web.hold.clear()
         told = len(web.posts)
         station.folder("bottom-1").rmdir()

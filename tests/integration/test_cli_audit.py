@@ -284,6 +284,26 @@ def test_of_two_missing_images_with_one_content_the_name_tells_which_it_is(
     assert paths(line, "to_check")[-1] == named
 
 
+def test_one_file_that_cannot_be_read_keeps_no_other_from_being_looked_at(
+    millwatch: Millwatch, line: Station
+) -> None:
+    archived, _ = paths(line, "archive")
+    first = paths(line, "to_check")[0]
+    copy = first.parent.parent / first.name
+    shutil.copy(first, copy)
+    for closed in (archived, copy):
+        closed.chmod(0)
+    with obeying_permissions():
+        done = millwatch("audit", "--hashes", "--json", "--config", line.config)
+    differences, whole = told(done)
+    assert (done.status, whole["records"], whole["files"]) == (1, 7, 8), done.err
+    assert [(each["kind"], each["path"]) for each in differences] == [
+        ("unread", str(archived)),
+        ("unread", str(copy)),
+    ]
+    assert "cannot be read: Permission denied" in differences[0]["what"]
+
+
 # --- backup, restore, audit ------------------------------------------------------------------------
 
 

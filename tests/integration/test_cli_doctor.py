@@ -336,3 +336,20 @@ def test_units_that_were_not_written_from_this_configuration_are_told(station: S
     assert told().remedy.startswith("`millwatch-configure`, as root")
     (other,) = unit_checks(station.settings(), station.root / "other.toml", folders)
     assert (other.state, str(station.config) in other.found) == (State.REMARK, True)
+
+
+@pytest.mark.parametrize(
+    ("lines", "user", "config"),
+    [
+        ("User = anna\nExecStart=/opt/x run \\\n  --config /srv/m.toml", "anna", "/srv/m.toml"),
+        ("ExecStart=/opt/x run --config='/srv/my line.toml'\nUser=", "root", "/srv/my line.toml"),
+        ('ExecStart=/opt/x run "--config', "root", None),
+    ],
+)
+def test_a_unit_of_somebodys_own_is_read_as_systemd_reads_it(
+    tmp_path: Path, lines: str, user: str, config: str | None
+) -> None:
+    (tmp_path / "millwatch.service").write_text(f"[Service]\n{lines}\n")
+    unit = installed_unit([tmp_path])
+    assert unit is not None
+    assert (unit.user, unit.config) == (user, config and Path(config))
