@@ -8,6 +8,7 @@ from daemon.integrity.files import FileAudit
 from daemon.integrity.records import against_files
 from daemon.store.database import Database
 from daemon.store.places import notebook
+from daemon.store.restoring import replaced_databases
 
 
 def audit(
@@ -23,8 +24,15 @@ def audit(
         StoreError, OSError: it is not complete.
     """
     roots = Roots(settings)
-    with notebook() as notes:
-        files = FileAudit(settings, database=database, roots=roots, notebook=notes, counts=counts)
+    with notebook() as notes, replaced_databases(settings.database_file) as replaced:
+        files = FileAudit(
+            settings,
+            database=database,
+            replaced=replaced,
+            roots=roots,
+            notebook=notes,
+            counts=counts,
+        )
         of_records = against_files(database, roots, notes, counts, hashes=hashes)
         for differences in (of_records, files.differences()):
             for difference in differences:

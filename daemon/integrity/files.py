@@ -15,6 +15,7 @@ from daemon.names import to_text
 from daemon.store import places
 from daemon.store.database import Database
 from daemon.store.places import Notebook, Place
+from daemon.store.restoring import Replaced
 from daemon.values import Progress
 
 _PAGE: Final = 200
@@ -30,11 +31,13 @@ class FileAudit:
         settings: Settings,
         *,
         database: Database,
+        replaced: Replaced,
         roots: Roots,
         notebook: Notebook,
         counts: Counts,
     ) -> None:
         self._database = database
+        self._replaced = replaced
         self._roots = roots
         self._notebook = notebook
         self._counts = counts
@@ -87,7 +90,7 @@ class FileAudit:
         elif named is not None and is_named and digest == named.sha256:
             yield self._copy(file, named)
         else:
-            yield self._orphan(file)
+            yield self._orphan(file, size)
 
     def _owners(self, size: int, digest: str, named: Place | None) -> list[Place]:
         """Images with this content that have no file; the one that the name tells, where it is one."""
@@ -129,7 +132,7 @@ class FileAudit:
             remedy="It is nobody's but whoever made it: leave it, or remove it by hand.",
         )
 
-    def _orphan(self, file: Path) -> Difference:
+    def _orphan(self, file: Path, size: int) -> Difference:
         camera = self._camera(file)
         if camera is None or not file.name.lower().endswith(self._extensions):
             remedy, command = "It is no image of ours: leave it, or take it away by hand.", None
@@ -138,15 +141,11 @@ class FileAudit:
             command = None
         else:
             remedy = "To have it judged anew and recorded, move it to its camera's drop folder."
-            drop = self._drop_folders[camera]
-            command = f"mv -n -- {shlex.quote(str(file))} {shlex.quote(str(drop))}/"
-            if self._marker_suffix:  # without it the image would wait for ever
-                marker = f"{drop / file.name}{self._marker_suffix}"
-                command += f" && touch -- {shlex.quote(marker)}"
-            if not (
-                command.isprintable() and to_text(command) == command
-            ):  # a shell would not see it
-                command = None
+            number = id_in_name(file.name)
+            known = self._replaced.delivered_as(file, image_id=number, camera=camera, size=size)
+            if known is None and self._roots.of(file) == self._roots.review:
+                remedy += " What its camera called it is not known any more: it is recorded under its name here."
+            command = self._delivers(file, self._drop_folders[camera], known or file.name)
         return Difference(
             kind=Kind.ORPHANED,
             path=file,
@@ -154,6 +153,20 @@ class FileAudit:
             remedy=remedy,
             command=command,
         )
+
+    def _delivers(self, file: Path, drop: Path, filename: str) -> str | None:
+        """What a person may run to bring a file into a drop folder."""
+        target = drop / filename
+        source, aim, folder = (shlex.quote(str(each)) for each in (file, target, target.parent))
+        command = f"mv -nT -- {source} {aim}"
+        if target.name == file.name:
+            command = f"mv -n -- {source} {folder}/"
+        if target.parent != drop:
+            command = f"mkdir -p -- {folder} && {command}"
+        if self._marker_suffix:  # without it the image would wait for ever
+            command += f" && touch -- {shlex.quote(f'{target}{self._marker_suffix}')}"
+        # Else a shell would not see it.
+        return command if command.isprintable() and to_text(command) == command else None
 
     def _camera(self, file: Path) -> str | None:
         """Whose it is: by its name in review, by its folder elsewhere."""

@@ -1,17 +1,19 @@
 """Putting back a backup: the database that it replaces is kept, and there always is one."""
 
 import os
+import re
 import shutil
 import sqlite3
-from collections.abc import Mapping
-from contextlib import closing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 
+from daemon.names import from_text, to_text
 from daemon.store.backups import copy_database, fsync_file, fsync_folder
-from daemon.store.database import StoreError, explain
+from daemon.store.database import StoreError, explain, uri_to_read
 from daemon.store.soundness import Soundness, examine
 
 _LOGS = ("-wal", "-shm")
@@ -70,6 +72,42 @@ def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> R
             partial.unlink(missing_ok=True)
         raise explain(path, f"replaced by {backup}", error) from error
     return Restored(soundness=soundness, replaced=replaced)
+
+
+class Replaced:
+    """What the databases that were replaced still know of images that the one in use does not."""
+
+    def __init__(self, connections: Sequence[sqlite3.Connection]) -> None:
+        self._connections = connections
+
+    def delivered_as(
+        self, file: Path, *, image_id: int | None, camera: str, size: int
+    ) -> str | None:
+        """The name that its camera gave to a file; None where none of them, as far as they can be read, knows."""
+        query = "SELECT filename FROM image WHERE camera = ? AND size = ? AND (target = ? OR id = ?) LIMIT 1"
+        for connection in self._connections:
+            with suppress(sqlite3.Error):  # that one may be damaged is why it was replaced
+                known = connection.execute(query, (camera, size, to_text(file), image_id))
+                if row := known.fetchone():
+                    return from_text(row[0])
+        return None
+
+
+@contextmanager
+def replaced_databases(path: Path) -> Iterator[Replaced]:
+    """Those that a backup replaced at this path, the latest first, as far as they can be opened."""
+    ours = re.compile(rf"{re.escape(path.name)}\.replaced-\d{{8}}T\d{{6}}Z(-\d+)?")
+    connections: list[sqlite3.Connection] = []
+    with ExitStack() as held:
+        with suppress(OSError):
+            found = [each for each in path.parent.iterdir() if ours.fullmatch(each.name)]
+            for each in sorted(found, reverse=True):
+                with suppress(sqlite3.Error):
+                    uri = held.enter_context(uri_to_read(each))
+                    connection = held.enter_context(closing(sqlite3.connect(uri, uri=True)))
+                    connection.execute("PRAGMA query_only = ON")
+                    connections.append(connection)
+        yield Replaced(connections)
 
 
 def _given(path: Path) -> Mapping[str, int]:

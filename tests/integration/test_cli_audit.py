@@ -37,17 +37,20 @@ def line(tmp_path: Path, model: Path) -> Station:
     return station
 
 
-def judge(station: Station, *verdicts: str, first: int = 0, data: bytes | None = None) -> None:
+def judge(
+    station: Station, *verdicts: str, first: int = 0, data: bytes | None = None, inside: str = ""
+) -> None:
     """What the daemon does with each image, but for the network."""
     settings, now = station.settings(), now_utc()
     settings.state_dir.mkdir(exist_ok=True)
     findings = []
     for number, verdict in enumerate(verdicts, first):
         content = data or surface_file(seed=number) + b"." * number
-        path = station.drop("top-1", f"{number}.jpg", content)
+        name = f"{inside}{number}.jpg"
+        path = station.drop("top-1", name, content)
         status = path.stat()
         made = finding(number, verdict, inode=status.st_ino, size=status.st_size)
-        delivery = replace(made.delivery, path=path, mtime_ns=status.st_mtime_ns)
+        delivery = replace(made.delivery, filename=name, path=path, mtime_ns=status.st_mtime_ns)
         digest = hashlib.sha256(content).hexdigest()
         findings.append(replace(made, delivery=delivery, sha256=digest))
     store = prepare_database(settings.database_file, backups=settings.state_dir, now=now)
@@ -317,7 +320,7 @@ def test_after_an_older_backup_is_put_back_what_it_does_not_know_can_be_brought_
         refused = millwatch("db", "restore", copy, *config)
     assert refused.status == 1
     assert "another Millwatch is running" in refused.err
-    judge(line, "defect", "pass", "unreadable", "unsure", first=20)
+    judge(line, "defect", "pass", "unreadable", "unsure", first=20, inside="coil 7/")
     assert line.count() == 11
 
     done = millwatch("db", "restore", copy, *config)
@@ -326,6 +329,7 @@ def test_after_an_older_backup_is_put_back_what_it_does_not_know_can_be_brought_
     assert "whoever was removed since is back" in done.out
     assert line.count() == 7
 
+    line.database.with_name("millwatch.db.replaced-20990101T000000Z").write_bytes(b"torn" * 4096)
     differences, _ = told(millwatch("audit", "--json", *config))
     commands = [each["command"] for each in differences if each["kind"] == "orphaned"]
     assert len(commands) == len(differences) == 4
@@ -334,6 +338,8 @@ def test_after_an_older_backup_is_put_back_what_it_does_not_know_can_be_brought_
     with by_hand(line.settings()) as hands:
         hands.work_until(lambda: line.count() == 11 and not line.query(PENDING))
     assert millwatch("audit", "--hashes", *config).status == 0
+    names = {name for (name,) in line.query("SELECT filename FROM inspections")}
+    assert names == {*(f"{n}.jpg" for n in range(7)), *(f"coil 7/{n}.jpg" for n in range(20, 24))}
     (ids,) = line.query("SELECT max(id), count(*) FROM image")
     assert ids == (15, 11), "no id is given twice: it stands in the names of files"
     assert millwatch("db", "check", *config).status == 0
