@@ -6,12 +6,14 @@ arrives at least once, whatever is killed. On a thread of its own: no address th
 
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 import structlog
 
+from config.addresses import Address
 from config.oversight import Alarm
 from config.settings import Settings
 from daemon.alarms.messages import message, test_message
@@ -57,6 +59,7 @@ class Alarms:
         self._watch = Watch(settings, database=database, health=health)
         self._sender = Sender(settings)
         self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
+        self._troubles = _trouble_of_each(list(self._addresses.values()))
         self._told: dict[str, Told] = {}
         self._remembered = False
         self._closing = threading.Event()
@@ -195,7 +198,7 @@ class Alarms:
         if steady < not_before:
             return None
         address = self._addresses[waiting.address]
-        trouble = f"{OWN_TROUBLE}to {address.shown}"
+        trouble = self._troubles[address.key]
         try:
             self._sender.send(address, waiting.body)
         except SendError as error:
@@ -216,7 +219,7 @@ class Alarms:
         log.error("alarm given up", alarm=waiting.alarm, address=shown, why=why)
         self._pauses.pop(waiting.id, None)
         self._health.trouble(
-            f"{OWN_TROUBLE}to {shown}",
+            self._troubles[waiting.address],
             f"the alarm '{waiting.alarm}' could not be sent to {shown} for a day, and was given up: "
             f"{why}. See `millwatch alarms test`",
         )
@@ -252,6 +255,19 @@ def try_out(
                 error = str(failure)
             results.append({"alarm": alarm.name, "address": address.shown, "error": error})
     return results
+
+
+def _trouble_of_each(addresses: Sequence[Address]) -> dict[str, str]:
+    """By an address' key: two of one host are shown alike, and that one is well says nothing of the other."""
+    alike: dict[str, int] = defaultdict(int)
+    names = {}
+    for address in addresses:
+        alike[address.shown] += 1
+        number = alike[address.shown]
+        names[address.key] = (
+            f"{OWN_TROUBLE}to {address.shown}{f' ({number})' if number > 1 else ''}"
+        )
+    return names
 
 
 def _interval(alarm: Alarm) -> timedelta:

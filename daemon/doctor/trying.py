@@ -23,7 +23,7 @@ from daemon.doctor.checked import Checked, State, bad, good
 from daemon.doctor.folders import camera_checks, user_name
 from daemon.doctor.page import certificate_checks
 
-_SECONDS: Final = 300
+_SECONDS: Final = 300.0
 
 
 def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> list[Checked]:
@@ -42,7 +42,9 @@ def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> lis
     return [*found, *camera_checks(settings, now), *certificate_checks(settings, now)]
 
 
-def tried_as(user: str, config: Path | None, environ: Mapping[str, str]) -> list[Checked]:
+def tried_as(
+    user: str, config: Path | None, environ: Mapping[str, str], *, seconds: float = _SECONDS
+) -> list[Checked]:
     """The same as another user; only root can ask for that."""
     try:
         account = pwd.getpwnam(user)
@@ -64,10 +66,13 @@ def tried_as(user: str, config: Path | None, environ: Mapping[str, str]) -> list
             extra_groups=os.getgrouplist(user, account.pw_gid),
             capture_output=True,
             text=True,
-            timeout=_SECONDS,
+            timeout=seconds,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        found = f"a folder that the configuration names gives no answer within {seconds:g} s"
+        return [bad("folders", found, "See whether the server of each share there is up.")]
+    except OSError as error:
         return [bad("user", f"the user {user} cannot run Millwatch: {error}", step)]
     if done.returncode != 0:
         why = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]

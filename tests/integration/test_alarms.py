@@ -102,6 +102,19 @@ def test_what_comes_and_goes_all_the_time_makes_no_storm(line: Line, web: WebSer
     assert web.posts[-1]["ended"] == ["on"], "the last word is how it is"
 
 
+def test_that_one_address_of_a_host_is_well_does_not_hide_that_another_is_not(
+    line: Line, web: WebServer
+) -> None:
+    web.answers = [(404, {})]
+    line.configure(f"{web.url}/revoked", f"{web.url}/good")
+    line.health.trouble("space", "12 MB free")
+    line.after(0)
+    assert web.paths == ["/revoked", "/good"]
+    assert "the server answered 404" in line.own
+    line.after(10)
+    assert (line.own, web.paths[2:]) == ("", ["/revoked"])
+
+
 def test_many_cameras_at_once_are_one_message(line: Line, web: WebServer) -> None:
     line.configure(web.url, when="silent")
     line.after(0)

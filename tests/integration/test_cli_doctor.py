@@ -104,6 +104,8 @@ def test_an_alarm_that_a_start_refuses_is_told(millwatch: Millwatch, station: St
 def test_as_root_everything_is_tried_as_the_services_user(station: Station) -> None:
     (told,) = tried_as("nobody-of-that-name", station.config, os.environ)
     assert "there is no user" in told.found
+    (slow,) = tried_as("root", station.config, os.environ, seconds=0.01)
+    assert "gives no answer within 0.01 s" in slow.found, "as where a share hangs"
     try:
         subprocess.run([sys.executable, "-c", "import daemon"], user=NOBODY, check=True, cwd="/")
         runs = True
