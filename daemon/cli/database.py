@@ -9,7 +9,14 @@ import typer
 
 from config.logging import configure_logging
 from config.settings import Settings
-from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
+from daemon.cli.options import (
+    CommandError,
+    ConfigOption,
+    JsonOption,
+    existing_database,
+    print_json,
+    settings_of,
+)
 from daemon.clock import now_utc
 from daemon.integrity.names import last_id_in_names
 from daemon.names import to_text
@@ -137,9 +144,8 @@ def upgrade(config: ConfigOption = None) -> None:
     """Bring the database to this version's schema, as a start would; an older one is copied first."""
     settings = settings_of(config)
     configure_logging()  # which tells where the copy is
-    path = settings.database_file
+    path = existing_database(settings)
     try:
-        settings.state_dir.mkdir(parents=True, exist_ok=True)
         with instance_lock(settings.state_dir):
             before = inspect(path, MIGRATIONS)
             prepare_database(path, backups=settings.state_dir / "backups", now=now_utc()).close()

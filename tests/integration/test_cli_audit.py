@@ -391,7 +391,8 @@ def test_a_database_whose_aggregates_are_off_is_not_sound(
 
 
 def test_without_a_database_each_command_says_so(millwatch: Millwatch, station: Station) -> None:
-    for command in (["audit"], ["db", "check"], ["db", "backup"]):
+    for command in (["audit"], ["db", "check"], ["db", "backup"], ["db", "upgrade"]):
         done = millwatch(*command, "--config", station.config)
         assert done.status == 1
         assert "there is no database" in done.err
+    assert not station.state_dir.exists()
