@@ -208,19 +208,22 @@ def _cron(schedule: str) -> str:
     for text, (unit, low, high) in zip(fields, _CRON_FIELDS, strict=True):
         for part in text.split(","):
             if not _fits(part, low, high):
-                what = f"{shown(part)} is not a {unit} from {low} to {high}"
+                what = f"{shown(part)} is no {unit} from {low} to {high}, nor steps within them"
                 raise refuse(f"{what} in the schedule {shown(schedule)}", remedy)
     return schedule
 
 
 def _fits(part: str, low: int, high: int) -> bool:
     found = _CRON_STEP.fullmatch(part)
-    if found is None or (found["step"] is not None and int(found["step"]) == 0):
+    if found is None:
         return False
-    if found["range"] == "*":
-        return True
-    first = int(found["first"])
-    return low <= first <= int(found["last"] or first) <= high
+    first, last = low, high
+    if found["first"] is not None:
+        first = int(found["first"])
+        last = int(found["last"] or (high if found["step"] else first))
+    # A step beyond the range, every 24 of 24 hours, is what APScheduler does not take.
+    steps_within = found["step"] is None or 0 < int(found["step"]) <= last - first
+    return low <= first <= last <= high and steps_within
 
 
 def _shift_time(text: str) -> str:

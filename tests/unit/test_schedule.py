@@ -1,7 +1,14 @@
+from contextlib import suppress
 from datetime import UTC, datetime
+from typing import Final
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from config.settings import Retraining
 from daemon.retraining.schedule import Schedule
 
 
@@ -29,3 +36,16 @@ def test_what_is_due_is_what_cron_says(line: str, zone: str, after: str, due: st
 
 def test_a_day_that_never_comes_is_never_due() -> None:
     assert Schedule("0 3 30 2 *", "UTC").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
+
+
+_PARTS: Final = st.from_regex(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})?", fullmatch=True)
+
+
+@hypothesis_settings(deadline=None)  # a busy disk or CPU is no failure
+@given(st.integers(0, 4), _PARTS)
+def test_what_the_configuration_takes_for_a_schedule_is_one(field: int, part: str) -> None:
+    fields = ["0", "3", "*", "*", "*"]
+    fields[field] = part
+    line = " ".join(fields)
+    with suppress(ValidationError):
+        Schedule(Retraining(schedule=line).schedule, "UTC")

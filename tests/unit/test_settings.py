@@ -214,7 +214,17 @@ def test_a_cron_schedule_is_accepted(schedule: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "schedule", ["", "0 3 * *", "60 3 * * *", "0 3 0 * *", "*/0 * * * *", "5-1 * * * *", "@daily"]
+    "schedule",
+    [
+        "",
+        "0 3 * *",
+        "60 3 * * *",
+        "0 3 0 * *",
+        "*/0 * * * *",
+        "5-1 * * * *",
+        "@daily",
+        "0 */24 * * *",
+    ],
 )
 def test_what_is_no_cron_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(ValidationError, match="schedule"):
