@@ -155,7 +155,8 @@ def _name_pattern(pattern: str) -> str:
 
 
 def _class_name(name: str) -> str:
-    if not name.strip() or name != name.strip() or name.startswith(".") or "/" in name:
+    is_short = 0 < len(name) <= 64 and name.isprintable() and name == name.strip()
+    if not is_short or name.startswith(".") or "/" in name or name == "unknown":
         raise refuse(
             f"{shown(name)} cannot be a class: a class is the name of a folder under review/labelled/",
             'Write the folder\'s name, such as "no_defect".',

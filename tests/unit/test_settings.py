@@ -9,8 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from config.loading import load_settings
 from config.problems import ConfigurationError
-from config.settings import Batching, Camera, Intake, Retraining, Review, Settings
+from config.settings import Batching, Camera, Intake, Policy, Retraining, Review, Settings
 from config.wording import table_model
+from daemon.review.labelling import may_be_class
 
 DESIGN = """
 state_dir = "/var/lib/millwatch"
@@ -229,3 +230,15 @@ def test_a_cron_schedule_is_accepted(schedule: str) -> None:
 def test_what_is_no_cron_schedule_is_refused(schedule: str) -> None:
     with pytest.raises(ValidationError, match="schedule"):
         Retraining(schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    "name", ["no_defect", "rolled in", "ß" * 64, "unknown", "x" * 65, "a\0b", " a", "", ".a", "a/b"]
+)
+def test_what_may_pass_is_what_images_can_be_labelled_as(name: str) -> None:
+    try:
+        Policy(normal_classes=(name,))
+    except ValidationError:
+        assert not may_be_class(name)
+    else:
+        assert may_be_class(name)
