@@ -103,7 +103,7 @@ class Retention:
         except StoreError as error:
             self._health.trouble("retention", str(error))
         except OSError as error:
-            self._tell(self._state_dir, error)
+            self._tell(Path(error.filename or self._state_dir), error)
         else:
             return True
         self._round = self._one_round()

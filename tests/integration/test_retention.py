@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from filesystems import filesystem
+from filesystems import filesystem, obeying_permissions
 from kept import (
     a_copy_of,
     age,
@@ -181,6 +181,17 @@ def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Stati
 
 
 @pytest.mark.fault(54)
+def test_an_archive_that_is_closed_is_told_by_its_own_name(line: Station) -> None:
+    archive = line.state_dir / "archive"
+    archive.chmod(0)
+    with obeying_permissions():
+        told = keep(line, days=6, archive_days=5)["retention"]
+    assert told.startswith(str(archive))
+    assert "cannot be deleted: Permission denied; mend its permissions" in told
+    archive.chmod(0o755)
+    assert len(files(archive)) == passed(line)
+
+
 def test_before_the_disk_is_full_images_wait_and_are_judged_when_there_is_room(
     tmp_path: Path, model: Path
 ) -> None:
