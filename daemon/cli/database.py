@@ -134,7 +134,7 @@ def restore(
         sys.stdout.write(f"note: {remark}\n")
     sys.stdout.write(
         "Users and passwords are those of the backup: whoever was removed since is back (`millwatch users "
-        "list`)\n"
+        "list`); everybody logs in anew\n"
         "Now run `millwatch audit`: it finds the images that were recorded after the backup was made\n"
     )
 

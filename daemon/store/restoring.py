@@ -36,7 +36,8 @@ def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> R
     """Put a copy of a backup in the database's place. Nobody else may use the database meanwhile.
 
     Ids stand in the names of review files and are never given twice: the numbers go on after the
-    last one that the replaced database gave.
+    last one that the replaced database gave. Who was logged in when the backup was made is not so again:
+    that session may have been ended since, or its user removed.
 
     Args:
         given_ids: images are known to have had ids up to this one.
@@ -62,6 +63,7 @@ def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> R
         is_alone = not os.path.lexists(f"{backup}-wal")
         copy_database(backup, partial, immutable=is_alone)
         _go_on_after(partial, _given(path), given_ids)
+        _end_sessions(partial)
         if path.exists():
             partial.chmod(path.stat().st_mode & 0o777)
         replaced = _set_aside(path, now)
@@ -131,6 +133,13 @@ def _go_on_after(partial: Path, given: Mapping[str, int], given_ids: int) -> Non
                 )
             elif number:
                 connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, number))
+    fsync_file(partial)
+
+
+def _end_sessions(partial: Path) -> None:
+    with closing(sqlite3.connect(partial)) as connection, connection:
+        if connection.execute("PRAGMA table_info(web_session)").fetchall():  # older ones have none
+            connection.execute("DELETE FROM web_session")
     fsync_file(partial)
 
 

@@ -215,6 +215,20 @@ def test_what_is_put_back_is_the_backup_and_what_was_there_is_kept(store: Databa
     assert images_in(copy) == 1
 
 
+def test_a_session_that_was_ended_since_the_backup_is_not_back(store: Database) -> None:
+    execute(
+        store.path,
+        "INSERT INTO web_user VALUES ('anna', 'look', 'x', '2026-03-01T12:00:00Z')",
+        "INSERT INTO web_session SELECT 'token', name, added_at, '2026-03-02T00:00:00Z' FROM web_user",
+    )
+    copy = backup_of(store)
+    execute(store.path, "DELETE FROM web_session")
+    store.close()
+    restore(store.path, copy, now=NOW)
+    assert rows(store, "SELECT * FROM web_session") == []
+    assert rows(store, "SELECT name FROM web_user") == [("anna",)]
+
+
 @pytest.mark.fault(64)
 def test_nothing_of_the_replaced_database_is_left_in_the_log_or_lost_from_it(
     store: Database,
