@@ -154,7 +154,7 @@ def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> No
 def _secret(file: Path) -> str:
     name = as_one_line(str(file))
     try:
-        secret = file.read_text().strip()
+        secret = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or "it is not text"
         raise SendError(f"the file {name} cannot be read: {why}") from error

@@ -1,6 +1,7 @@
 """`millwatch`: the commands, and what they exit with."""
 
 import errno
+import io
 import sys
 from collections.abc import Sequence
 
@@ -73,6 +74,9 @@ _FAILED = (CommandError, AlreadyRunningError, ThreadDiedError, StoreError)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exit with 0 done, 1 failed, 2 usage, 78 configuration."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # In a locale of other letters than UTF-8's (LANG=de_DE is Latin-1) an arrow ended a command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(arguments, prog_name="millwatch")
     except _NEEDS_A_PERSON as error:

@@ -1,11 +1,15 @@
+import io
 import json
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from builders import Station
 from commands import Millwatch
+
+from daemon.cli.main import main
 
 MISTAKES = """\
 state_dir = "$ROOT/state"
@@ -34,6 +38,18 @@ def mistakes(tmp_path: Path, model: Path) -> Path:
     file = tmp_path / "millwatch.toml"
     file.write_text(MISTAKES.replace("$ROOT", str(tmp_path)).replace("$MODEL", str(model)))
     return file
+
+
+def test_mistakes_are_told_whatever_letters_the_locale_writes(
+    mistakes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
+    with pytest.raises(SystemExit) as ended:
+        main(["check", "--config", str(mistakes)])
+    sys.stdout.flush()
+    assert ended.value.code == 78
+    assert len(written.getvalue().splitlines()) == 10
 
 
 def test_five_mistakes_are_reported_at_once_each_with_its_line_and_a_remedy(
