@@ -113,3 +113,22 @@ def on_another_disk(station: Station, disk: Path) -> None:
 def leave_little_room(disk: Path) -> None:
     room = Room.of(disk)
     (disk / "filler").write_bytes(bytes(room.free - room.total // 20))
+
+
+def archived_by_a_clock_that_was_ahead(station: Station, images: int) -> None:
+    """As if so many images had passed in 2099, before all others."""
+    folder = station.state_dir / "archive" / "top-1" / "2099-01-01"
+    folder.mkdir()
+    with closing(sqlite3.connect(station.database)) as connection, connection:
+        connection.row_factory = sqlite3.Row
+        query = "SELECT * FROM image WHERE verdict = 'pass' ORDER BY id LIMIT 1"
+        row = dict(connection.execute(query).fetchone())
+        connection.execute("UPDATE image SET id = -id")
+        connection.execute("UPDATE image SET id = ? - id", (images,))
+        for number in range(1, images + 1):
+            path = folder / f"{number}.jpg"
+            path.touch()
+            row |= {"id": number, "recorded_at": "2099-01-01T00:00:00Z"}
+            row |= {"path": str(path), "target": str(path)}
+            marks = ", ".join("?" * len(row))
+            connection.execute(f"INSERT INTO image VALUES ({marks})", tuple(row.values()))  # noqa: S608

@@ -165,7 +165,7 @@ class Retention:
 
     def _pages(self, verdict: Verdict, limit: str) -> Iterator[list[Old]]:
         read = partial(expiry.kept_files, self._database, verdict)
-        return _older(read, limit)
+        return _older(read, limit, timestamp(self._clock.now()))
 
     def _delete(self, verdict: Verdict, olds: Sequence[Old], why: str) -> None:
         """Delete files, make it durable, then record it: also of those that are absent already."""
@@ -231,7 +231,8 @@ class Retention:
         if not self._keep.rows_days:
             return
         limit = timestamp(self._clock.now() - timedelta(days=self._keep.rows_days))
-        for page in _older(partial(expiry.ended, self._database), limit):
+        now = timestamp(self._clock.now())
+        for page in _older(partial(expiry.ended, self._database), limit, now):
             left = self._still_there(old for old in page if old.progress is Progress.LEFT)
             forgotten = [old.image_id for old in page if old.image_id not in left]
             if forgotten:
@@ -266,13 +267,17 @@ class Retention:
             return False
 
 
-def _older(read: Callable[..., list[Old]], limit: str) -> Iterator[list[Old]]:
-    """Pages of what was recorded before a time. Ids grow with time, so the first without is the last."""
+def _older(read: Callable[..., list[Old]], limit: str, now: str) -> Iterator[list[Old]]:
+    """Pages of what was recorded before a time. Ids grow with time, so the first without is the last.
+
+    But not where all of a page was recorded in the time to come: the clock was ahead then, and what came
+    after it may well be old.
+    """
     after = 0
     while page := read(after=after, limit=_PAGE):
         after = page[-1].image_id
         older = [old for old in page if old.recorded_at < limit]
-        if not older:
+        if not older and any(old.recorded_at <= now for old in page):
             return
         yield older
 

@@ -10,6 +10,7 @@ from filesystems import filesystem, obeying_permissions
 from kept import (
     a_copy_of,
     age,
+    archived_by_a_clock_that_was_ahead,
     files,
     keep,
     leave_little_room,
@@ -51,6 +52,16 @@ def test_archived_images_are_deleted_when_their_time_is_over_and_their_records_s
     assert line.query(paths)[:2] == [("defect", 0), ("pass", 1)]
     assert line.query(RATES) == rates
     assert len(files(line.state_dir / "quarantine")) == 12, "six images and their reasons"
+
+
+def test_images_that_a_clock_ahead_recorded_keep_no_later_ones_from_being_deleted(
+    line: Station,
+) -> None:
+    archived_by_a_clock_that_was_ahead(line, 250)
+    keep(line, days=6, archive_days=5)
+    archive = line.state_dir / "archive"
+    assert len(files(archive)) == 250, "none of those, whose age nobody knows"
+    assert {path.parent.name for path in archive.rglob("*.jpg")} == {"2099-01-01"}
 
 
 def test_quarantined_images_are_deleted_with_their_reasons(line: Station) -> None:
