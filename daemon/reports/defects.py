@@ -25,6 +25,7 @@ from daemon.reports.report import (
     section,
     shown,
 )
+from daemon.reports.words import class_in_words
 from daemon.store import rates as store
 from daemon.store.database import Database
 from daemon.store.rates import Rate, rate_of
@@ -127,7 +128,9 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
         flat=table,
         document=table.dicts(),
         drawing=Bars(
-            values=tuple((name, images) for name, images, *_ in pareto(totals.items())),
+            values=tuple(
+                (class_in_words(name), images) for name, images, *_ in pareto(totals.items())
+            ),
             shares=False,
         )
         if totals

@@ -19,6 +19,7 @@ from daemon.reports.report import (
     remarks,
     section,
 )
+from daemon.reports.words import class_in_words
 from daemon.store.database import Database
 from daemon.store.label_counts import Decided, Given, Span, decided, given
 from daemon.store.queueing import Filter, count_waiting
@@ -93,7 +94,10 @@ def review_report(
         flat=_flat(document),
         document=document,
         drawing=Bars(
-            values=tuple((str(row[0]), float(row[3] or 0.0)) for row in classes.rows), shares=True
+            values=tuple(
+                (class_in_words(str(row[0])), float(row[3] or 0.0)) for row in classes.rows
+            ),
+            shares=True,
         )
         if classes.rows
         else None,

@@ -4,7 +4,6 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from daemon.reports.report import Bars, Controlled, Lines, Report
-from daemon.reports.words import class_in_words
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +78,7 @@ def _lines(axes: "Axes", drawing: Lines) -> None:
 
 
 def _bars(axes: "Axes", drawing: Bars) -> None:
-    names = [class_in_words(name) for name, _ in drawing.values]
+    names = [name for name, _ in drawing.values]
     values = [value for _, value in drawing.values]
     xs = range(len(values))
     axes.bar(xs, values, color=_INK)

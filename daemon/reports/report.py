@@ -91,7 +91,7 @@ class Controlled:
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Named figures, in the order that they are drawn.
+    """Named figures, in the order that they are drawn; a class is named in words, a camera as it is.
 
     Attributes:
         shares: whether they are shares of one, and not counts of which the sum is drawn too.

@@ -13,7 +13,7 @@ from daemon.reports import drawing
 from daemon.reports.periods import By
 from daemon.reports.report import Bars, Controlled, Lines, Report, Value
 from daemon.reports.rules import WORDS
-from daemon.reports.words import class_in_words, grouped
+from daemon.reports.words import grouped
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 
@@ -44,7 +44,6 @@ def as_html(report: Report, *, by: By, made: datetime) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "class_in_words": class_in_words,
         "grouped": grouped,
         "one_line": lambda value: as_one_line(str(value)),
     }

@@ -10,6 +10,7 @@ from daemon.reports.drawing import Bar, ControlChart, bars, control_chart
 from daemon.reports.periods import By, first_hour, first_not_counted
 from daemon.reports.report import Bars
 from daemon.reports.rules import WORDS
+from daemon.reports.words import class_in_words
 from daemon.store import rates
 from daemon.web.desk import Desk
 
@@ -73,4 +74,9 @@ def _pareto(desk: Desk, now: datetime, camera: str | None) -> tuple[Bar, ...]:
     until = first_not_counted(now)
     counted = rates.defects_by_class(desk.database, since=since, until=until, camera=camera)
     ordered = pareto((each.predicted_class, each.images) for each in counted)
-    return bars(Bars(values=tuple((name, images) for name, images, *_ in ordered), shares=False))
+    return bars(
+        Bars(
+            values=tuple((class_in_words(name), images) for name, images, *_ in ordered),
+            shares=False,
+        )
+    )

@@ -151,3 +151,30 @@ def test_a_line_that_never_ran_has_no_report(
     assert f"there is no database at {station.database} yet" in done.err
     assert "millwatch run" in done.err
     assert not (tmp_path / "state").exists()
+
+
+def test_a_class_is_drawn_in_words_and_a_camera_by_its_name(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    store = open_store(station.state_dir)
+    record(store, finding(1, "defect", camera="top_1", predicted_class="rolled-in_scale"))
+    store.close()
+    for report, name in (("pareto", "rolled-in scale"), ("rates", "top_1")):
+        page = millwatch(
+            *("report", report, "--config", station.config, "--format", "html"),
+            *(("--by", "camera") if report == "rates" else ()),
+        ).out
+        assert f'<th scope="row">{name}</th>' in page
+
+
+def test_a_report_may_be_asked_for_until_the_end_of_time(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    times = ("--since", "0001-01-02", "--until", "9999-12-31T23:59:59Z")
+    for zone in ("Asia/Tokyo", "America/New_York"):
+        config = station.root / "there.toml"
+        config.write_text(f'time_zone = "{zone}"\n{station.config.read_text()}')
+        assert millwatch("report", "rates", *times, "--config", config).status == 0

@@ -370,13 +370,6 @@ def test_what_no_report_can_be_of_is_refused(
     assert told in done.err
 
 
-def test_a_report_may_be_asked_for_until_the_end_of_time(
-    millwatch: Millwatch, line: Station
-) -> None:
-    times = ("--since", "0001-01-02", "--until", "9999-12-31T23:59:59Z")
-    assert sum(each["inspected"] for each in document(millwatch, line, "rates", *times)) == 1200
-
-
 @pytest.mark.parametrize("columns", ["80", None])
 def test_a_table_has_its_figures_and_names_whole_however_narrow_the_terminal(
     millwatch: Millwatch, line: Station, monkeypatch: pytest.MonkeyPatch, columns: str | None
