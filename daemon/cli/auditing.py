@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -19,6 +19,8 @@ from daemon.names import to_text
 from daemon.process.control import NoAnswerError, NoDaemonError, RefusedError, ask
 from daemon.process.instance import AlreadyRunningError, instance_lock
 from daemon.store.upgrading import open_existing
+
+_MENDED: Final = "mended"
 
 
 def register(app: typer.Typer) -> None:
@@ -48,18 +50,20 @@ def audit(
     if not settings.database_file.exists():
         raise CommandError(f"nothing is audited: there is no database {settings.database_file}")
     counts = Counts()
-    mended = 0
+    mended = settled = 0
     mending = _mending(settings) if mend else nullcontext(None)
     try:
         with mending as do, open_existing(settings.database_file) as database:
             for difference in find_differences(settings, database, counts, hashes=hashes):
                 outcome = _outcome(difference, do)
-                mended += outcome == "mended"
+                if difference.mend and outcome == _MENDED:
+                    mended += 1
+                    settled += 2 if difference.mend.finds_what_was_missing else 1
                 _tell(difference, outcome, as_json=as_json)
     except (OSError, AlreadyRunningError, NoDaemonError) as error:
         raise CommandError(f"the audit is not complete: {error}") from error
     _tell_whole(counts, mended, as_json=as_json)
-    if counts.differences.total() > mended:
+    if counts.differences.total() > settled:
         raise typer.Exit(1)
 
 
@@ -93,7 +97,7 @@ def _outcome(difference: Difference, mend: Callable[[Mend], None] | None) -> str
         mend(difference.mend)
     except RefusedError as error:
         return f"not mended: {error}"
-    return "mended"
+    return _MENDED
 
 
 def _tell(difference: Difference, outcome: str, *, as_json: bool) -> None:
@@ -110,7 +114,8 @@ def _tell(difference: Difference, outcome: str, *, as_json: bool) -> None:
         }
         print_json(told)
         return
-    ends = (outcome, difference.remedy, difference.command)
+    remedy = "" if outcome == _MENDED else difference.remedy
+    ends = (outcome, remedy, difference.command)
     lines = (as_one_line(difference.what), *(f"    → {as_one_line(end)}" for end in ends if end))
     sys.stdout.write(f"{difference.kind.value}: " + "\n".join(lines) + "\n")
 

@@ -11,6 +11,7 @@ from config.settings import Settings
 from daemon.integrity.names import files_below
 from daemon.names import to_text
 from daemon.store.places import Place
+from daemon.values import Progress
 from models.taxonomy import Reason, Verdict
 
 
@@ -41,6 +42,11 @@ class Mend:
 
     was: Place
     path: Path
+
+    @property
+    def finds_what_was_missing(self) -> bool:
+        """Whether the image was told as missing before; of one that was called gone nothing was."""
+        return self.was.progress not in (Progress.GONE, Progress.DELETED)
 
 
 @dataclass(frozen=True, kw_only=True)
