@@ -191,7 +191,6 @@ def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Stati
     assert files(line.state_dir / "archive") == ["something"]
 
 
-@pytest.mark.fault(54)
 def test_an_archive_that_is_closed_is_told_by_its_own_name(line: Station) -> None:
     archive = line.state_dir / "archive"
     archive.chmod(0)
@@ -203,6 +202,7 @@ def test_an_archive_that_is_closed_is_told_by_its_own_name(line: Station) -> Non
     assert len(files(archive)) == passed(line)
 
 
+@pytest.mark.fault(54)
 def test_before_the_disk_is_full_images_wait_and_are_judged_when_there_is_room(
     tmp_path: Path, model: Path
 ) -> None:
