@@ -1,6 +1,7 @@
 """Defect rates, from the aggregates that are kept as images are recorded."""
 
 from dataclasses import dataclass
+from typing import Final, Literal
 
 from sqlalchemy import text
 
@@ -12,7 +13,7 @@ class Rate:
     """One line of a report of defect rates, by the machine's verdict.
 
     Attributes:
-        period: `YYYY-MM-DDTHH:00:00Z` or `YYYY-MM-DD`, of the capture, UTC; "" for all of the time.
+        period: of the capture: `YYYY-MM-DDTHH:00:00Z`, or as `Calendar.period` names it; "" for all of the time.
         inspected: pass, defect and unsure.
         defect_rate: defects / inspected; None when nothing was inspected.
     """
@@ -26,18 +27,18 @@ class Rate:
     defect_rate: float | None
 
 
-_PERIODS = {"hour": "hour", "day": "substr(hour, 1, 10)", "camera": "''"}
+_PERIODS: Final = {"hour": "hour", "camera": "''"}
 
 
 def rates(
     database: Database,
     *,
-    by: str,
+    by: Literal["hour", "camera"],
     since: str | None = None,
     until: str | None = None,
     camera: str | None = None,
 ) -> list[Rate]:
-    """Rates by `hour`, `day` or `camera`, oldest first.
+    """Rates of each camera, by the hour or of all of the time, oldest first.
 
     Args:
         since: first hour that counts, `YYYY-MM-DDTHH:00:00Z`.
