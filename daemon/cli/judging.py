@@ -20,7 +20,7 @@ from daemon.cli.options import CommandError, ConfigOption, print_json, settings_
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import scan
 from daemon.names import to_text
-from daemon.serving import ServingModelError, load_serving_model
+from daemon.serving import ServingModelError, load_for_serving, load_serving_model
 from models.decision import Decision
 from models.heatmap import overlay
 from models.preprocessing import Decoded, UnreadableError, UnreadableReason, decode
@@ -32,7 +32,7 @@ Paths = Annotated[
 ]
 ModelOption = Annotated[
     Path | None,
-    typer.Option("--model", metavar="M", help="A model folder; else what the configuration names."),
+    typer.Option("--model", metavar="M", help="A model folder; else the one that serves."),
 ]
 
 
@@ -125,12 +125,11 @@ class _Troubles:
 
 
 def _load(settings: Settings, folder: Path | None) -> Model:
-    """The model that the option names, else the one that the configuration does."""
+    """The model that the option names, else the one that serves."""
     if folder is None:
         return load_serving_model(settings)
-    chosen = settings.model.model_copy(update={"folder": folder})
     try:
-        return load_serving_model(settings.model_copy(update={"model": chosen}))
+        return load_for_serving(settings, folder)
     except ServingModelError as error:
         raise typer.BadParameter(str(error), param_hint="--model") from error
 

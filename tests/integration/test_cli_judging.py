@@ -12,6 +12,7 @@ from commands import Done, Millwatch
 from PIL import Image
 
 from daemon.names import to_text
+from daemon.serving import point_to
 from models.checkpoint import load_evidence, save
 from models.network import load_network, stored_weights
 from models.taxonomy import KNOWN_DEFECTS
@@ -169,6 +170,18 @@ def test_another_model_can_be_asked(
     picture(pictures, "a.jpg")
     done = millwatch("predict", "--config", station.config, "--model", other, pictures)
     assert [line["model_version"] for line in lines(done)] == ["other-1"]
+
+
+def test_another_model_can_be_asked_on_a_line_that_promoted_one(
+    millwatch: Millwatch, station: Station, pictures: Path, commissioned_model: Path
+) -> None:
+    promoted = station.state_dir / "models" / "tiny-7-0"
+    shutil.copytree(commissioned_model, promoted)
+    point_to(station.settings(), promoted)
+    picture(pictures, "a.jpg")
+    for option, version in (((), "tiny-7-0"), (("--model", station.model), "tiny-6-0")):
+        done = millwatch("predict", "--config", station.config, *option, pictures)
+        assert [line["model_version"] for line in lines(done)] == [version]
 
 
 @pytest.mark.parametrize(
