@@ -56,8 +56,12 @@ def folder_of(settings: Settings, version: str) -> Path | None:
     return start_folder(settings) if metadata.version == version else None
 
 
-def not_at_hand(version: str) -> str:
+def not_at_hand(settings: Settings, version: str) -> str:
     """Why there is no folder of this version to serve from, and what to do."""
+    for each in registry_folder(settings).glob("[!.]*/"):
+        with suppress(CheckpointError):
+            if load_metadata(each).version == version:
+                return misnamed(each, version)
     with suppress(CheckpointError):
         if load_metadata(PRETRAINED).version == version:
             return (
@@ -65,6 +69,11 @@ def not_at_hand(version: str) -> str:
                 "model.folder out of the configuration, start Millwatch again, and promote it then"
             )
     return f"there is no model {version!r} here; `millwatch models list` shows which there are"
+
+
+def misnamed(folder: Path, version: str) -> str:
+    """Of a folder that somebody copied to the registry under a name of his own."""
+    return f"{to_text(folder)} holds model {version}: rename that folder to {version}, and promote it so"
 
 
 def is_version(name: str) -> bool:

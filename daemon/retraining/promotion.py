@@ -28,6 +28,7 @@ from daemon.serving import (
     ServingModelError,
     folder_of,
     load_for_serving,
+    misnamed,
     not_at_hand,
     point_to,
     pointed_versions,
@@ -127,10 +128,12 @@ class Promoter:
         with self._lock:
             folder = folder_of(self._settings, version)
             if folder is None:
-                raise RefusedError(not_at_hand(version))
+                raise RefusedError(not_at_hand(self._settings, version))
             if folder.resolve() == serving_folder(self._settings).resolve():
                 raise RefusedError(f"model {version} serves already")
             model = self._checked(folder)
+            if model.version != version:
+                raise RefusedError(misnamed(folder, model.version))
             allowed = self._allowed(model) if if_as_fast else math.inf
             before = serving_folder(self._settings)
             point_to(self._settings, folder, before=before)
@@ -289,9 +292,12 @@ class Promoter:
 
     def _version_of(self, folder: Path) -> str:
         """By its name in the registry, where there is nothing left in it perhaps."""
-        if folder.parent == registry_folder(self._settings):
+        try:
+            return load_metadata(folder).version
+        except CheckpointError:
+            if folder.parent != registry_folder(self._settings):
+                raise
             return folder.name
-        return load_metadata(folder).version
 
     def _remember_start(self, folder: Path) -> None:
         """A command alone may promote before any daemon recorded what the line began with."""
@@ -344,7 +350,7 @@ class Promoter:
         return allowed
 
     def keep_few(self) -> None:
-        """Remove old versions beyond the count; never what serves, nor where to go back to.
+        """Remove old versions beyond the count; never what serves, where to go back to, nor the start.
 
         First those that were rejected, of the others the oldest.
         """
@@ -354,17 +360,15 @@ class Promoter:
     def _keep_few(self) -> None:
         versions = model_versions(self._database)
         rejected = {each.version for each in versions if each.status == "rejected"}
-        keep = self._settings.retraining.keep_versions
         registry = registry_folder(self._settings)
-        serving = serving_folder(self._settings)
-        safe = [serving, *self._before(serving)[:1]]
+        serving, start = serving_folder(self._settings), start_folder(self._settings)
+        safe = {each.resolve() for each in (serving, *self._before(serving)[:1], start)}
         with suppress(OSError):
             kept = [each for each in registry.iterdir() if each.is_dir() and each.name[0] != "."]
             kept.sort(key=lambda each: (each.name not in rejected, each.stat().st_mtime))
-            kept.reverse()
-            ordered = [each for each in safe if each in kept]
-            ordered += [each for each in kept if each not in safe]
-            for folder in ordered[keep:]:
+            others = [each for each in reversed(kept) if each.resolve() not in safe]
+            room = self._settings.retraining.keep_versions - (len(kept) - len(others))
+            for folder in others[max(0, room) :]:
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("old model removed", model=folder.name)
 

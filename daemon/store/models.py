@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from daemon.clock import moment, timestamp
 from daemon.store.database import Database
@@ -27,23 +27,23 @@ def remember_current(
         if connection.scalar(select(model.c.version).where(is_current)) == metadata.version:
             return
         connection.execute(update(model).where(is_current).values(status="retired"))
-        seen = select(model.c.version).where(model.c.version == metadata.version)
-        if connection.execute(seen).first():
-            connection.execute(
-                update(model)
-                .where(model.c.version == metadata.version)
-                .values(status="current", promoted_at=timestamp(now), **because)
-            )
-            return
+        _put_current(connection, metadata, now, because)
+
+
+def _put_current(
+    connection: Connection, metadata: Metadata, now: datetime, because: dict[str, str]
+) -> None:
+    """Of a model that is perhaps not recorded yet."""
+    serves = {"status": "current", "promoted_at": timestamp(now), **because}
+    this = model.c.version == metadata.version
+    if connection.execute(update(model).where(this).values(**serves)).rowcount == 0:
         connection.execute(
             insert(model).values(
                 version=metadata.version,
-                status="current",
                 created_at=metadata.created_at,
-                promoted_at=timestamp(now),
                 trained_on=metadata.manifest_sha256,
                 metrics=json.dumps(metadata.metrics),
-                **because,
+                **serves,
             )
         )
 
@@ -99,11 +99,9 @@ def roll_back_to(
         StoreError: nothing was recorded.
     """
     with database.writing() as connection:
-        for version, values in (
-            (rejected, {"status": "rejected", "reason": reason}),
-            (metadata.version, {"status": "current", "promoted_at": timestamp(now)}),
-        ):
-            connection.execute(update(model).where(model.c.version == version).values(**values))
+        found_wanting = update(model).where(model.c.version == rejected)
+        connection.execute(found_wanting.values(status="rejected", reason=reason))
+        _put_current(connection, metadata, now, {})
 
 
 def served_before(database: Database) -> list[str]:
