@@ -80,7 +80,7 @@ def _teach(line: Line, seen: list[Inspection]) -> None:
             lambda status: status["retraining"]["progress"],
             stall_seconds=_RETRAINING_STALL_SECONDS,
         )
-    last = ended["retraining"]["last"]
+    last = ended["retraining"]["last_run"]
     said = last["reason"]
     if last["state"] != "done":
         raise CommandError(f"the retraining failed: {said}")

@@ -50,7 +50,7 @@ def retrain(
     except NoAnswerError as error:
         perhaps = "a retraining may have been begun all the same: " if now else ""
         raise CommandError(f"retrain: {perhaps}{error}") from error
-    last = told["last"]
+    last = told["last_run"] if now else told["last"]
     if now and last["state"] != "done":
         raise CommandError(f"the retraining failed: {last['reason']}")
     if as_json:
@@ -64,7 +64,12 @@ def retrain(
 def _by_daemon(settings: Settings, *, now: bool) -> dict[str, Any]:
     def status() -> dict[str, Any]:
         answer: dict[str, Any] = ask(settings.state_dir, "status", seconds=_ANSWER_SECONDS)
-        retraining: dict[str, Any] = answer["retraining"]
+        retraining: dict[str, Any] | None = answer["retraining"]
+        if retraining is None:
+            raise NoAnswerError(
+                f"the daemon on {settings.state_dir} cannot read its database now; `millwatch "
+                "status` says why"
+            )
         return retraining
 
     if now:
@@ -83,6 +88,8 @@ def _alone(settings: Settings, *, now: bool) -> dict[str, Any]:
     with _retrainer(settings) as retrainer:
         if now:
             retrainer.recover()
+            if retrainer.busy:  # one that systemd ran beside no daemon: see what came of it
+                retrainer.step()
             run = retrainer.start()
 
             def stepped() -> dict[str, Any]:

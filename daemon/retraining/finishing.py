@@ -53,7 +53,7 @@ class Finisher:
         figures = RunFigures.from_json((folder / folders.EVALUATION).read_text())
         version = self._adopt(folder)
         metadata = load_metadata(registry_folder(self._settings) / version)
-        ruling = self._rule(figures)
+        ruling = self._rule(folder, figures)
         status = models.status_of(self._database, version)
         if status is None:
             status = _STATUS[ruling.outcome]
@@ -72,16 +72,22 @@ class Finisher:
         self._promoter.keep_few()
         return Finished(version=version, said=said, figures=asdict(figures))
 
-    def _rule(self, figures: RunFigures) -> Ruling:
+    def _rule(self, folder: Path, figures: RunFigures) -> Ruling:
+        """What the gate says of figures that are still about this line."""
         ruling = decide(figures, rules_of(self._settings))
-        serving = load_metadata(serving_folder(self._settings)).version
-        compared = (figures.current.version, figures.candidate.version)
-        if ruling.outcome is not Outcome.PROMOTE or serving in compared:
+        if ruling.outcome is not Outcome.PROMOTE:
             return ruling
-        changed = (
-            f"it was held against model {figures.current.version}, and meanwhile model {serving} "
-            "serves: retrain, or promote it if it is the better one"
-        )
+        serving = load_metadata(serving_folder(self._settings)).version
+        if serving not in (figures.current.version, figures.candidate.version):
+            changed = f"it was held against model {figures.current.version}, and meanwhile model {serving} serves"
+        elif not folders.is_served_as_measured(self._settings, folder):
+            changed = (
+                "[policy] or model.runtime was changed while it was made, and its figures are by the "
+                "old ones"
+            )
+        else:
+            return ruling
+        changed += ": retrain, or promote it if it is the better one"
         return Ruling(outcome=Outcome.NEEDS_A_PERSON, reasons=(changed, *ruling.reasons))
 
     def _adopt(self, folder: Path) -> str:

@@ -22,6 +22,8 @@ FAILED: Final = "failed.txt"
 LOG: Final = "log.txt"
 REQUESTED: Final = "requested"
 """In the folder of the runs: which of them systemd shall start."""
+BEGUN: Final = "begun"
+"""There, too: which of them it started last."""
 _FORMAT: Final = 1
 _NAME: Final = "run-%Y%m%dT%H%M%SZ"
 _KEPT: Final = 50
@@ -89,7 +91,18 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
     """Write a run folder whole or not at all. Raises OSError."""
     partial = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    try:
+        partial.mkdir(parents=True)
+        _describe(settings, partial, folder, learned, now, seed=seed)
+        partial.rename(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    fsync(folder.parent)
+
+
+def _describe(
+    settings: Settings, partial: Path, folder: Path, learned: Usable, now: datetime, *, seed: int
+) -> None:
     base_set = settings.retraining.base_set
     run = {
         "format": _FORMAT,
@@ -97,13 +110,12 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
         "created_at": f"{now.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}",
         "seed": seed,
         "threads": settings.retraining.threads,
-        "runtime": settings.model.runtime,
+        **_served_as(settings),
         "current_model": str(serving_folder(settings).resolve()),
         "labels": "labels.json",
         "earlier": "earlier.json",
         "earlier_base": "earlier_base.json",
         "base_set": None if base_set is None else str(base_set),
-        "policy": asdict(policy_of(settings)),
         "left_out": [
             f"{name} has {count} labelled images and a new class needs "
             f"{settings.retraining.min_class_labels}: label {_more(settings, count)} more"
@@ -123,8 +135,21 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
     _write(partial / "earlier.json", _known_before(folder.parent, "held_out"))
     _write(partial / "earlier_base.json", _known_before(folder.parent, "base_set"))
     _write(partial / "run.json", run)
-    partial.rename(folder)
-    fsync(folder.parent)
+
+
+def _served_as(settings: Settings) -> dict[str, Any]:
+    """How models decide and run on this line, as JSON values: what a run measures is by these."""
+    served = {"runtime": settings.model.runtime, "policy": asdict(policy_of(settings))}
+    told: dict[str, Any] = json.loads(json.dumps(served))
+    return told
+
+
+def is_served_as_measured(settings: Settings, folder: Path) -> bool:
+    """Whether the line still decides and runs as when a run was frozen; so too where that is not known."""
+    with suppress(OSError, ValueError):
+        frozen = json.loads((folder / "run.json").read_text())
+        return all(frozen.get(key, now) == now for key, now in _served_as(settings).items())
+    return True
 
 
 def _known_before(runs: Path, which: str) -> dict[str, Any]:
@@ -170,9 +195,11 @@ def failure_of(folder: Path) -> str:
     return ""
 
 
-def clear(folder: Path) -> None:
-    """Remove what is large of a run that failed; what tells about it stays."""
+def give_up(folder: Path, why: str) -> None:
+    """Leave of a run that failed what tells about it, also where it was killed before it could say why."""
     with suppress(OSError):
+        if not (folder / FAILED).exists():
+            (folder / FAILED).write_text(f"{why}\n")
         for each in folder.iterdir():
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)

@@ -16,16 +16,14 @@ from pathlib import Path
 from statistics import median
 from typing import Final, Protocol
 
-import numpy as np
 import structlog
-from numpy.typing import NDArray
 
 from config.settings import Settings
 from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.retraining.shadow import Shadow
+from daemon.retraining.trying import allowed_seconds, tried
 from daemon.serving import (
-    ServingModelError,
     folder_of,
     load_for_serving,
     misnamed,
@@ -46,9 +44,7 @@ from models.registry import Model
 log = structlog.get_logger(__name__)
 
 TROUBLE: Final = "model"
-_CHECKED: Final = 8
-_TIMES_SLOWER: Final = 3.0
-_SLACK_SECONDS: Final = 0.05
+_WATCH: Final = "model watch"
 _PROBATION_SECONDS: Final = 24 * 3600.0
 _LOOK_SECONDS: Final = 10.0
 _MIN_CONTRADICTIONS: Final = 3
@@ -99,6 +95,9 @@ class Promoter:
         self._allowed_seconds = math.inf
         self._resumed = False
         self._look_at = 0.0
+        self._contradiction = ""
+        self._stuck = False
+        self._go_back_at = 0.0
 
     def commands(self) -> Handlers:
         """What commands and the page ask of a running daemon."""
@@ -131,10 +130,12 @@ class Promoter:
                 raise RefusedError(not_at_hand(self._settings, version))
             if folder.resolve() == serving_folder(self._settings).resolve():
                 raise RefusedError(f"model {version} serves already")
-            model = self._checked(folder)
+            model = tried(self._settings, folder)
             if model.version != version:
                 raise RefusedError(misnamed(folder, model.version))
-            allowed = self._allowed(model) if if_as_fast else math.inf
+            allowed = math.inf
+            if if_as_fast and self._line is not None:
+                allowed = allowed_seconds(model, self._line.model)
             before = serving_folder(self._settings)
             point_to(self._settings, folder, before=before)
             try:
@@ -189,17 +190,37 @@ class Promoter:
         if self._line is None:
             return
         try:
-            self._resume(now)
-            if self._swapped_at is None or now - self._swapped_at > _PROBATION_SECONDS:
-                return
-            why = self._failing(self._line)
-            if not why and now >= self._look_at:
-                self._look_at = now + _LOOK_SECONDS
-                why = self._contradicted(self._line.model.version)
-            if why:
-                self._go_back_by_itself(why)
+            why = self._found_wanting(self._line, now)
+        except StoreError as error:
+            self._health.trouble(
+                _WATCH, f"whether people contradict the new model cannot be looked up: {error}"
+            )
+            return
+        self._health.mended(_WATCH)
+        if not why and self._stuck:
+            self._stuck = False
+            self._health.mended(TROUBLE)
+        if not why or now < self._go_back_at:
+            return
+        try:
+            self._go_back_by_itself(why)
+            self._stuck = False
         except (RefusedError, StoreError, OSError, CheckpointError) as error:
-            self._health.trouble(TROUBLE, f"the model should be rolled back and cannot be: {error}")
+            self._stuck, self._go_back_at = True, now + _LOOK_SECONDS
+            self._health.trouble(
+                TROUBLE, f"the model should be rolled back ({why}) and cannot be: {error}"
+            )
+
+    def _found_wanting(self, line: Line, now: float) -> str:
+        """Why the model that serves must not, in the time in which it is watched. Raises StoreError."""
+        self._resume(now)
+        if self._swapped_at is None or now - self._swapped_at > _PROBATION_SECONDS:
+            return ""
+        why = self._failing(line)
+        if not why and now >= self._look_at:
+            self._look_at = now + _LOOK_SECONDS
+            self._contradiction = self._contradicted(line.model.version)
+        return why or self._contradiction
 
     def _resume(self, now: float) -> None:
         """Go on, once, with the probation that a restart interrupted."""
@@ -257,7 +278,7 @@ class Promoter:
         serving = serving_folder(self._settings)
         for folder in self._before(serving):
             try:
-                model = self._checked(folder)
+                model = tried(self._settings, folder)
             except RefusedError as error:
                 log.warning("cannot go back to it", model=folder.name, why=str(error))
                 continue
@@ -308,6 +329,7 @@ class Promoter:
     def _take_over(self, model: Model, *, on_probation: bool) -> None:
         now = time.monotonic()
         self._swapped_at, self._resumed = (now if on_probation else None), True
+        self._contradiction = ""
         if self._line is None:
             return
         before = self._line.model
@@ -319,35 +341,6 @@ class Promoter:
             )
         else:
             self._line.shadow.forget()
-
-    def _checked(self, folder: Path) -> Model:
-        """Load a model beside the one that serves, and try it.
-
-        Raises:
-            RefusedError: it cannot serve.
-        """
-        try:
-            model = load_for_serving(self._settings, folder)
-            model.judge(_check_pictures(model.input_size))
-        except ServingModelError as error:
-            raise RefusedError(f"it cannot be loaded: {error}") from error
-        except Exception as error:  # whatever a network may do
-            raise RefusedError(f"it fails on pictures: {type(error).__name__}: {error}") from error
-        return model
-
-    def _allowed(self, model: Model) -> float:
-        """The seconds that a picture may take, beside what serves now. Raises RefusedError: it takes more."""
-        if self._line is None:
-            return math.inf
-        serving = self._line.model
-        took, takes = _seconds(serving), _seconds(model)
-        allowed = _TIMES_SLOWER * took + _SLACK_SECONDS
-        if takes > allowed:
-            raise RefusedError(
-                f"it takes {takes * 1000:.0f} ms for a picture, model {serving.version} "
-                f"{took * 1000:.0f} ms: the line would wait for it"
-            )
-        return allowed
 
     def keep_few(self) -> None:
         """Remove old versions beyond the count; never what serves, where to go back to, nor the start.
@@ -371,21 +364,3 @@ class Promoter:
             for folder in others[max(0, room) :]:
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("old model removed", model=folder.name)
-
-
-def _check_pictures(side: int) -> NDArray[np.uint8]:
-    """Noise, a black and a white picture: uint8 `(N, side, side)`, always the same."""
-    noise = np.random.default_rng(1).integers(0, 256, (_CHECKED - 2, side, side), dtype=np.uint8)
-    flat = np.stack([np.zeros((side, side), np.uint8), np.full((side, side), 255, np.uint8)])
-    return np.concatenate([noise, flat])
-
-
-def _seconds(model: Model) -> float:
-    """For one picture, at best: whatever else the machine does only makes it longer."""
-    picture = _check_pictures(model.input_size)[:1]
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        model.judge(picture)
-        times.append(time.perf_counter() - start)
-    return min(times)

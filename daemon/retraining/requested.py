@@ -16,14 +16,18 @@ _ENDED: Final = "it was ended from outside ({result}); the current model is as i
 def main(arguments: list[str]) -> None:
     """Become the training; or, with `--ended`, tell the daemon of one that could not say so itself."""
     requested = Path(os.environ[REQUESTED_VARIABLE])
-    folder = Path(requested.read_text().strip())
+    begun = requested.with_name(folders.BEGUN)
+    # When one ends, the next may be asked for already: nothing was heard of that yet.
+    which = begun if arguments == ["--ended"] and begun.exists() else requested
+    folder = Path(which.read_text().strip())
     if folder.parent != requested.parent:
-        sys.exit(f"{requested} names {folder}, which is no retraining run of {requested.parent}")
+        sys.exit(f"{which} names {folder}, which is no retraining run of {requested.parent}")
     if (folder / folders.EVALUATION).exists():
         return
     if arguments == ["--ended"]:
         _tell(folder, os.environ.get("SERVICE_RESULT", "unknown"))
         return
+    begun.write_text(f"{folder}\n")
     os.execv(sys.executable, [sys.executable, "-m", "training", str(folder)])  # noqa: S606 -- ourselves
 
 

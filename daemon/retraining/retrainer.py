@@ -54,6 +54,7 @@ class _Going:
         begun: by a clock that never jumps.
         due: whether the schedule asked for it.
         to_spawn: it has no process yet, and systemd runs none for it.
+        ask_again_at: systemd for it, by that clock, should there be no sign of it.
     """
 
     run_id: int
@@ -62,6 +63,7 @@ class _Going:
     begun: float = field(default_factory=time.monotonic)
     due: bool = False
     to_spawn: bool = False
+    ask_again_at: float = 0.0
     process: "subprocess.Popen[bytes] | None" = None
 
 
@@ -76,7 +78,10 @@ class Retrainer:
         promoter: Promoter,
         health: Health,
         clock: Callable[[], datetime],
+        ask_seconds: float = 60.0,
     ) -> None:
+        """`ask_seconds`: how long systemd may take until there is a sign of the run."""
+        self._ask_seconds = ask_seconds
         self._settings = settings
         self._database = database
         self._promoter = promoter
@@ -119,9 +124,11 @@ class Retrainer:
         for run in retraining.unfinished(self._database):
             folder = self._runs / (run.name or "")
             going = _Going(run_id=run.id, folder=folder, since=self._clock())
+            going.ask_again_at = going.begun + self._ask_seconds
             done = (folder / folders.EVALUATION).exists()
             if done or folders.is_requested(folder):
-                if not done:  # where it runs on, this changes nothing; after a power cut it starts
+                # Where it runs on, this changes nothing; after a power cut it starts.
+                if not done and not folders.failure_of(folder):
                     folders.request(folder)
                 self._going = going
             else:
@@ -168,19 +175,24 @@ class Retrainer:
             self._schedule = Schedule(settings.retraining.schedule, settings.time_zone)
 
     def status(self) -> dict[str, Any]:
-        """What goes on, when the next is due and what came of the last, as JSON values."""
+        """What goes on, when the next is due, and what came of the last, as JSON values.
+
+        The `last` may be a due time that needed no run, which comes right behind the `last_run` perhaps.
+        """
         going = self._going
         # A command beside a daemon that was stopped finds what systemd runs on.
         name = going.folder.name if going else self._unfinished()
         now = self._clock()
         next_due = self._schedule.after(now)
-        done = [run for run in retraining.latest(self._database) if run.state != "running"]
+        met = retraining.latest(self._database, limit=1, states=("done", "failed", "skipped"))
+        ended = retraining.latest(self._database, limit=1, states=("done", "failed"))
         return {
             "running": name,
             "progress": None if name is None else folders.progress_of(self._runs / name),
             "next_due": None if next_due is None else timestamp(next_due),
             "new_labels": self.new_labels(),
-            "last": None if not done else asdict(done[0]),
+            "last": asdict(met[0]) if met else None,
+            "last_run": asdict(ended[0]) if ended else None,
         }
 
     def _unfinished(self) -> str | None:
@@ -251,6 +263,7 @@ class Retrainer:
         try:
             folders.freeze(self._settings, folder, learned, now, seed=run_id)
             if self._by_systemd():
+                going.ask_again_at = going.begun + self._ask_seconds
                 folders.request(folder)
             else:
                 going.to_spawn = True
@@ -272,6 +285,9 @@ class Retrainer:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environ = {**os.environ, **dict.fromkeys(names, threads)}
         environ.pop("NOTIFY_SOCKET", None)  # it is not for it to tell systemd anything
+        environ["PYTHONSAFEPATH"] = (
+            "1"  # else a `training` of the folder that it is begun in goes first
+        )
         command = [sys.executable, "-m", "daemon.retraining.lowly", str(folder), memory]
         with (folder / folders.LOG).open("wb") as output:
             return subprocess.Popen(  # noqa: S603 -- ourselves
@@ -316,6 +332,10 @@ class Retrainer:
             self._failed(going, why or told)
         elif time.monotonic() - going.begun > _LONGEST_SECONDS:
             self._failed(going, "nothing was heard of it for 12 hours; see its unit's log")
+        elif time.monotonic() >= going.ask_again_at and not folders.progress_of(folder):
+            # Asked while the run before it was just about to end, systemd did not hear of it.
+            going.ask_again_at = time.monotonic() + self._ask_seconds
+            folders.request(folder)
 
     def _finish(self, going: _Going) -> None:
         finisher = Finisher(
@@ -337,7 +357,7 @@ class Retrainer:
         log.info("retraining done", run=going.folder.name, model=done.version, said=done.said)
 
     def _failed(self, going: _Going, why: str, *, still_due: bool = False) -> None:
-        folders.clear(going.folder)
+        folders.give_up(going.folder, why)
         retraining.end(
             self._database, going.run_id, "failed", why, self._clock(), still_due=still_due
         )

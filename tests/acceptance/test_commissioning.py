@@ -97,7 +97,7 @@ def label_by_moving(line: Station, images: dict[str, list[Path]]) -> None:
 def retrained(line: Station) -> dict[str, Any]:
     run = line.ask("retrain")["run"]
     wait_until(lambda: line.status()["retraining"]["running"] != run, seconds=3000)
-    last: dict[str, Any] = line.status()["retraining"]["last"]
+    last: dict[str, Any] = line.status()["retraining"]["last_run"]
     assert last["state"] == "done", last["reason"]
     return last
 

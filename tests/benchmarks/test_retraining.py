@@ -42,7 +42,7 @@ def test_the_line_is_judged_nearly_as_soon_while_a_model_is_made(tmp_path: Path)
             enough=lambda _: station.status()["retraining"]["running"] != run,
         )
         seconds = time.perf_counter() - started
-        last = station.status()["retraining"]["last"]
+        last = station.status()["retraining"]["last_run"]
     assert last["state"] == "done", last["reason"]
     print(
         f"\nretraining on {LABELS} labels: {seconds:.0f} s; {last['reason']}"

@@ -13,6 +13,7 @@ from ruled import GOOD
 
 from daemon.clock import now_utc
 from daemon.retraining.finishing import Finisher, rules_of
+from daemon.retraining.folders import Usable, freeze
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.serving import registry_folder
@@ -98,6 +99,25 @@ def test_what_was_held_against_a_model_that_serves_no_more_waits_for_a_person(
         "meanwhile": "current",
         "made": "needs_a_person",
     }
+
+
+@pytest.mark.parametrize(
+    ("table", "keys"),
+    [("policy", {"max_missed_defect_rate": 0.05}), ("model", {"runtime": "openvino"})],
+    ids=["policy", "runtime"],
+)
+def test_what_was_measured_by_another_policy_or_runtime_waits_for_a_person(
+    station: Station, line: ByHand, table: str, keys: dict[str, float | str]
+) -> None:
+    """As where people let more pass, and the run that goes on was judged by the stricter rate."""
+    runs = station.state_dir / "runs"
+    freeze(station.settings(), runs / "run-0", Usable(labels=[], rare={}), now_utc(), seed=1)
+    shutil.move(runs / "run-0" / "run.json", runs / RUN)
+    station.tables = {table: keys}
+    station.write_config()
+    said = ended(station, line)
+    assert "needs_a_person: [policy] or model.runtime was changed while it was made" in said
+    assert statuses(station) == {"tiny-6-0": "current", "made": "needs_a_person"}
 
 
 def test_rejected_candidates_do_not_gather_nor_push_out_what_served(

@@ -18,7 +18,7 @@ from filesystems import filesystem, full
 
 from daemon.clock import now_utc
 from daemon.process.control import RefusedError
-from daemon.retraining.folders import Usable, freeze
+from daemon.retraining.folders import REQUESTED, Usable, freeze, request
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
@@ -42,7 +42,9 @@ class Clock:
 
 
 @contextmanager
-def retrainer_of(station: Station, line: ByHand, clock: Clock | None = None) -> Iterator[Retrainer]:
+def retrainer_of(
+    station: Station, line: ByHand, clock: Clock | None = None, *, ask_seconds: float = 60.0
+) -> Iterator[Retrainer]:
     parts = {"database": line.database, "health": line.health}
     promoter = Promoter(station.settings(), **parts, clock=now_utc, line=line.pipeline)  # type: ignore[arg-type]
     retrainer = Retrainer(
@@ -50,6 +52,7 @@ def retrainer_of(station: Station, line: ByHand, clock: Clock | None = None) -> 
         **parts,
         promoter=promoter,
         clock=clock or now_utc,  # type: ignore[arg-type]
+        ask_seconds=ask_seconds,
     )
     try:
         yield retrainer
@@ -88,8 +91,13 @@ def stepped_to_the_end(retrainer: Retrainer) -> None:
 
 @pytest.mark.fault(33)
 def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_was(
-    station: Station,
+    station: Station, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Begun where other packages of these names lie, which are none of ours."""
+    for name in ("daemon", "training", "config"):
+        (tmp_path / "elsewhere" / name).mkdir(parents=True)
+        (tmp_path / "elsewhere" / name / "__init__.py").write_text("raise SystemExit(7)\n")
+    monkeypatch.chdir(tmp_path / "elsewhere")
     with by_hand(station.settings()) as line:
         label(station, line, {"no_defect": 10})
         with retrainer_of(station, line) as retrainer:
@@ -132,6 +140,7 @@ def test_a_disk_that_fills_while_a_model_is_made_leaves_the_current_one_and_no_b
             with full(runs), pytest.raises(OSError, match="No space left"):
                 retrainer.start()
         assert not (runs / name / "candidate").exists()
+        assert not list(runs.glob(".run-*"))
     (first, second) = states(station)
     assert first[0] == second[0] == "failed"
     assert "space" in first[1]
@@ -154,7 +163,45 @@ def test_a_run_found_unfinished_at_the_start_is_marked_failed_and_its_big_files_
             assert not retrainer.busy
     ((state, why),) = states(station)
     assert (state, "stopped while it ran" in why) == ("failed", True)
-    assert [each.name for each in folder.iterdir()] == ["log.txt"]
+    assert sorted(each.name for each in folder.iterdir()) == ["failed.txt", "log.txt"]
+
+
+@pytest.mark.fault(33)
+def test_a_run_of_systemd_that_failed_without_a_daemon_is_not_asked_for_again(
+    station: Station,
+) -> None:
+    """Systemd would begin it anew, and not hear that the next one is asked for meanwhile."""
+    folder = station.state_dir / "runs" / "run-1"
+    with by_hand(station.settings()) as line:
+        folder.mkdir(parents=True)
+        request(folder)
+        asked = (folder.parent / REQUESTED).stat().st_mtime_ns
+        (folder / "failed.txt").write_text("too little memory\n")
+        retraining.begin(line.database, "run-1", NIGHT, due=True)
+        with retrainer_of(station, line) as retrainer:
+            retrainer.recover()
+            retrainer.step()
+            assert not retrainer.busy
+        assert (folder.parent / REQUESTED).stat().st_mtime_ns == asked
+    assert states(station) == [("failed", "too little memory")]
+
+
+def test_systemd_is_asked_again_for_a_run_of_which_there_is_no_sign(station: Station) -> None:
+    """As where the one before it was just about to end: then systemd hears of none."""
+    station.tables = {"retraining": {"runner": "systemd"}}
+    station.write_config()
+    asked = station.state_dir / "runs" / REQUESTED
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line, ask_seconds=0.0) as retrainer:
+            run = asked.with_name(retrainer.start())
+            asked.write_text("")  # it was read, and not heeded
+            retrainer.step()
+            assert asked.read_text() == f"{run}\n"
+            (run / "progress.json").write_text('{"stage": "reading", "done": 0, "of": 1}')
+            asked.write_text("")
+            retrainer.step()
+            assert asked.read_text() == ""
 
 
 @pytest.mark.fault(26)

@@ -48,6 +48,17 @@ def test_a_run_that_is_done_is_neither_begun_again_nor_called_failed(run: Path) 
     assert folders.failure_of(run) == ""
 
 
+def test_the_end_of_a_run_is_not_told_as_that_of_the_next_one(run: Path) -> None:
+    """Which may be asked for in the moment between."""
+    (run / folders.EVALUATION).write_text("{}")
+    (run.parent / folders.BEGUN).write_text(f"{run}\n")
+    following = run.with_name("run-20261125T031500Z")
+    following.mkdir()
+    folders.request(following)
+    requested.main(["--ended"])
+    assert folders.failure_of(following) == ""
+
+
 def test_a_folder_that_is_no_run_of_this_line_is_refused(run: Path, tmp_path: Path) -> None:
     (run.parent / folders.REQUESTED).write_text(f"{tmp_path}\n")
     with pytest.raises(SystemExit, match="no retraining run"):
