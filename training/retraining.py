@@ -20,24 +20,24 @@ from models.evidence import Evidence, collect_evidence
 from models.figures import RunFigures
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
-from models.reference import Reference, Use, read_reference
+from models.reference import Reference, Use
 from models.runtimes.protocol import Halved, RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime
+from training.base_set import known_images
 from training.crossfitting import OutOfFold, crossfit
 from training.dataset import Dataset
 from training.evaluate import evaluate, run
 from training.export import export_with, sheet_pictures
 from training.labelled import Labelled, load_labelled
 from training.line_fitting import LINE, LineRecipe, fit_line, question_of
-from training.manifest import Manifest, Part, load_manifest
+from training.manifest import Part, load_manifest
 from training.measuring import measure, suspects_of
-from training.references import judge_kept, reference_of
+from training.references import judge_kept
 from training.run_folder import (
     CANDIDATE,
     EVALUATION,
     FAILED,
     Run,
-    RunError,
     report_progress,
     write_whole,
 )
@@ -57,7 +57,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     began = time.monotonic()
     _clear(asked)
     network, parent = load_network(asked.current_model)
-    reference = _reference(asked, network, parent)
+    reference = known_images(asked, network, parent)
     line = load_labelled(
         asked.labels,
         parent.classes,
@@ -224,35 +224,6 @@ def _own_of(
         )
 
     return fit
-
-
-def _reference(asked: Run, network: SurfaceNetwork, parent: Metadata) -> Reference:
-    if asked.base_set is not None:
-        base = load_manifest(asked.base_set)
-        _refuse_moved(asked, base)
-        return reference_of(network, parent, base)
-    reference = read_reference(asked.current_model, parent)
-    if reference is None:
-        raise RunError(
-            f"{asked.current_model} keeps nothing of the images that it came from, so a retraining "
-            "would forget them; set retraining.base_set to the manifest of its training run"
-        )
-    return reference
-
-
-def _refuse_moved(asked: Run, base: Manifest) -> None:
-    """What a run was fitted to says nothing of how good the models after it are."""
-    moved = sum(
-        image.part is not Part.FIT and asked.earlier_base.get(image.sha256) is False
-        for image in base.images
-    )
-    if moved:
-        raise RunError(
-            f"{asked.base_set} was prepared again with another split: {moved} of its images, of "
-            f"{len(base.images)}, were fitted by runs before this one and are held out now. Prepare "
-            "it as before (--select-percent, --test-percent), or remove retraining.base_set: the "
-            "model keeps what it needs of the images that it came from"
-        )
 
 
 def _write_manifest(asked: Run, line: Labelled) -> None:

@@ -229,6 +229,22 @@ def test_a_base_set_prepared_again_with_another_split_is_not_held_out_where_it_w
         retrain(read_run(folder), recipe=RECIPE)
 
 
+def test_a_base_set_does_not_hold_out_what_the_model_that_serves_was_fitted_to(
+    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+) -> None:
+    """Also where no run before this one knew of it: the model keeps what tells its images."""
+    other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
+    drawn_manifest(line / "base", KNOWN_DEFECTS, other).save(line / "unknown.json")
+    folder = write_run(
+        line / "runs" / "unknown",
+        rows,
+        current_model=done[0] / "candidate",
+        base_set=line / "unknown.json",
+    )
+    with pytest.raises(RunError, match=r"at least 24 that it was fitted to are held out there"):
+        retrain(read_run(folder), recipe=RECIPE)
+
+
 def test_too_few_labels_are_said_in_words_with_a_status_that_is_not_zero(
     line: Path, rows: list[dict[str, Any]]
 ) -> None:
