@@ -27,23 +27,28 @@ _STAND_INS: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def load_settings(path: Path | None, environ: Mapping[str, str]) -> Settings:
+Check = Callable[[Settings, Source, frozenset[KeyPath]], list[Problem]]
+"""More to check: with the settings, where each was made, and the keys that hold a stand-in."""
+
+
+def load_settings(
+    path: Path | None, environ: Mapping[str, str], *, further: Sequence[Check] = ()
+) -> Settings:
     """Return the settings of a file with the environment's overrides, without a look at any folder.
 
     Without `path` the file is the one that MILLWATCH_CONFIG names; without that, the defaults hold.
 
     Raises:
-        ConfigurationError: with every problem of every key.
+        ConfigurationError: with every problem of every key, and what `further` finds that lasts.
     """
     document = _gather(path, environ)
-    settings, _, problems = _judge(document)
+    settings, refused, problems = _judge(document)
+    for check in further if document.is_whole else ():
+        found = check(settings, document.source, refused)
+        problems += [each for each in found if not each.again_helps]
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError(in_reading_order(problems))
     return settings
-
-
-Check = Callable[[Settings, Source, frozenset[KeyPath]], list[Problem]]
-"""More to check: with the settings, where each was made, and the keys that hold a stand-in."""
 
 
 def check_settings(

@@ -12,6 +12,11 @@ _AT_ONCE: Final = {
     "retention": None,
     "retraining": None,
     "gate": None,
+    "drift": None,
+    "alarms": None,
+    "mail": None,
+    "mqtt": None,
+    "webhook": None,
 }
 """The keys of a table that can change at once; None for all of them."""
 
@@ -22,12 +27,16 @@ def merged(old: Settings, new: Settings) -> tuple[Settings, list[str], list[str]
     Returns:
         The settings, the keys that changed, and those that differ but need a restart.
     """
-    changed, waiting = [], []
+    changed: list[str] = []
+    waiting: list[str] = []
     tables: dict[str, Any] = {}
     for name in type(old).model_fields:
         before, after = getattr(old, name), getattr(new, name)
         if not isinstance(before, Table):
-            waiting += [name] if before != after else []
+            told = changed if name in _AT_ONCE else waiting
+            told += [name] if before != after else []
+            if name in _AT_ONCE:
+                tables[name] = after
             continue
         keys = [key for key in type(before).model_fields if _differs(before, after, key)]
         allowed = _AT_ONCE.get(name, frozenset())

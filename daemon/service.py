@@ -148,6 +148,7 @@ class Service:
             **self._drift.commands(),
             **self._alarms.commands(),
         }
+        self._threads: list[threading.Thread] = []
         self._control = ControlServer(settings.state_dir, commands)
         self._page = WebServer(
             Desk(
@@ -169,7 +170,8 @@ class Service:
         Raises:
             ThreadDiedError: something unforeseen; whoever started the service starts it again.
         """
-        threads = [
+        threads = self._threads
+        threads += [
             threading.Thread(target=minder.run, name=f"camera {minder.name}", daemon=True)
             for minder in self._minders
         ]
@@ -182,11 +184,10 @@ class Service:
             threading.Thread(target=self._review.run, args=mind, name="review", daemon=True)
         )
         threads.append(threading.Thread(target=self._end_wait, name="stop", daemon=True))
-        if self._alarms.configured:
-            threads.append(self._alarms.thread)
         try:
             for thread in threads:
                 thread.start()
+            self._start_alarms()
             log.info(
                 "ready",
                 model=self._pipeline.model.version,
@@ -200,6 +201,12 @@ class Service:
                 self._supervisor.alive(self._in_words())
         finally:
             self._stop(threads)
+
+    def _start_alarms(self) -> None:
+        """Once there are any: without one nothing is there that calls anybody."""
+        if self._alarms.configured and self._alarms.thread not in self._threads:
+            self._alarms.thread.start()
+            self._threads.append(self._alarms.thread)
 
     def _check(self, threads: list[threading.Thread]) -> None:
         for thread in threads:
@@ -268,6 +275,10 @@ class Service:
             self._retention.reconfigure(settings)
             self._disks.reconfigure(settings)
             self._pipeline.shadow.reconfigure(settings)
+            self._pipeline.sights.reconfigure(settings)
+            self._drift.reconfigure(settings)
+            self._alarms.reconfigure(settings)
+            self._start_alarms()
             self._settings = settings
             self._health.mended("configuration")
             log.info("configuration reloaded", changed=changed, needs_a_restart=waiting)

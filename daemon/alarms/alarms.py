@@ -64,7 +64,7 @@ class Alarms:
         self._remembered = False
         self._closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name="alarms", daemon=True)
-        """Started by the service, where there is an alarm."""
+        """Started by the service, once there is an alarm."""
         self._settled_at: float | None = None
         self._look_at = 0.0
         self._pauses: dict[int, tuple[float, float]] = {}
@@ -74,6 +74,7 @@ class Alarms:
         self._direct: list[Waiting] = []
         """Messages that the database could not take; their ids are below 0."""
         self._direct_count = 0
+        self._wanted: Settings | None = None
 
     @property
     def configured(self) -> bool:
@@ -86,6 +87,12 @@ class Alarms:
             return {"results": try_out(self._alarms, self._sender, self._clock(), **arguments)}
 
         return {"alarms test": test}
+
+    def reconfigure(self, settings: Settings) -> None:
+        """Tell what these say from the next step on. From any thread."""
+        self._wanted = settings
+        if not self.thread.is_alive():
+            self._take_over()
 
     def close(self, *, seconds: float) -> None:
         """End the thread, or leave it: what it is sending is sent again after the next start."""
@@ -106,8 +113,18 @@ class Alarms:
                     f"{OWN_TROUBLE}thread", f"alarms failed: {error!r}; see the log"
                 )
 
+    def _take_over(self) -> None:
+        settings, self._wanted = self._wanted, None
+        if settings is None:
+            return
+        self._alarms, self._sender = settings.alarms, Sender(settings)
+        self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
+        self._direct = [each for each in self._direct if each.address in self._addresses]
+        self._look_at = 0.0
+
     def step(self, *, steady: float) -> None:
         """Look what holds, when that is due, and send what waits. `steady` is monotonic, in seconds."""
+        self._take_over()
         if self._settled_at is None:
             self._settled_at = steady + _SETTLE_SECONDS
         if steady >= self._look_at:

@@ -35,6 +35,7 @@ from daemon.cli.options import (
 from daemon.names import to_text
 from daemon.process.control import NoAnswerError, NoDaemonError, ask
 from daemon.process.crashes import trace_crashes
+from daemon.process.instance import end_beside_threads
 from daemon.starting import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
@@ -55,8 +56,8 @@ def register(app: typer.Typer) -> None:
 def run(config: ConfigOption = None) -> None:
     """Watch the cameras' folders until stopped (SIGTERM or Ctrl-C)."""
     # Without checking the model and the database: they are about to be opened.
-    further = (camera_problems, policy_problems, alarm_problems, state_problems)
-    settings, problems = check_settings(config, os.environ, further=further)
+    further = (camera_problems, policy_problems, alarm_problems)
+    settings, problems = check_settings(config, os.environ, further=(*further, state_problems))
     lasting = [problem for problem in problems if not problem.again_helps]
     if lasting or settings is None:
         raise ConfigurationError(problems)
@@ -65,7 +66,8 @@ def run(config: ConfigOption = None) -> None:
         log.warning("not there yet", problem=str(problem))
     try:
         trace_crashes(settings.state_dir)
-        serve(settings, reread=lambda: load_settings(config, os.environ))
+        serve(settings, reread=lambda: load_settings(config, os.environ, further=further))
+        end_beside_threads()
     except OSError as error:
         if error.errno not in _OF_A_DISK:
             raise

@@ -64,9 +64,14 @@ class DriftMinder:
         self._look_at = 0.0
         return today
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Tell what these say from now on. From any thread."""
+        self._settings = settings
+        self._look_at = 0.0
+
     def step(self, *, now: float) -> None:
         """Compare, when that is due."""
-        if self._model is None or not self._settings.drift.enabled or now < self._look_at:
+        if self._model is None or now < self._look_at:
             return
         self._look_at = now + _LOOK_SECONDS
         try:
@@ -80,8 +85,10 @@ class DriftMinder:
 
     def _compare(self, model: Model) -> None:
         today = self._clock()
-        by_camera = days.camera_days(self._database, since=_day(today - _LOOK_BACK))
-        since = days.references(self._database)
+        by_camera, since = {}, {}
+        if self._settings.drift.enabled:
+            by_camera = days.camera_days(self._database, since=_day(today - _LOOK_BACK))
+            since = days.references(self._database)
         pass_rule = model.decider.pass_rule
         for camera in self._settings.cameras:
             first = since.get(camera.name, "")

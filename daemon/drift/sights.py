@@ -36,6 +36,10 @@ class Sights:
         self._health = health
         self._sights = {camera.name: _Sight(seen_at=now) for camera in settings.cameras}
 
+    def reconfigure(self, settings: Settings) -> None:
+        """Tell what these say from the next image on. From any thread."""
+        self._rules = settings.drift
+
     def see(
         self, findings: Sequence[Finding], pixels: Mapping[Delivery, Pixels | None], *, now: float
     ) -> None:
@@ -65,6 +69,9 @@ class Sights:
                 )
             else:
                 self._health.mended(trouble)
+            if not self._rules.enabled:  # perhaps since a moment ago: no image will mend them
+                for kind in _KINDS:
+                    self._health.mended(f"{kind} {name}")
 
     def _compare(self, sight: _Sight, finding: Finding, pixels: Pixels | None) -> None:
         appearance = finding.appearance

@@ -1,5 +1,6 @@
 """What a changed configuration changes at once, and what it leaves for a restart."""
 
+import io
 import os
 import signal
 from pathlib import Path
@@ -7,6 +8,8 @@ from pathlib import Path
 import pytest
 from builders import Station, surface_file, wait_until
 from filesystems import filesystem
+from PIL import Image
+from receivers import WebServer, listening
 
 from config.problems import ConfigurationError
 from config.settings import Intake, Policy, Retention, Settings
@@ -34,10 +37,11 @@ def test_what_is_the_same_changes_nothing() -> None:
     assert merged(Settings(), Settings()) == (Settings(), [], [])
 
 
-def test_a_daemon_takes_over_a_changed_policy_on_sighup_and_goes_on_after_a_mistake(
+def test_a_daemon_takes_over_a_changed_policy_and_alarms_on_sighup_and_goes_on_after_a_mistake(
     station: Station,
 ) -> None:
-    with station.process() as daemon:
+    web = WebServer()
+    with listening(web), station.process() as daemon:
         station.tables = {"policy": {"min_defect_confidence": 1.0}}
         station.write_config()
         daemon.send_signal(signal.SIGHUP)
@@ -46,11 +50,32 @@ def test_a_daemon_takes_over_a_changed_policy_on_sighup_and_goes_on_after_a_mist
         station.wait_for_images(1)
         assert station.query("SELECT verdict FROM inspections") == [("unsure",)]
 
-        station.tables = {"policy": {"min_defect_confidence": 2.0}}
+        station.tables["drift"] = {"images_in_a_row": 2}
+        station.extra = _alarm(web.url)
+        station.write_config()
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: _log(station).count("configuration reloaded") == 2)
+        for number in range(2):
+            station.drop("top-1", f"{number}.png", _black(number))
+        (post,) = wait_until(lambda: web.posts)
+        assert "the last 2 images of camera top-1 are black" in post["began"][0]
+        station.tables["drift"]["enabled"] = False
+        station.write_config()
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: station.troubles() == {})
+
+        station.extra = 2 * _alarm(web.url)
         station.write_config()
         daemon.send_signal(signal.SIGHUP)
         told = wait_until(lambda: station.troubles().get("configuration"))
-        assert "policy.min_defect_confidence" in told
+        assert 'another alarm is named "office" already' in told
+        station.extra, station.tables = "", {"policy": {"min_defect_confidence": 2.0}}
+        station.write_config()
+        daemon.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda: "policy.min_defect_confidence" in station.troubles()["configuration"],
+            what="the next mistake is told",
+        )
         assert daemon.poll() is None
 
 
@@ -90,6 +115,19 @@ def test_the_longest_times_that_can_be_set_serve_and_longer_ones_are_refused(
             station.write_config()
             with pytest.raises(ConfigurationError, match=f"{table}.{key}: must be at most"):
                 station.settings()
+
+
+def _alarm(url: str) -> str:
+    return f'[[alarms]]\nname = "office"\nwhen = "trouble"\nto = ["{url}"]\n'
+
+
+def _black(number: int) -> bytes:
+    """Each a file of its own."""
+    file = io.BytesIO()
+    picture = Image.new("L", (96, 96))
+    picture.putpixel((number, 0), 1)
+    picture.save(file, "png")
+    return file.getvalue()
 
 
 def _log(station: Station) -> str:
