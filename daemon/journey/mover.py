@@ -1,5 +1,6 @@
 """Sees every recorded plan through, now or later, across cameras whose disks may fail or hang."""
 
+import errno
 import os
 import time
 from collections import defaultdict, deque
@@ -24,6 +25,13 @@ from daemon.values import Delivery, Intent
 
 log = structlog.get_logger(__name__)
 
+_REMEDIES: Final = {
+    errno.ENOSPC: "free space there",
+    errno.EDQUOT: "free space there, or raise the quota",
+    errno.EROFS: "mount it read-write",
+    errno.EACCES: "mend its permissions, and those of the drop folder",
+    errno.EPERM: "mend its permissions, and those of the drop folder",
+}
 RETRY_SECONDS: Final = 2.0
 _RETRY_BATCH: Final = 50
 
@@ -206,8 +214,7 @@ class Mover:
                 "moving",
                 f"{to_text(intent.delivery.path)} is judged but cannot be moved"
                 f"{_whither(intent)}: {error.strerror or error}. It stays where the camera put it "
-                "and is tried again by itself, like any other; free space there, or mend its "
-                "permissions",
+                f"and is tried again by itself, like any other; {_remedy(error)}",
             )
         return len(settled) + len(routed.withdrawn)
 
@@ -236,6 +243,10 @@ class Mover:
 
 def _whither(intent: Intent) -> str:
     return "" if intent.plan.target is None else f" to {to_text(intent.plan.target)}"
+
+
+def _remedy(error: OSError) -> str:
+    return _REMEDIES.get(error.errno or 0, "see whether its disk or share is well")
 
 
 def _by_camera(intents: Iterable[Intent]) -> dict[str, list[Intent]]:

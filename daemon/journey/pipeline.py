@@ -325,8 +325,8 @@ class Pipeline:
             self._health.trouble(
                 f"files of {camera}",
                 f"the folder of camera {camera}, or where its images go, has not answered for "
-                f"{ANSWER_SECONDS:g} s or more; see whether a share or a disk hangs. The other "
-                "cameras go on",
+                f"{ANSWER_SECONDS:g} s or more; see whether a share or a disk hangs. Where one was "
+                "unmounted and mounted anew, restart Millwatch. The other cameras go on",
             )
         for camera in self._overdue - overdue:
             self._health.mended(f"files of {camera}")

@@ -89,7 +89,8 @@ class Retention:
             self._health.trouble(
                 "retention hangs",
                 f"{archive} or {quarantine} does not answer; see whether its disk is well, or its "
-                "server up. Nothing is deleted meanwhile",
+                "server up. Where it was unmounted and mounted anew, restart Millwatch. Nothing is "
+                "deleted meanwhile",
             )
             return False
         self._health.mended("retention hangs")

@@ -44,12 +44,19 @@ def commissioned(tmp_path: Path, commissioned_model: Path) -> Station:
 
 @pytest.mark.fault(22)
 @pytest.mark.parametrize(
-    ("place", "blocked"),
-    [("archive", full), ("archive", read_only), ("quarantine", full)],
+    ("place", "blocked", "remedy"),
+    [
+        ("archive", full, "free space there"),
+        ("archive", read_only, "mount it read-write"),
+        ("quarantine", full, "free space there"),
+    ],
     ids=["full archive", "read-only archive", "full quarantine"],
 )
 def test_a_place_that_takes_no_images_keeps_only_its_own_waiting_and_is_told_once(
-    commissioned: Station, place: str, blocked: Callable[[Path], AbstractContextManager[None]]
+    commissioned: Station,
+    place: str,
+    blocked: Callable[[Path], AbstractContextManager[None]],
+    remedy: str,
 ) -> None:
     station = commissioned
     clean = surfaces_that_pass(station)
@@ -80,6 +87,7 @@ def test_a_place_that_takes_no_images_keeps_only_its_own_waiting_and_is_told_onc
                 pending = "SELECT filename FROM image WHERE progress = 'pending' ORDER BY 1"
                 wait_until(lambda: station.query(pending) == [("kept.jpg",), ("later.jpg",)])
                 assert str(folder) in moving()
+                assert moving().endswith(f"; {remedy}")
                 assert kept.exists()
                 assert later.exists()
             station.wait_for_images(5)
