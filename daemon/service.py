@@ -17,6 +17,7 @@ from daemon.clock import timestamp
 from daemon.drift.minder import DriftMinder
 from daemon.files.disks import DiskMinder
 from daemon.files.mounts import DROP_FOLDERS, MountMemory
+from daemon.files.reserve import Reserve
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import Patience, WaitingRoom
@@ -124,6 +125,7 @@ class Service:
         )
         self._alarms = Alarms(settings, database=database, health=self._health, clock=clock)
         self._disks = DiskMinder(settings, health=self._health)
+        self._reserve = Reserve(settings.database_file)
         self._supervisor = Supervisor(os.environ)
         self._mounts = MountMemory(settings.state_dir / DROP_FOLDERS)
         self._retention = Retention(
@@ -245,6 +247,8 @@ class Service:
         more = self._pipeline.retry_if_due() or self._retention.step()
         if self._disks.must_pause(now=time.monotonic()):
             self._room.rest(_IDLE_SECONDS, now=time.monotonic())
+        else:
+            self._reserve.hold()
         if not self._pipeline.step() and not more:
             self._pipeline.wait(_IDLE_SECONDS)
 

@@ -13,6 +13,7 @@ from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.files.mounts import ReviewShare
 from daemon.files.placing import make_folder
+from daemon.files.reserve import Reserve
 from daemon.journey.pipeline import AHEAD
 from daemon.names import to_text
 from daemon.process.instance import (
@@ -65,6 +66,7 @@ def serve(
             gc.freeze()
         for remark in model.remarks:
             log.warning("slower than it could be", why=remark)
+        Reserve(settings.database_file).give_where_needed()
         database = prepare_database(
             settings.database_file, backups=settings.state_dir / "backups", now=clock()
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station, surface_file, wait_until
-from filesystems import filesystem, hanging, unmounted
+from filesystems import filesystem, full, hanging, unmounted
 from kept import (
     a_copy_of,
     age,
@@ -122,6 +122,30 @@ def test_an_archive_that_hangs_is_told_and_holds_up_no_camera(line: Station) -> 
         assert line.query("SELECT count(*) FROM inspections WHERE path IS NULL") == [(0,)]
     assert keep(line, days=2, archive_days=1) == {}
     assert files(line.state_dir / "archive") == []
+
+
+@pytest.mark.fault(54)
+def test_a_start_on_a_full_disk_makes_room_of_the_oldest_images(
+    line: Station, tmp_path: Path
+) -> None:
+    """As after a power cut, where another program's log had filled the disk."""
+    age(line, 1)
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="64m"):
+        on_another_disk(line, disk)
+        line.write_config()
+        reserve = line.database.with_name("millwatch.db.reserve")
+        with line.running():
+            wait_until(reserve.exists)
+        assert files(line.state_dir / "archive") != []
+        with full(disk), line.running():
+            assert not reserve.exists()
+            wait_until(lambda: files(line.state_dir / "archive") == [])
+            gone = "SELECT 1 FROM inspections WHERE verdict = 'pass' AND path IS NOT NULL"
+            wait_until(lambda: line.query(gone) == [])
+            assert "is almost full" in line.troubles()["space"]
+        with line.running():
+            wait_until(reserve.exists)
 
 
 @pytest.mark.fault(26)
