@@ -192,7 +192,11 @@ class Pipeline:
                 self._carry_each(batch, error)
         except ModelFailedError as error:
             if batch.model is self._model:
-                what = f"the model fails on every image: {error}"
+                what = (
+                    f"the model fails on every image: {error}. They wait in their drop folders; go back "
+                    "with `millwatch models rollback` or promote another, and where it is a GPU's "
+                    "error, restart Millwatch"
+                )
                 self._set_aside(batch.readings, "judging", what)
             else:  # which does not serve any more: the one that does knows nothing of them
                 self._hand_back([reading.delivery for reading in batch.readings], 0.0)

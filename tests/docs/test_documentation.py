@@ -69,7 +69,7 @@ def test_every_page_is_reached_from_the_index() -> None:
 
 def templates() -> Iterator[str]:
     """Every text in the code, with `…` where something is put in."""
-    for package in ("config", "daemon", "models"):
+    for package in ("config", "daemon", "models", "training"):
         for path in (ROOT / package).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.JoinedStr):

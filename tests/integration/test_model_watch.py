@@ -55,6 +55,7 @@ def test_a_model_that_could_not_be_gone_back_from_is_told_of_until_it_judges_aga
         line.pipeline.serve_with(replace(whole, runtime=type("Lost", (), known)()))
         station.drop("top-1", "one.jpg", surface_file())
         line.work_until(lambda: "judging" in line.health.troubles())
+        assert "`millwatch models rollback`" in line.health.troubles()["judging"]
         now = time.monotonic()
         promoter.step(now=now)
         told = line.health.troubles()[TROUBLE]
