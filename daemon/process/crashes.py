@@ -79,7 +79,7 @@ class CrashGuard:
         """Whether the process dies that decodes it. Tried only for what may have ended the service."""
         if not self._suspects or (identity := _identity(delivery)) not in self._suspects:
             return False
-        command = [sys.executable, "-c", _TRIAL, str(delivery.path), str(self._max_pixels)]
+        command = [sys.executable, "-P", "-c", _TRIAL, str(delivery.path), str(self._max_pixels)]
         try:
             ended = subprocess.run(  # noqa: S603 -- ourselves
                 command, capture_output=True, timeout=_TRIAL_SECONDS, check=False

@@ -285,9 +285,8 @@ class Retrainer:
         names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
         environ = {**os.environ, **dict.fromkeys(names, threads)}
         environ.pop("NOTIFY_SOCKET", None)  # it is not for it to tell systemd anything
-        environ["PYTHONSAFEPATH"] = (
-            "1"  # else a `training` of the folder that it is begun in goes first
-        )
+        # Else a package of the folder that the daemon was begun in goes before ours.
+        environ["PYTHONSAFEPATH"] = "1"
         command = [sys.executable, "-m", "daemon.retraining.lowly", str(folder), memory]
         with (folder / folders.LOG).open("wb") as output:
             return subprocess.Popen(  # noqa: S603 -- ourselves

@@ -117,7 +117,8 @@ def _process_of(run: str) -> int | None:
     """None until it has become the command that was asked for."""
     for each in Path("/proc").iterdir():
         try:
-            if each.name.isdigit() and run.encode() in (each / "cmdline").read_bytes():
+            command = (each / "cmdline").read_bytes() if each.name.isdigit() else b""
+            if b"-m\0training\0" in command and run.encode() in command:
                 return int(each.name)
         except OSError:
             continue
