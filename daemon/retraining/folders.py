@@ -20,6 +20,7 @@ CANDIDATE: Final = "candidate"
 EVALUATION: Final = "evaluation.json"
 FAILED: Final = "failed.txt"
 LOG: Final = "log.txt"
+PROGRESS: Final = "progress.json"
 REQUESTED: Final = "requested"
 """In the folder of the runs: which of them systemd shall start."""
 BEGUN: Final = "begun"
@@ -182,10 +183,16 @@ def left_out_of(folder: Path) -> list[str]:
 def progress_of(folder: Path) -> dict[str, Any] | None:
     """What a run said last of how far it is."""
     with suppress(OSError, ValueError):
-        told = json.loads((folder / "progress.json").read_text())
+        told = json.loads((folder / PROGRESS).read_text())
         if isinstance(told, dict):
             return told
     return None
+
+
+def forget_progress(folder: Path) -> None:
+    """Of before a start: what goes on tells it anew, and what does not is asked for again."""
+    with suppress(OSError):
+        (folder / PROGRESS).unlink()
 
 
 def failure_of(folder: Path) -> str:

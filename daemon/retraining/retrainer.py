@@ -129,6 +129,7 @@ class Retrainer:
             if done or folders.is_requested(folder):
                 # Where it runs on, this changes nothing; after a power cut it starts.
                 if not done and not folders.failure_of(folder):
+                    folders.forget_progress(folder)
                     folders.request(folder)
                 self._going = going
             else:

@@ -203,6 +203,12 @@ def test_systemd_is_asked_again_for_a_run_of_which_there_is_no_sign(station: Sta
             asked.write_text("")
             retrainer.step()
             assert asked.read_text() == ""
+        asked.write_text(f"{run}\n")
+        with retrainer_of(station, line, ask_seconds=0.0) as retrainer:
+            retrainer.recover()  # what it told before the start is no sign of it
+            asked.write_text("")
+            retrainer.step()
+            assert asked.read_text() == f"{run}\n"
 
 
 @pytest.mark.fault(26)
