@@ -42,21 +42,23 @@ def test_a_daemon_takes_over_a_changed_policy_and_alarms_on_sighup_and_goes_on_a
 ) -> None:
     web = WebServer()
     with listening(web), station.process() as daemon:
-        station.tables = {"policy": {"min_defect_confidence": 1.0}}
+        station.tables = {
+            "policy": {"min_defect_confidence": 1.0},
+            "drift": {"images_in_a_row": 2},
+        }
         station.write_config()
         daemon.send_signal(signal.SIGHUP)
         wait_until(lambda: "configuration reloaded" in _log(station))
         station.drop("top-1", "patches.jpg", surface_file("patches", seed=1))
         station.wait_for_images(1)
         assert station.query("SELECT verdict FROM inspections") == [("unsure",)]
+        for number in range(2):
+            station.drop("top-1", f"{number}.png", _black(number))
+        wait_until(lambda: "black top-1" in station.troubles())
 
-        station.tables["drift"] = {"images_in_a_row": 2}
         station.extra = _alarm(web.url)
         station.write_config()
         daemon.send_signal(signal.SIGHUP)
-        wait_until(lambda: _log(station).count("configuration reloaded") == 2)
-        for number in range(2):
-            station.drop("top-1", f"{number}.png", _black(number))
         (post,) = wait_until(lambda: web.posts)
         assert "the last 2 images of camera top-1 are black" in post["began"][0]
         station.tables["drift"]["enabled"] = False
