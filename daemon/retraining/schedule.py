@@ -21,8 +21,9 @@ class Schedule:
                 minute=minute, hour=hour, day=day, month=month, day_of_week=weekday, timezone=zone
             )
 
-        # Where both are restricted, cron takes either; APScheduler would take both.
-        if day != "*" and weekday != "*":
+        # Where both are restricted, which is without a star (crontab(5)), cron takes either; APScheduler
+        # would take both.
+        if "*" not in day + weekday:
             self._triggers = [trigger(day, "*"), trigger("*", _by_name(weekday))]
         else:
             self._triggers = [trigger(day, _by_name(weekday))]

@@ -286,7 +286,8 @@ def test_a_share_that_hangs_is_told_and_holds_up_no_other_camera(
         wait_until(lambda: station.status()["cameras"][0]["waiting"] == 1)
         with hanging(share):
             # To look at what waits there never ends; nor does the rescan.
-            wait_for_trouble(station, "files of top-1")
+            told = wait_for_trouble(station, "files of top-1")
+            assert "Where one was unmounted and mounted anew, restart Millwatch" in told
             for number in range(3):
                 station.drop("bottom-1", f"{number}.jpg", surface_file(seed=10 + number))
                 station.wait_for_images(1 + number)

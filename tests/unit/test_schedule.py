@@ -25,6 +25,8 @@ from daemon.retraining.schedule import Schedule
         ("0 3 * * */3", "UTC", "2026-11-24T00:00:00", "2026-11-25T03:00:00"),
         # Of a day of the month and a weekday, cron takes either.
         ("0 3 27 * 0", "UTC", "2026-11-24T00:00:00", "2026-11-27T03:00:00"),
+        # But not where one of them has a star: of the odd days, the next Monday.
+        ("0 3 */2 * 1", "UTC", "2026-11-24T00:00:00", "2026-12-07T03:00:00"),
     ],
 )
 def test_what_is_due_is_what_cron_says(line: str, zone: str, after: str, due: str) -> None:
