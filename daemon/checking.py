@@ -13,7 +13,7 @@ from config.text import as_one_line
 from config.toml_lines import KeyPath
 from daemon.process.crashes import TRACE
 from daemon.process.instance import LOCK
-from daemon.serving import ServingModelError, load_serving_model
+from daemon.serving import REPLACE_IT, ServingModelError, load_first
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS
 
@@ -40,13 +40,16 @@ def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
         return []
     if folder is not None and not folder.is_dir():  # `config.folders` says so
         return []
+    key = ("model", "runtime" if settings.model.runtime == "openvino" else "folder")
     try:
-        load_serving_model(settings)
+        model, fallen = load_first(settings)
     except ServingModelError as error:
-        key = "runtime" if settings.model.runtime == "openvino" else "folder"
         remedy = "Mend the model as the message says, or remove the key to use the shipped model."
-        return [source.problem(("model", key), str(error), remedy)]
-    return []
+        return [source.problem(key, str(error), remedy)]
+    if fallen is None:
+        return []
+    what = f"{fallen.what}; a start lets {model.version} serve instead"
+    return [source.problem(key, what, REPLACE_IT)]
 
 
 def state_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:

@@ -154,6 +154,14 @@ class Fallen:
     folder: Path
     why: str
 
+    @property
+    def what(self) -> str:
+        return f"{self.version} does not load ({self.why})" if self.version else self.why
+
+
+REPLACE_IT: Final = "`millwatch models promote` another, or put its folder back from a backup."
+"""What to do where a model has fallen."""
+
 
 def load_first(settings: Settings) -> tuple[Model, Fallen | None]:
     """The model that is to serve; should it not load, the one before it, or else the start.

@@ -11,7 +11,7 @@ from daemon.doctor.folders import nearest, user_name
 from daemon.files.disks import Room
 from daemon.files.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
-from daemon.serving import ServingModelError, load_first
+from daemon.serving import REPLACE_IT, ServingModelError, load_first
 from daemon.store.database import StoreError
 from daemon.store.upgrading import DatabaseRefusedError, open_existing, read_only
 from daemon.store.viewing import latest
@@ -119,10 +119,8 @@ def model_checks(settings: Settings) -> tuple[list[Checked], str]:
         return [bad("model", str(error), step)], ""
     told = []
     if fallen is not None:
-        what = f"{fallen.version} does not load ({fallen.why})" if fallen.version else fallen.why
-        found = f"{what}, and {model.version} serves instead"
-        step = "`millwatch models promote` another, or put its folder back from a backup."
-        told.append(bad("model", found, step))
+        found = f"{fallen.what}, and {model.version} serves instead"
+        told.append(bad("model", found, REPLACE_IT))
     found = f"{model.version} by {model.runtime.name}"
     if not model.decider.normal.any():
         found += "; it knows no class that may pass yet (commissioning)"

@@ -10,6 +10,7 @@ from builders import Station
 from commands import Millwatch
 
 from daemon.cli.main import main
+from daemon.serving import point_to
 
 MISTAKES = """\
 state_dir = "$ROOT/state"
@@ -119,6 +120,20 @@ def test_a_model_folder_that_is_not_there_is_one_problem(
     assert problem["key"] == "model.folder"
     assert not problem["again_helps"], "nothing is served without it"
     assert str(station.root / "no-model") in problem["what"]
+
+
+def test_a_promoted_model_that_is_damaged_is_told_with_what_a_start_does_and_the_way_out(
+    millwatch: Millwatch, station: Station
+) -> None:
+    """No key leads to it: to remove one changes nothing."""
+    promoted = station.state_dir / "models" / "tiny-7-0"
+    promoted.mkdir(parents=True)
+    point_to(station.settings(), promoted)
+    done = millwatch("check", "--config", station.config, "--json")
+    (problem,) = json.loads(done.out)
+    assert "tiny-7-0 does not load" in problem["what"]
+    assert "a start lets tiny-6-0 serve instead" in problem["what"]
+    assert problem["remedy"].startswith("`millwatch models promote` another")
 
 
 def test_trouble_with_model_and_database_is_reported_beside_wrong_keys(
