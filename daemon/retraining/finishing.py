@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
+from daemon.files.placing import write_durably
 from daemon.process.control import RefusedError
 from daemon.process.health import Health
 from daemon.retraining import folders
@@ -102,7 +103,7 @@ class Finisher:
             raise CheckpointError(
                 f"the candidate's version {version!r} cannot name a folder, or is taken; retrain"
             )
-        noted.write_text(f"{version}\n")
+        write_durably(noted, f"{version}\n")
         registry.mkdir(parents=True, exist_ok=True)
         candidate.rename(registry / version)
         fsync(registry)
