@@ -52,9 +52,9 @@ class Finisher:
             StoreError, OSError: not all is done yet.
         """
         figures = RunFigures.from_json((folder / folders.EVALUATION).read_text())
+        ruling = self._rule(folder, figures)
         version = self._adopt(folder)
         metadata = load_metadata(registry_folder(self._settings) / version)
-        ruling = self._rule(folder, figures)
         status = models.status_of(self._database, version)
         if status is None:
             status = _STATUS[ruling.outcome]

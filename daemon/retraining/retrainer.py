@@ -349,6 +349,16 @@ class Retrainer:
         except (FiguresError, CheckpointError) as error:
             self._failed(going, str(error))
             return
+        except (StoreError, OSError):
+            raise
+        except Exception as error:
+            # Unforeseen. It must not end the watch on a line, at each start again.
+            log.exception("retraining failed", run=going.folder.name)
+            why = (
+                f"what it made could not be ruled on: {type(error).__name__}: {error}; see the log"
+            )
+            self._failed(going, why)
+            return
         retraining.end(
             self._database, going.run_id, "done", done.said, self._clock(), figures=done.figures
         )

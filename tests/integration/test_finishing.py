@@ -1,5 +1,6 @@
 """The end of a run: what it made is adopted, ruled on and promoted once, whatever comes between."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -42,7 +43,9 @@ def line(station: Station, commissioned_model: Path) -> Iterator[ByHand]:
         yield line
 
 
-def ended(station: Station, line: ByHand, promoter: Promoter | None = None) -> str:
+def ended(
+    station: Station, line: ByHand, promoter: Promoter | None = None, *, state: str = "done"
+) -> str:
     """What a daemon that was just started makes of the run."""
     retrainer = Retrainer(
         station.settings(),
@@ -54,8 +57,8 @@ def ended(station: Station, line: ByHand, promoter: Promoter | None = None) -> s
     retrainer.recover()
     retrainer.step()
     assert not retrainer.busy
-    ((state, reason),) = station.query("SELECT state, reason FROM retraining_run")
-    assert state == "done"
+    ((came, reason),) = station.query("SELECT state, reason FROM retraining_run")
+    assert came == state
     return str(reason)
 
 
@@ -85,6 +88,19 @@ def test_a_kill_after_the_promotion_ends_no_differently(station: Station, line: 
     assert statuses(station)["made"] == "current"
     assert ended(station, line, promoter).startswith("made: promote: it also knows")
     assert statuses(station) == {"tiny-6-0": "retired", "made": "current"}
+
+
+@pytest.mark.fault(33)
+def test_figures_that_make_no_sense_end_the_run_and_not_the_service(
+    station: Station, line: ByHand
+) -> None:
+    """Else it would end each start again."""
+    evaluation = station.state_dir / "runs" / RUN / "evaluation.json"
+    document = json.loads(evaluation.read_text())
+    document["candidate"]["milliseconds_per_image"] = None
+    evaluation.write_text(json.dumps(document))
+    assert "could not be ruled on: TypeError" in ended(station, line, state="failed")
+    assert statuses(station) == {"tiny-6-0": "current"}
 
 
 def test_what_was_held_against_a_model_that_serves_no_more_waits_for_a_person(
