@@ -94,7 +94,7 @@ class Line:
     @contextmanager
     def daemon(self) -> Iterator[dict[str, Any]]:
         """The daemon in a process of its own, ready; stopped with SIGTERM at the end."""
-        command = [sys.executable, "-m", "daemon.cli", "run", "--config", str(self.config)]
+        command = [sys.executable, "-P", "-m", "daemon.cli", "run", "--config", str(self.config)]
         environ = {
             key: value for key, value in os.environ.items() if not key.startswith("MILLWATCH_")
         }
