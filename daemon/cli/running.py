@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from config.loading import check_settings, load_settings
 from config.logging import configure_logging
-from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
+from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError, Problem
 from config.settings import Settings
 from config.text import as_one_line
 from daemon.checking import (
@@ -36,6 +36,7 @@ from daemon.names import to_text
 from daemon.process.control import NoAnswerError, NoDaemonError, ask
 from daemon.process.crashes import trace_crashes
 from daemon.process.instance import end_beside_threads
+from daemon.serving import pointed_version
 from daemon.starting import serve
 from daemon.store.images import count_by_verdict, count_pending
 from daemon.store.upgrading import open_existing
@@ -58,7 +59,9 @@ def run(config: ConfigOption = None) -> None:
     # Without checking the model and the database: they are about to be opened.
     further = (camera_problems, policy_problems, alarm_problems)
     settings, problems = check_settings(config, os.environ, further=(*further, state_problems))
-    lasting = [problem for problem in problems if not problem.again_helps]
+    lasting = [
+        each for each in problems if not each.again_helps and not _is_made_up_for(each, settings)
+    ]
     if lasting or settings is None:
         raise ConfigurationError(problems)
     configure_logging()
@@ -75,6 +78,13 @@ def run(config: ConfigOption = None) -> None:
             f"it cannot run on {to_text(settings.state_dir)}: {error}; free space and inodes on its "
             "disk, or mount it read-write (`dmesg` may say more)"
         ) from error
+
+
+def _is_made_up_for(problem: Problem, settings: Settings | None) -> bool:
+    """The model that the line began with is not needed where another was promoted: that is loaded first."""
+    if settings is None or problem.key != "model.folder":
+        return False
+    return pointed_version(settings) is not None
 
 
 def check(

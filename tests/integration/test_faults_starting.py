@@ -17,6 +17,7 @@ from builders import (
 )
 
 from daemon.names import to_text
+from daemon.serving import point_to
 
 
 def spoil_the_database(station: Station) -> Path:
@@ -69,6 +70,22 @@ def test_a_line_that_cannot_serve_refuses_to_start_and_touches_no_image(
         station.wait_for_images(2)
     shutil.rmtree(sound)
     assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(32)
+def test_a_promoted_model_serves_though_the_one_that_the_line_began_with_was_deleted(
+    tmp_path: Path, model: Path, commissioned_model: Path
+) -> None:
+    """As somebody may who sees that it serves no more; the next start is in the night."""
+    station = Station(root=tmp_path, model=shutil.copytree(model, tmp_path / "model"))
+    promoted = station.state_dir / "models" / "tiny-7-0"
+    shutil.copytree(commissioned_model, promoted)
+    point_to(station.settings(), promoted)
+    shutil.rmtree(station.model)
+    with station.process():
+        assert station.status()["model_version"] == "tiny-7-0"
+    shutil.rmtree(promoted)
+    assert run_cli("run", "--config", station.config).returncode == 78
 
 
 @pytest.mark.fault(20)
