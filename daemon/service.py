@@ -187,9 +187,10 @@ class Service:
         )
         threads.append(threading.Thread(target=self._end_wait, name="stop", daemon=True))
         try:
-            for thread in threads:
+            begun_here = tuple(threads)
+            self._start_alarms()  # before the thread that may do it again, on a reload
+            for thread in begun_here:
                 thread.start()
-            self._start_alarms()
             log.info(
                 "ready",
                 model=self._pipeline.model.version,
