@@ -16,7 +16,7 @@ from daemon.process.lanes import Lane
 
 _ANSWER_SECONDS: Final = 2.0
 _AT_ONCE: Final = 8
-"""Looks into one folder: a browser asks for six pictures at once."""
+"""Looks into one folder, and as much again of what may take long there."""
 Result = TypeVar("Result")
 Alive = Callable[[], None]
 
@@ -41,14 +41,15 @@ class Share:
         self._place = "" if folder is None else os.fspath(folder)
         self._is_resolved = folder is None
         self._changed = threading.Condition()
-        self._running: set[Future[Any]] = set()
+        self._short: set[Future[Any]] = set()
+        self._long: set[Future[Any]] = set()
         # With the number of the mount that each of them hangs in.
         self._overdue: dict[Future[Any], str] = {}
 
     def look(self, work: Callable[[], Result], *, seconds: float = _ANSWER_SECONDS) -> Result:
         """What comes of a look. Raises SilentError, and what else than OSError the work raises."""
         try:
-            return self.follow(lambda _: work(), seconds=seconds)
+            return self._begin(lambda _: work(), seconds, self._short)
         except OSError as error:
             raise SilentError(f"{self._what} cannot be looked into: {error.strerror}") from error
 
@@ -60,6 +61,11 @@ class Share:
         Raises:
             SilentError: for so many seconds it said nothing; it ends whenever the folder answers.
         """
+        return self._begin(work, seconds, self._long)
+
+    def _begin(
+        self, work: Callable[[Alive], Result], seconds: float, among: "set[Future[Any]]"
+    ) -> Result:
         told_at = time.monotonic()
 
         def alive() -> None:
@@ -68,14 +74,14 @@ class Share:
 
         with self._changed:
             self._forget_what_was_unmounted()
-            self._changed.wait_for(lambda: self._overdue or len(self._running) < _AT_ONCE)
+            self._changed.wait_for(lambda: self._overdue or len(among) < _AT_ONCE)
             if self._overdue:
                 raise self.silent()
             alive()
             lane = Lane("look into a folder")
             future = lane.submit(lambda: self._look(work, alive))
             lane.end()
-            self._running.add(future)
+            among.add(future)
         future.add_done_callback(self._ended)
         while not future.done() and (left := told_at + seconds - time.monotonic()) > 0:
             wait([future], timeout=left)
@@ -117,8 +123,7 @@ class Share:
 
     def _ended(self, future: "Future[Any]") -> None:
         with self._changed:
-            self._running.discard(future)
-            self._overdue.pop(future, None)
+            self._forget(future)
             self._changed.notify_all()
 
     def _forget_what_was_unmounted(self) -> None:
@@ -127,8 +132,13 @@ class Share:
             return
         here = mount_number(self._place)
         for future in [each for each, there in self._overdue.items() if there != here]:
-            self._running.discard(future)
-            del self._overdue[future]
+            self._forget(future)
+
+    def _forget(self, future: "Future[Any]") -> None:
+        """Called with the lock held."""
+        self._short.discard(future)
+        self._long.discard(future)
+        self._overdue.pop(future, None)
 
 
 class Shares:

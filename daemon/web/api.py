@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -12,7 +13,7 @@ from daemon.store.viewing import Viewed
 from daemon.web.access import Looking, TheDesk, ThePictures
 from daemon.web.desk import Desk
 from daemon.web.documents import Inspection, Trouble
-from daemon.web.pictures import Picture
+from daemon.web.pictures import Picture, Pictures
 
 router = APIRouter(prefix="/api", responses={401: {"model": Trouble}, 403: {"model": Trouble}})
 
@@ -50,31 +51,31 @@ def inspection(desk: TheDesk, _: Looking, image_id: ImageId) -> Inspection:
 
 
 @router.get("/inspections/{image_id}/picture", tags=["inspections"], responses=_PICTURE)
-def picture(
+async def picture(
     request: Request, desk: TheDesk, pictures: ThePictures, _: Looking, image_id: ImageId
 ) -> Response:
     """The image as it was delivered; TIFF, BMP and PGM as PNG."""
-    viewed = existing(desk, image_id)
-    return _answer(request, viewed.sha256, lambda: pictures.whole(viewed))
+    viewed = await run_in_threadpool(existing, desk, image_id)
+    return await _answer(request, viewed.sha256, pictures, lambda: pictures.whole(viewed))
 
 
 @router.get("/inspections/{image_id}/thumbnail", tags=["inspections"], responses=_PICTURE)
-def thumbnail(
+async def thumbnail(
     request: Request, desk: TheDesk, pictures: ThePictures, _: Looking, image_id: ImageId
 ) -> Response:
     """The image within 320 by 320 pixels, in grey."""
-    viewed = existing(desk, image_id)
-    return _answer(request, viewed.sha256, lambda: pictures.thumbnail(viewed, 320))
+    viewed = await run_in_threadpool(existing, desk, image_id)
+    return await _answer(request, viewed.sha256, pictures, lambda: pictures.thumbnail(viewed, 320))
 
 
 @router.get("/inspections/{image_id}/heatmap", tags=["inspections"], responses=_PICTURE)
-def heatmap(
+async def heatmap(
     request: Request, desk: TheDesk, pictures: ThePictures, _: Looking, image_id: ImageId
 ) -> Response:
     """The image with what the model that serves now saw of its class."""
-    viewed = existing(desk, image_id)
+    viewed = await run_in_threadpool(existing, desk, image_id)
     edition = f"{viewed.sha256}-{desk.model().version}"
-    return _answer(request, edition, lambda: pictures.heatmap(viewed))
+    return await _answer(request, edition, pictures, lambda: pictures.heatmap(viewed))
 
 
 def existing(desk: Desk, image_id: int) -> Viewed:
@@ -85,9 +86,12 @@ def existing(desk: Desk, image_id: int) -> Viewed:
     return viewed
 
 
-def _answer(request: Request, edition: str, make: Callable[[], Picture]) -> Response:
+async def _answer(
+    request: Request, edition: str, pictures: Pictures, make: Callable[[], Picture]
+) -> Response:
     headers = {"etag": f'"{edition}"', "cache-control": "private, max-age=600"}
     if request.headers.get("if-none-match") == headers["etag"]:
         return Response(status_code=304, headers=headers)
-    made = make()
+    async with pictures.places:
+        made = await run_in_threadpool(make)
     return Response(made.data, media_type=made.media_type, headers=headers)

@@ -4,6 +4,7 @@ No path of a request opens a file. What lies at the recorded path is shown only 
 image: the review folder is open to others, who may lay anything there.
 """
 
+import asyncio
 import hashlib
 import io
 import os
@@ -31,6 +32,8 @@ from models.taxonomy import Verdict
 _LONGEST_SIDE: Final = 1600
 """Of a heatmap, in pixels: a tablet shows no more."""
 _CHUNK: Final = 1 << 18
+_AT_ONCE: Final = 8
+"""Each takes one of the page's forty threads, for long where a share is slow."""
 _KEPT: Final = 64
 """Thumbnails and heatmaps in memory: some 10 MB."""
 
@@ -55,6 +58,8 @@ class Pictures:
         self._lock = threading.Lock()
         # One at a time: a large picture takes 100 MB, and the processor is the line's.
         self._decoding = threading.Lock()
+        self.places = asyncio.Semaphore(_AT_ONCE)
+        """Held, on the page's loop, while one is made: who waits for it holds no thread."""
 
     def whole(self, viewed: Viewed) -> Picture:
         """The image itself where browsers know its format, else as PNG.

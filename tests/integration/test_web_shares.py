@@ -13,6 +13,7 @@ from builders import surface_file, wait_until
 from filesystems import hanging, obeying_permissions, unmount_lazily
 from pages import PASSWORD, Page, open_page
 from records import rows
+from slow_share import slow
 
 from daemon.review.promptly import PromptLabeller
 from daemon.review.shares import Shares, SilentError
@@ -83,6 +84,34 @@ def test_a_review_folder_that_hangs_is_told_and_the_rest_of_the_page_is_served(
     (image,) = anna.get("/api/queue").json()["images"]
     assert (image["id"], image["missing"]) == (image_id, False), "nothing was labelled meanwhile"
     assert anna.post(label, json={"label": "patches", "seen": 0}).status_code == 200
+
+
+@pytest.mark.fault(28)
+def test_pictures_that_come_slowly_keep_nobody_from_the_rest_of_the_page(
+    page: Page, anna: httpx.Client
+) -> None:
+    data = surface_file(seed=1)
+    data += bytes(page.settings.intake.max_bytes - len(data))
+    image_id = page.add_image(1, data=data)
+    label, picture, thumbnail = (
+        f"/api/inspections/{image_id}/{what}" for what in ("label", "picture", "thumbnail")
+    )
+    with (
+        ThreadPoolExecutor(_BROWSERS) as browsers,
+        slow(page.settings.review_folder, seconds=0.6) as share,
+    ):
+        asked = [browsers.submit(anna.get, picture) for _ in range(_BROWSERS - 1)]
+        asked.append(browsers.submit(anna.get, thumbnail))
+        wait_until(lambda: share.reading >= 8)
+        for other in ("/login", "/metrics", "/api/queue", f"/api/inspections/{image_id}"):
+            assert anna.get(other).status_code == 200
+        refused = anna.post(label, json={"label": "patches", "seen": 1})
+        assert refused.status_code == 409, "it was looked at"
+        assert not any(each.done() for each in asked), "and they still come"
+        share.hurry.set()
+        came = [each.result() for each in asked]
+    assert {each.status_code for each in came} == {200}
+    assert all(each.content == data for each in came[:-1])
 
 
 @pytest.mark.fault(28)
