@@ -182,9 +182,9 @@ def open_page(root: Path, model_folder: Path, **web: Any) -> Iterator[Page]:
 
 
 def log_in(
-    browser: TestClient, name: str, password: str = PASSWORD, **headers: str
+    browser: TestClient, name: str, password: str = PASSWORD, *, place: str = "", **headers: str
 ) -> httpx.Response:
-    form = {"name": name, "password": password}
+    form = {"name": name, "password": password, "next": place}
     return browser.post("/login", data=form, headers={"origin": ORIGIN, **headers})
 
 

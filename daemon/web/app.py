@@ -95,7 +95,7 @@ def _tell(status: HTTPStatus) -> Handler:
 async def _not_logged_in(request: Request, _: Exception) -> Response:
     if not _is_for_people(request):
         return JSONResponse({"detail": "log in first"}, HTTPStatus.UNAUTHORIZED)
-    return RedirectResponse("/login", HTTPStatus.SEE_OTHER)
+    return RedirectResponse(sessions.login_address(request), HTTPStatus.SEE_OTHER)
 
 
 async def _too_many(request: Request, error: Exception) -> Response:

@@ -111,12 +111,12 @@ class Doorkeeper:
                 name=OPEN_NAME,
                 role=Role.ADMINISTER,
                 address=address,
-                token=self._token_of(OPEN_NAME),
+                token=_page_token(self._secret),
             )
         if not token:
             return None
         user = users.session_user(self._database, _digest(token), self._clock())
-        return None if user is None else _visitor(user, address, self._token_of(token))
+        return None if user is None else _visitor(user, address, _page_token(_bytes(token)))
 
     def program(self, authorization: str, address: str) -> Visitor | None:
         """Who sends this `Authorization: Basic` header.
@@ -158,14 +158,15 @@ class Doorkeeper:
         record_deed(self._database, deed, self._clock())
         return None
 
-    def _token_of(self, holder: str) -> str:
-        """Bound to the session, and to this process: no page of another origin can know it."""
-        return hmac.new(self._secret, holder.encode(), hashlib.sha256).hexdigest()
-
     def _proof(self, user: User | None, password: str) -> bytes:
         stored = user.password_hash if user else ""
         text = f"{stored}\0{password}".encode("utf-8", "backslashreplace")
         return hmac.digest(self._secret, text, "sha256")
+
+
+def _page_token(secret: bytes) -> str:
+    """What no page of another origin can know. Made of the session: a restart makes no open page stale."""
+    return hmac.new(secret, b"page", hashlib.sha256).hexdigest()
 
 
 def _visitor(user: User, address: str, token: str | None) -> Visitor:
@@ -191,4 +192,8 @@ def _basic(authorization: str) -> tuple[str, str]:
 
 
 def _digest(token: str) -> str:
-    return hashlib.sha256(token.encode("utf-8", "backslashreplace")).hexdigest()
+    return hashlib.sha256(_bytes(token)).hexdigest()
+
+
+def _bytes(token: str) -> bytes:
+    return token.encode("utf-8", "backslashreplace")

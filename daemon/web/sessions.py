@@ -1,8 +1,10 @@
 """Logging in and out, and a password of one's own choice."""
 
+import re
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
-from fastapi import APIRouter, Form, Request
+from fastapi import APIRouter, Form, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from daemon.process.control import RefusedError
@@ -20,7 +22,7 @@ from daemon.web.access import (
     refuse_forged,
 )
 from daemon.web.desk import Desk
-from daemon.web.doorkeeper import OPEN_NAME, TooManyAttemptsError
+from daemon.web.doorkeeper import OPEN_NAME, TooManyAttemptsError, Visitor
 from daemon.web.guarding import came_by_tls
 
 router = APIRouter(include_in_schema=False)
@@ -28,16 +30,32 @@ router = APIRouter(include_in_schema=False)
 _LOST: Final = (
     "You were logged out meanwhile, and what you did last was not done. Log in, and do it again."
 )
+# Of pages of ours alone: a login must lead nobody elsewhere.
+_PLACE: Final = re.compile(
+    r"/(queue|line|model|audit|password|images/[0-9]{1,18})(\?[!-~]{0,1000})?"
+)
+
+
+def login_address(request: Request) -> str:
+    """Where somebody logs in who asked for a page; and comes back to it."""
+    asked = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method != "GET" or not _PLACE.fullmatch(asked):
+        return "/login"
+    return "/login?" + urlencode({"next": asked})
 
 
 @router.get("/login")
 def show_login(
-    request: Request, desk: TheDesk, renderer: TheRenderer, lost: str | None = None
+    request: Request,
+    desk: TheDesk,
+    renderer: TheRenderer,
+    lost: str | None = None,
+    place: Annotated[str, Query(alias="next")] = "",
 ) -> Response:
     """`lost`: what somebody did last came after the end of the session."""
     if find_visitor(request) is not None:
-        return RedirectResponse("/queue", 303)
-    return _form(renderer, desk, "" if lost is None else _LOST)
+        return RedirectResponse(_known_place(place), 303)
+    return _form(renderer, desk, "" if lost is None else _LOST, place)
 
 
 @router.post("/login")
@@ -47,21 +65,22 @@ def login(
     renderer: TheRenderer,
     name: Annotated[str, Form()],
     password: Annotated[str, Form()],
+    place: Annotated[str, Form(alias="next")] = "",
 ) -> Response:
     """Always a new session: a token that somebody laid into the browser before is worth nothing."""
     refuse_foreign(request)
     try:
         token = doorkeeper_of(request).login(name, password, address_of(request))
     except TooManyAttemptsError as error:
-        answer = _form(renderer, desk, f"{error}.".capitalize())
+        answer = _form(renderer, desk, f"{error}.".capitalize(), place)
         answer.status_code = 429
         answer.headers.update(_retry_after(error))
         return answer
     if token is None:
-        answer = _form(renderer, desk, "The name or the password is wrong.")
+        answer = _form(renderer, desk, "The name or the password is wrong.", place)
         answer.status_code = 401
         return answer
-    answer = RedirectResponse("/queue", 303)
+    answer = RedirectResponse(_known_place(place), 303)
     _let_in(answer, request, desk, token)
     return answer
 
@@ -85,11 +104,9 @@ def change_password(
     again: Annotated[str, Form()],
 ) -> Response:
     """A user's own. Every other session of that user ends."""
-    visitor = find_visitor(request)
-    if visitor is None or visitor.name == OPEN_NAME:
+    visitor = _who_sent(request, token)
+    if visitor.name == OPEN_NAME:
         raise NotLoggedInError
-    refuse_foreign(request)
-    refuse_forged(visitor, token)
     status, problem, session, headers = 422, "The two new passwords differ.", None, {}
     try:
         if new == again:
@@ -112,13 +129,28 @@ def change_password(
 
 
 @router.post("/logout")
-def logout(request: Request, desk: TheDesk, visitor: Looking) -> Response:
-    token = request.cookies.get(cookie_name(desk))
-    if token:
-        doorkeeper_of(request).logout(token, visitor)
-    answer = Response(status_code=204)
+def logout(request: Request, desk: TheDesk, token: Annotated[str, Form()] = "") -> Response:
+    visitor = _who_sent(request, token)
+    session = request.cookies.get(cookie_name(desk))
+    if session:
+        doorkeeper_of(request).logout(session, visitor)
+    answer = RedirectResponse("/login", 303)
     answer.delete_cookie(cookie_name(desk), secure=desk.settings.web.tls_certificate is not None)
     return answer
+
+
+def _who_sent(request: Request, token: str) -> Visitor:
+    """Whose form it is, which brings the page's token. Raises NotLoggedInError, MayNotError."""
+    visitor = find_visitor(request)
+    if visitor is None:
+        raise NotLoggedInError
+    refuse_foreign(request)
+    refuse_forged(visitor, token)
+    return visitor
+
+
+def _known_place(place: str) -> str:
+    return place if _PLACE.fullmatch(place) else "/queue"
 
 
 def _let_in(answer: Response, request: Request, desk: Desk, token: str) -> None:
@@ -137,6 +169,7 @@ def _retry_after(error: TooManyAttemptsError) -> dict[str, str]:
     return {"retry-after": str(error.seconds)}
 
 
-def _form(renderer: TheRenderer, desk: Desk, problem: str) -> Response:
-    values = {"problem": problem, "first": not users.has_users(desk.database)}
+def _form(renderer: TheRenderer, desk: Desk, problem: str, place: str) -> Response:
+    first = not users.has_users(desk.database)
+    values = {"problem": problem, "first": first, "place": _known_place(place)}
     return renderer.page("login", None, values)

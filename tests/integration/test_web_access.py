@@ -40,7 +40,8 @@ def test_nobody_comes_in_without_a_login(page: Page) -> None:
     browser = page.browser()
     for address in ("/line", "/line/now", "/audit", "/images/1"):
         answer = browser.get(address)
-        assert (answer.status_code, answer.headers.get("location")) == (303, "/login")
+        assert answer.status_code == 303
+        assert answer.headers["location"].partition("?")[0] == "/login"
     for address in ("/api/status", "/api/inspections", "/api/inspections/1/picture"):
         assert browser.get(address).status_code == 401
     assert browser.post("/api/inspections?camera=top-1&filename=a.jpg").status_code == 401
@@ -50,25 +51,6 @@ def test_without_any_user_the_page_says_how_to_add_the_first(page: Page) -> None
     assert "millwatch users add" in page.browser().get("/login").text
     page.add_user("anna")
     assert "millwatch users add" not in page.browser().get("/login").text
-
-
-def test_a_login_lasts_until_it_is_over(page: Page) -> None:
-    browser = page.logged_in("anna")
-    assert browser.get("/line").status_code == 200
-    page.later(hours=11.9)
-    assert browser.get("/line").status_code == 200
-    page.later(hours=0.2)
-    assert browser.get("/line").status_code == 303
-
-
-def test_who_logs_out_is_out_everywhere_the_token_was_copied_to(page: Page) -> None:
-    browser = page.logged_in("anna")
-    thief = page.browser()
-    thief.cookies.update(browser.cookies)
-    assert thief.get("/line").status_code == 200
-    assert browser.post("/logout").status_code == 204
-    assert browser.get("/line").status_code == 303
-    assert thief.get("/line").status_code == 303
 
 
 def test_a_removed_user_and_one_with_another_password_are_out_at_once(page: Page) -> None:

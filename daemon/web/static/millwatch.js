@@ -13,6 +13,11 @@ export function tell(text, bad = false) {
   silence = setTimeout(() => { notice.textContent = ""; }, bad ? 8000 : 3500);
 }
 
+/** Whose session is over comes back to the page, and the filter, that this is. */
+function logIn(more = {}) {
+  location.assign(`/login?${new URLSearchParams({ ...more, next: location.pathname + location.search })}`);
+}
+
 /** The JSON that the server answers with. Throws an Error with its words, and `status`. */
 export async function ask(address, method = "GET", document_ = undefined) {
   let answer;
@@ -27,7 +32,7 @@ export async function ask(address, method = "GET", document_ = undefined) {
   }
   if (answer.status === 401 && !leaving) {
     leaving = true;
-    location.assign(method === "GET" ? "/login" : "/login?lost=yes");
+    logIn(method === "GET" ? {} : { lost: "yes" });
   }
   const known = answer.headers.get("content-type")?.startsWith("application/json");
   const told = known ? await answer.json() : {};
@@ -36,11 +41,6 @@ export async function ask(address, method = "GET", document_ = undefined) {
   }
   return told;
 }
-
-document.getElementById("logout")?.addEventListener("click", async () => {
-  await ask("/logout", "POST").catch((error) => tell(error.message, true));
-  location.assign("/login");
-});
 
 for (const select of document.querySelectorAll("[data-submit]")) {
   select.addEventListener("change", () => select.form.requestSubmit());

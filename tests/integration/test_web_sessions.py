@@ -1,0 +1,73 @@
+"""A session from the login to the logout: how long it lasts, and where it leads."""
+
+import html
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from pages import ORIGIN, Page, log_in, open_page, token_of
+
+from daemon.web.app import create_app
+
+
+@pytest.fixture
+def page(tmp_path: Path, model: Path) -> Iterator[Page]:
+    with open_page(tmp_path, model) as made:
+        yield made
+
+
+def test_a_login_lasts_until_it_is_over(page: Page) -> None:
+    browser = page.logged_in("anna")
+    assert browser.get("/line").status_code == 200
+    page.later(hours=11.9)
+    assert browser.get("/line").status_code == 200
+    page.later(hours=0.2)
+    assert browser.get("/line").status_code == 303
+
+
+def test_who_logs_out_is_out_everywhere_the_token_was_copied_to(page: Page) -> None:
+    browser = page.logged_in("anna")
+    thief = page.browser()
+    thief.cookies.update(browser.cookies)
+    assert thief.get("/line").status_code == 200
+    left = browser.post("/logout", data={"token": token_of(browser)})  # as the form sends it
+    assert (left.status_code, left.headers["location"]) == (303, "/login")
+    assert browser.get("/line").status_code == 303
+    assert thief.get("/line").status_code == 303
+
+
+def test_who_logs_in_comes_back_to_what_was_asked_for_and_never_elsewhere(page: Page) -> None:
+    page.add_user("anna")
+    asked = "/queue?camera=top-1&class=unknown&day=2026-03-02"
+    sent = page.browser().get(asked).headers["location"]
+    wrong = page.browser().post("/login", data=_typed(sent, "no password of hers"))
+    assert wrong.status_code == 401
+    place = html.unescape(wrong.text.partition('name="next" value="')[2].partition('"')[0])
+    browser = page.browser()
+    come = log_in(browser, "anna", place=place)
+    assert (come.status_code, come.headers["location"]) == (303, asked)
+    assert browser.get(sent).headers["location"] == asked, "logged in meanwhile, in another tab"
+    for other in (
+        *("//evil.example", "https://evil.example/queue", "/\\evil.example", "/queue/../logout"),
+        *("/queue?a\r\nset-cookie: x", "javascript:alert(1)", "/api/status", "queue", ""),
+    ):
+        assert log_in(page.browser(), "anna", place=other).headers["location"] == "/queue"
+        known = browser.get("/login", params={"next": other})
+        assert known.headers["location"] == "/queue"
+
+
+def _typed(address: str, password: str) -> dict[str, str]:
+    (place,) = parse_qs(urlsplit(address).query)["next"]
+    return {"name": "anna", "password": password, "next": place}
+
+
+def test_a_page_that_was_open_before_a_restart_labels_after_it(page: Page) -> None:
+    image_id = page.add_image(1)
+    before = page.logged_in("anna")
+    page.app = create_app(page.desk)
+    after = page.browser(**before.headers)
+    after.cookies.update(before.cookies)
+    label = f"/api/inspections/{image_id}/label"
+    given = after.post(label, json={"label": "patches", "seen": 0}, headers={"origin": ORIGIN})
+    assert given.status_code == 200
