@@ -7,6 +7,8 @@ Everything else, newlines included, stays as it is.
 
 import os
 import re
+from collections.abc import Iterable
+from fnmatch import fnmatch
 from typing import Final
 
 LEAVING: Final = ".leaving"
@@ -33,3 +35,8 @@ def from_text(text: str) -> str:
     raw = _ESCAPE.sub(lambda match: "\0" + match[1], text).encode("utf-8")
     # No name contains NUL, so it can mark the bytes that were escaped.
     return os.fsdecode(_MARKED.sub(lambda match: bytes.fromhex(match[1].decode()), raw))
+
+
+def is_ignored(name: str, patterns: Iterable[str]) -> bool:
+    """Whether a file or folder of this name is passed over, by the patterns of `intake.ignore`."""
+    return any(fnmatch(name, pattern) for pattern in patterns)

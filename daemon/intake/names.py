@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import PurePath
+
+from daemon.names import is_ignored
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,7 @@ class NameRule:
 
     def ignores(self, component: str) -> bool:
         """Whether one file or folder name is to be passed over."""
-        return any(fnmatch(component, pattern) for pattern in self.ignore)
+        return is_ignored(component, self.ignore)
 
     def is_image(self, filename: str) -> bool:
         """Whether a path inside a drop folder names an image."""

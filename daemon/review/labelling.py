@@ -6,6 +6,7 @@ after: a kill in between is made up for at the next start.
 
 import errno
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import structlog
 
 from config.settings import Settings
 from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
-from daemon.names import from_text, to_text
+from daemon.names import from_text, is_ignored, to_text
 from daemon.process.control import RefusedError
 from daemon.process.health import Health
 from daemon.review.shares import is_there
@@ -66,6 +67,7 @@ class Labeller:
     ) -> None:
         self._review = settings.review_folder
         self._normal_classes = settings.policy.normal_classes
+        self._ignore = settings.intake.ignore
         self._database = database
         self._health = health
         self._clock = clock
@@ -99,7 +101,7 @@ class Labeller:
             RefusedError: there is no such image, it is not in review, or no such class can be.
             StoreError: nothing was changed.
         """
-        _refuse_bad_name(label)
+        self._refuse_bad_name(label)
         deed = Deed(who=by, address=address, deed="label", what=f"image {image_id}: {label}")
         with self.lock:
             target = self._target(image_id, label)
@@ -197,15 +199,34 @@ class Labeller:
             folders = [
                 to_text(each.name)
                 for each in (self._review / "labelled").iterdir()
-                if each.is_dir() and not each.name.startswith(".")
+                if each.is_dir()
             ]
         except OSError:  # not made yet, or a share that is away
             log.debug("no folder of labels")
         used = labels.used_labels(self._database)
-        first = list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS)))
         # One that is new comes behind those in use, whose number keys people's fingers know.
-        own = [*used, *sorted(filter(may_be_class, folders))]
-        return list(dict.fromkeys((*first, *own)))
+        own = [*used, *sorted(filter(self._may_be_class, folders))]
+        return list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS, *own)))
+
+    def _may_be_class(self, name: str) -> bool:
+        """No server's own folder either (`@eaDir`, say): what lies in these is not looked at."""
+        return may_be_class(name) and not is_ignored(name, self._ignore)
+
+    def _refuse_bad_name(self, name: str) -> None:
+        if not self._may_be_class(name):
+            raise RefusedError(
+                f"{name!r} cannot be a class: use a short name without '/' and '\\', such as no_defect, and "
+                f"none that intake.ignore lists; {UNKNOWN} is what the model says of what it does not know"
+            )
+        if name in KNOWN_DEFECTS or (self._review / "labelled" / from_text(name)).is_dir():
+            return
+        names = self.names()
+        alike = next((each for each in names if _as_read(each) == _as_read(name)), name)
+        if alike != name and name not in names:
+            raise RefusedError(
+                f"{name!r} reads like the class {alike}: label the image that, or name a new class so "
+                "that people can tell the two apart"
+            )
 
     def _in_force(self, image_id: int) -> int:
         label = labels.label_of(self._database, image_id)
@@ -293,9 +314,6 @@ def may_be_class(name: str) -> bool:
     return not bad and name != UNKNOWN
 
 
-def _refuse_bad_name(name: str) -> None:
-    if not may_be_class(name):
-        raise RefusedError(
-            f"{name!r} cannot be a class: use a short name without '/' and '\\', such as no_defect; "
-            f"{UNKNOWN} is what the model says of what it does not know"
-        )
+def _as_read(name: str) -> str:
+    """What people hardly tell apart is alike: the page shows `no_defect` as "no defect"."""
+    return " ".join(re.split(r"[-_\s]+", name.casefold()))

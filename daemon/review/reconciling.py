@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Final
 
 import structlog
 
 from config.settings import Settings
-from daemon.names import to_text
+from daemon.names import is_ignored, to_text
 from daemon.process.health import Health
 from daemon.review.identifying import identify, ids_in, no_file, read, signature_of
 from daemon.review.labelling import Labeller
@@ -141,7 +140,7 @@ class Reconciler:
         return Listing((self._places.to_check, self._places.labelled), self._ignores)
 
     def _ignores(self, name: str) -> bool:
-        return any(fnmatch(name, pattern) for pattern in self._ignore)
+        return is_ignored(name, self._ignore)
 
     def _is_there(self) -> bool:
         if self._labeller.is_there():

@@ -101,6 +101,34 @@ def test_a_class_that_stands_for_a_path_moves_no_file(page: Page, name: str) -> 
     page.labeller.finish_if_due()  # as the service does at its start
 
 
+@pytest.mark.parametrize(
+    ("name", "reads_like"),
+    [
+        ("no defect", "no_defect"),
+        ("Rolled in scale", "rolled-in_scale"),
+        ("Edge_Crack", "edge crack"),
+    ],
+)
+def test_a_class_that_reads_like_another_is_not_made(
+    page: Page, name: str, reads_like: str
+) -> None:
+    image_id, other = page.add_image(1), page.add_image(2)
+    page.labeller.label(other, "edge crack", "otto", seen=0)
+    with pytest.raises(RefusedError, match=f"reads like the class {reads_like}:"):
+        page.labeller.label(image_id, name, "anna", seen=0)
+    page.labeller.label(image_id, reads_like, "anna", seen=0)
+    assert not (page.settings.review_folder / "labelled" / name).exists()
+
+
+def test_a_folder_of_the_servers_own_is_no_class(page: Page) -> None:
+    image_id = page.add_image(1)
+    for own in ("@eaDir", "lost+found", ".snapshot", "burr"):
+        (page.settings.review_folder / "labelled" / own).mkdir(parents=True)
+    assert page.labeller.names()[-1] == "burr"
+    with pytest.raises(RefusedError, match="cannot be a class"):
+        page.labeller.label(image_id, "@eaDir", "anna", seen=0)
+
+
 def test_what_cannot_be_labelled_is_refused_in_words(page: Page) -> None:
     image_id = page.add_image(1)
     for name in ("", " a", "a/b", "..", ".hidden", "a\nb", "unknown", "x" * 65, "ÿ" * 200):
