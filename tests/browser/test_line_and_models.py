@@ -83,6 +83,47 @@ def test_the_line_page_draws_its_charts_and_renews_them(
     assert int(page.locator(".tile .value").first.inner_text()) < before
 
 
+def test_a_line_that_is_slow_to_answer_is_asked_one_thing_at_a_time(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit("lena").page
+    page.clock.install()
+    page.goto(page.url.replace("/queue", "/line"))
+    requests: list[Any] = []
+    page.route("**/line/now", lambda route: requests.append(route))  # noqa: PLW0108 -- no builtin
+    for _ in range(4):
+        page.clock.fast_forward(3_000)
+        wait_until(lambda: page.evaluate("true") and requests)
+    assert len(requests) == 1
+    requests.pop().continue_()
+    wait_until(lambda: page.clock.fast_forward(3_000) or requests)
+    requests.pop().continue_()
+
+
+def test_who_reads_a_page_stays_where_it_is_while_that_is_renewed(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit("otto", viewport={"width": 600, "height": 900}).page
+    page.clock.install()
+    page.goto(page.url.replace("/queue", "/model"))
+    trained = iter(range(100))
+
+    def go_on(route: Any) -> None:
+        found = route.fetch()
+        told = found.text().replace("No training goes on.", f"step {next(trained)} is done")
+        route.fulfill(response=found, body=told)
+
+    page.route("**/model/now", go_on)
+    table, button = page.locator(".scroll"), page.get_by_role("button", name="Promote").first
+    for held, step in ((table, 0), (button, 1)):
+        held.focus()
+        table.evaluate("table => { table.scrollLeft = 60; }")
+        page.clock.fast_forward(3_000)
+        page.get_by_text(f"step {step} is done").wait_for()
+        assert held.evaluate("held => held === document.activeElement")
+        assert table.evaluate("table => table.scrollLeft") == 60
+
+
 def test_reports_are_pages_that_are_accessible_and_fetch_nothing(
     chromium: Browser,
     line: Station,

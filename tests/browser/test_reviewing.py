@@ -110,6 +110,11 @@ def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:
     assert (line.review / "labelled" / "edge crack 1").is_dir()
     before = shown(anna)
     anna.page.keyboard.press("n")
+    anna.page.keyboard.type("No Defect")  # as the page writes the class that there is
+    anna.page.keyboard.press("Enter")
+    wait_until(lambda: (before, "no_defect", "anna") in labels(line))
+    before = wait_until(lambda: (now := shown(anna)) != before and now)
+    anna.page.keyboard.press("n")
     anna.page.keyboard.press("Escape")
     assert shown(anna) == before
 
@@ -330,3 +335,25 @@ def test_what_comes_while_more_than_a_page_is_skipped_is_shown(visit: Visit, lin
     anna.page.clock.fast_forward(5_000)
     anna.page.locator("#empty").wait_for(state="hidden")
     assert shown(anna) == last
+
+
+def test_while_the_rest_of_the_queue_cannot_be_had_what_is_there_is_labelled(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    queue = anna.page.evaluate("fetch('/api/queue').then(answer => answer.json())")
+    assert shown(anna) == queue["images"][0]["id"]
+    away = {"status": 503, "json": {"detail": "the review folder does not answer"}}
+    anna.page.route("**/api/queue?*", lambda route: route.fulfill(**away))
+    for _ in range(16):  # now fewer than ten are left
+        anna.page.keyboard.press("ArrowRight")
+    anna.page.locator("#notice").get_by_text("the review folder does not answer").wait_for()
+    here, there = (each["id"] for each in queue["images"][16:18])
+    wait_until(lambda: shown(anna) == here)
+    anna.page.keyboard.press("2")
+    wait_until(lambda: (here, "crazing", "anna") in labels(line))
+    wait_until(lambda: shown(anna) == there)
+    assert anna.page.locator("#strip li").count() < 8
+    anna.page.unroute("**/api/queue?*")
+    anna.page.keyboard.press("ArrowRight")
+    wait_until(lambda: anna.page.locator("#strip li").count() == 8)

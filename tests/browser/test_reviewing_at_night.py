@@ -124,3 +124,40 @@ def test_what_a_colleague_labelled_meanwhile_is_passed_over_one_at_a_time_and_ma
     given = labels(line)
     assert (third, "inclusion", "anna") in given
     assert (fourth, "patches", "otto") in given
+
+
+def test_keys_do_what_is_printed_on_them_on_keyboards_of_other_countries(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    image = shown(anna)
+    keyboard = anna.page.context.new_cdp_session(anna.page)
+
+    def press(key: str, code: str) -> None:
+        for what in ("keyDown", "keyUp"):
+            keyboard.send("Input.dispatchKeyEvent", {"type": what, "key": key, "code": code})
+
+    press("\N{LATIN SMALL LETTER E WITH ACUTE}", "Digit2")  # French, without Shift
+    wait_until(lambda: (image, "crazing", "anna") in labels(line))
+    wait_until(lambda: shown(anna) != image)
+    press("\N{CYRILLIC SMALL LETTER GHE}", "KeyU")
+    wait_until(lambda: shown(anna) == image)
+
+
+def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
+    anna = visit("anna", viewport={"width": 768, "height": 1024}, has_touch=True)
+    first = shown(anna)
+    anna.page.clock.install()
+    anna.page.clock.pause_at(anna.page.evaluate("Date.now()") + 1000)  # it stays
+    anna.page.locator("#one [data-label]").first.tap()
+    wait_until(lambda: shown(anna) != first)
+    assert str(first) in anna.page.locator("#notice").inner_text()
+    covered = anna.page.evaluate(
+        """() => [...document.querySelectorAll("#one [data-label]")].filter((button) => {
+          button.scrollIntoView({ block: "end" });
+          const at = button.getBoundingClientRect();
+          return !button.contains(
+            document.elementFromPoint(at.x + at.width / 2, at.y + at.height / 2));
+        }).map((button) => button.dataset.label)"""
+    )
+    assert covered == []

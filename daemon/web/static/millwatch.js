@@ -2,6 +2,7 @@
 
 const token = document.querySelector('meta[name="millwatch-token"]')?.content ?? "";
 const notice = document.getElementById("notice");
+const SILENT_MS = 10000;
 let silence = 0;
 let leaving = false;
 
@@ -46,19 +47,36 @@ for (const select of document.querySelectorAll("[data-submit]")) {
   select.addEventListener("change", () => select.form.requestSubmit());
 }
 
+const isAskedFor = (live) => live.querySelector("button[data-post]:disabled") !== null;
+
 // The server renders a live part as it renders the page; only what changed is put in its place.
 for (const live of document.querySelectorAll("[data-live]")) {
   let before = "";
+  let asking = false;
   const renew = async () => {
-    if (document.hidden) return;
-    const answer = await fetch(live.dataset.live).catch(() => null);
-    if (answer?.redirected) { location.assign("/login"); return; }
-    if (!answer?.ok) { tell("Millwatch does not answer; what is shown may be old.", true); return; }
-    const html = await answer.text();
-    const busy = live.contains(document.activeElement) && document.activeElement !== document.body;
-    if (html !== before && !busy) { live.innerHTML = html; before = html; }
+    // Who is slow to answer is asked one thing at a time.
+    if (document.hidden || asking || isAskedFor(live)) return;
+    asking = true;
+    const answer = await fetch(live.dataset.live, { signal: AbortSignal.timeout?.(SILENT_MS) }).catch(() => null);
+    const html = answer?.ok ? await answer.text().catch(() => null) : null;
+    asking = false;
+    if (answer?.redirected) logIn();
+    else if (html === null) tell("Millwatch does not answer; what is shown may be old.", true);
+    else if (html !== before && !isAskedFor(live)) { put(live, html); before = html; }
   };
   setInterval(renew, 1000 * Number(live.dataset.every));
+}
+
+/** Put a part in its place; whoever reads a wide table, or is about to press a button, stays there. */
+function put(live, html) {
+  const table = () => live.querySelector(".scroll");
+  const held = live.contains(document.activeElement) ? document.activeElement : null;
+  const aside = table()?.scrollLeft ?? 0;
+  live.innerHTML = html;
+  if (aside) table()?.scrollTo(aside, 0);
+  const post = held?.dataset.post;
+  const same = post ? live.querySelector(`[data-post="${CSS.escape(post)}"]`) : table();
+  if (held) same?.focus({ preventScroll: true });
 }
 
 // A button with data-post does that, once it was asked for with its own words.
@@ -74,6 +92,12 @@ document.addEventListener("click", async (event) => {
     button.disabled = false;
   }
 });
+
+/** What a key stands for, in small letters: digits want Shift on a French keyboard, a Russian one has other letters. */
+export function keyOf(event) {
+  const isKnown = event.shiftKey || event.key.length > 1 || /[a-z0-9]/i.test(event.key);
+  return (isKnown ? event.key : event.code.replace(/^(Digit|Key)/, "")).toLowerCase();
+}
 
 /** Whether a key is meant for a field, or for the browser. */
 export function isTyping(event) {
@@ -94,6 +118,6 @@ const heat = document.getElementById("heat");
 if (shown && heat && document.body.classList.contains("image")) {
   heat.addEventListener("click", () => toggleHeatmap(shown, heat));
   document.addEventListener("keydown", (event) => {
-    if (!isTyping(event) && event.key.toLowerCase() === "h") toggleHeatmap(shown, heat);
+    if (!isTyping(event) && keyOf(event) === "h") toggleHeatmap(shown, heat);
   });
 }

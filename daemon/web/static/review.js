@@ -1,6 +1,7 @@
 // The review page: one image at a time or many at once, by keys alone or by touch.
 import { address, done, inForce, isTwice, me } from "./labels.js";
-import { ask, isTyping, tell } from "./millwatch.js";
+import { ask, isTyping, keyOf, tell } from "./millwatch.js";
+import { fetchAhead, isThere, showPicture, thumbnail, toggleHeat } from "./picture.js";
 
 const PAGE = 24;
 const MANY = 10000;
@@ -10,7 +11,7 @@ const filters = new URLSearchParams(new FormData(byId("filters")));
 for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
 
 const state = {
-  images: [], at: 0, next: null, classes: [], selected: new Set(), heat: false, pictured: 0, away: "", asked: null,
+  images: [], at: 0, next: null, classes: [], selected: new Set(), away: "", asked: null,
 };
 let work = Promise.resolve();
 
@@ -21,6 +22,7 @@ function inTurn(deed) {
 }
 
 const inWords = (name) => name.replaceAll("_", " ");
+const asRead = (name) => name.toLowerCase().split(/[-_\s]+/).join(" ");
 const current = () => state.images[state.at];
 
 async function load() {
@@ -34,6 +36,13 @@ async function load() {
   state.next = found.next;
   // Counted no further than that; and then not counted down either.
   byId("waiting").textContent = found.waiting < MANY ? found.waiting : `${MANY.toLocaleString()}+`;
+}
+
+/** What is there is gone on with, whatever becomes of the rest. */
+async function tryToLoad() {
+  state.away = "";
+  await load().catch((error) => { state.away = error.message; });
+  if (state.away) tell(state.away, true);
 }
 
 async function loadClasses() {
@@ -80,8 +89,8 @@ function show() {
   for (const button of document.querySelectorAll("[data-undo]")) button.disabled = !done.last;
   byId("one").hidden = many || !image;
   if (many) { showGrid(); return; }
+  showPicture(image ?? null);
   if (!image) return;
-  showPicture(image);
   const verdict = byId("verdict");
   verdict.className = `verdict ${image.verdict}`;
   verdict.textContent = image.predicted_class ? `${image.verdict}: ${inWords(image.predicted_class)}` : image.verdict;
@@ -99,41 +108,6 @@ function show() {
   showStrip();
 }
 
-function showPicture(image) {
-  const picture = byId("picture");
-  picture.alt = `Image ${image.id} of camera ${image.camera}`;
-  byId("heat").setAttribute("aria-pressed", String(state.heat));
-  tellNoPicture(image.missing && (image.lost ?? "The file is missing from the review folder."));
-  if (!image.missing) picture.src = address(image, state.heat ? "heatmap" : "picture");
-}
-
-/** What is to be read in place of the picture; nothing where it is shown. */
-function tellNoPicture(why) {
-  byId("picture").hidden = Boolean(why);
-  byId("missing").hidden = !why;
-  byId("missing").textContent = why || "";
-}
-
-// Until then a browser goes on showing the picture before it.
-byId("picture").addEventListener("load", () => {
-  state.pictured = Number(byId("picture").currentSrc.match(/inspections\/(\d+)\//)[1]);
-});
-
-byId("picture").addEventListener("error", async () => {
-  const image = current();
-  if (!image || image.missing) return;
-  const error = await ask(byId("picture").getAttribute("src")).then(() => null, (refusal) => refusal);
-  if (image !== current()) return;
-  if (error === null || error.status === 404) {
-    image.missing = true;
-    image.lost = error ? `Not to be seen: ${error.message}.` : "This browser cannot show the picture.";
-    showPicture(image);
-  } else {
-    tellNoPicture(error.message);
-    setTimeout(() => { if (image === current()) showPicture(image); }, AGAIN_MS);
-  }
-});
-
 function showStrip() {
   const next = state.images.slice(state.at + 1, state.at + 9);
   byId("strip").replaceChildren(...next.map((image) => {
@@ -142,20 +116,12 @@ function showStrip() {
     return item;
   }));
   // Large pictures of the next two are in the browser's cache by the time they are wanted.
-  for (const image of next.slice(0, 2)) new Image().src = address(image, state.heat ? "heatmap" : "picture");
-}
-
-function thumbnail(image, text) {
-  const picture = document.createElement("img");
-  picture.src = address(image, "thumbnail");
-  picture.alt = text;
-  picture.addEventListener("error", () => { picture.alt = "missing"; });
-  return picture;
+  next.slice(0, 2).forEach(fetchAhead);
 }
 
 async function move(step) {
   state.at = Math.max(0, Math.min(state.images.length, state.at + step));
-  if (state.at + 8 >= state.images.length && state.next) await load();
+  if (state.at + 8 >= state.images.length && state.next) await tryToLoad();
   await passOver();
   show();
 }
@@ -176,7 +142,7 @@ function label(name) {
   if (!byId("many").hidden) {
     const images = state.images.filter((each) => state.selected.has(each.id));
     inTurn(() => giveMany(name, images));
-  } else if (image && !image.missing && state.pictured !== image.id) {
+  } else if (image && !image.missing && !isThere(image)) {
     tell("The picture is not there yet.");
   } else if (!isTwice(name)) {
     const seen = image?.seen;  // a second press before the answer does not know what it says
@@ -330,15 +296,9 @@ byId("new-class").addEventListener("close", () => {
     tell("The picture has changed meanwhile; nothing is labelled.", true);
     return;
   }
-  label(name);
+  label(state.classes.find((each) => asRead(each) === asRead(name)) ?? name);
   inTurn(async () => { await loadClasses(); show(); });
 });
-
-function toggleHeat() {
-  state.heat = !state.heat;
-  const image = current();
-  if (image) showPicture(image);
-}
 
 const keys = {
   h: toggleHeat,
@@ -357,15 +317,16 @@ document.addEventListener("keydown", (event) => {
   // A key that is held down would label picture after picture.
   if (event.repeat && !(event.key in arrows)) return;
   const mayLabel = byId("undo") !== null;
-  if (/^[1-9]$/.test(event.key) && mayLabel) {
-    const name = state.classes[Number(event.key) - 1];
+  const pressed = keyOf(event);
+  if (/^[1-9]$/.test(pressed) && mayLabel) {
+    const name = state.classes[Number(pressed) - 1];
     if (name) label(name);
   } else if (event.key in arrows && many) {
     focusNeighbour(arrows[event.key]);
   } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
     inTurn(() => move(arrows[event.key]));
-  } else if (event.key.toLowerCase() in keys && (mayLabel || !"un".includes(event.key.toLowerCase()))) {
-    keys[event.key.toLowerCase()]();
+  } else if (pressed in keys && (mayLabel || !"un".includes(pressed))) {
+    keys[pressed]();
   } else {
     return;
   }
@@ -384,12 +345,7 @@ byId("all").addEventListener("click", selectAll);
 async function lookAgain() {
   if (current()) return;
   state.next = null;
-  try {
-    do await load(); while (state.next && !current());
-    state.away = "";
-  } catch (error) {
-    state.away = error.message;
-  }
+  do await tryToLoad(); while (!state.away && state.next && !current());
   show();
 }
 inTurn(lookAgain);
