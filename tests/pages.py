@@ -1,6 +1,7 @@
 """The page without its server: a browser of requests before the real application."""
 
 import hashlib
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from daemon.store.upgrading import prepare_database
 from daemon.values import Delivery, Finding
 from daemon.web.app import create_app
 from daemon.web.desk import Desk
+from daemon.web.server import WebServer
 from daemon.web.users import Role, Users
 from models.registry import Model
 from models.taxonomy import Verdict
@@ -179,6 +181,21 @@ def open_page(root: Path, model_folder: Path, **web: Any) -> Iterator[Page]:
         )
     finally:
         database.close()
+
+
+@contextmanager
+def served_page(root: Path, model_folder: Path) -> Iterator[Page]:
+    """A page that a server of ours serves, on `settings.web.port`."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with open_page(root, model_folder, port=port) as made:
+        server = WebServer(made.desk)
+        server.start()
+        try:
+            yield made
+        finally:
+            server.stop()
+            server.thread.join(timeout=30.0)
 
 
 def log_in(

@@ -8,6 +8,7 @@ import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.files.disks import Rooms
@@ -22,7 +23,7 @@ from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.guarding import Guard
 from daemon.web.pictures import NoPictureError, Pictures
 from daemon.web.rendering import Renderer
-from daemon.web.uploads import TooLargeError
+from daemon.web.uploads import StalledError, TooLargeError
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     NotKnownError: HTTPStatus.SERVICE_UNAVAILABLE,
     RefusedError: HTTPStatus.CONFLICT,
     SilentError: HTTPStatus.SERVICE_UNAVAILABLE,
+    StalledError: HTTPStatus.REQUEST_TIMEOUT,
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
@@ -61,6 +63,7 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
     app.add_exception_handler(NotLoggedInError, _not_logged_in)
     app.add_exception_handler(TooManyAttemptsError, _too_many)
     app.add_exception_handler(RequestValidationError, _not_understood)
+    app.add_exception_handler(ClientDisconnect, _broken_off)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, desk.settings.web)
@@ -109,6 +112,11 @@ async def _not_understood(request: Request, error: Exception) -> Response:
     told = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found]
     text = "; ".join(told).encode("utf-8", "backslashreplace").decode()
     return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, text or "not understood")
+
+
+async def _broken_off(request: Request, _: Exception) -> Response:
+    log.warning("a request was broken off", path=request.url.path)
+    return Response(status_code=HTTPStatus.BAD_REQUEST)  # which nobody hears
 
 
 async def _http(request: Request, error: Exception) -> Response:

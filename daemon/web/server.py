@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 _RETRY_SECONDS: Final = 2.0
 _MOST_CONNECTIONS: Final = 512
 _STOP_SECONDS: Final = 2
+_SILENT_SECONDS: Final = 60
+"""Then the other end is asked whether it is there, thrice: a tablet that left the network says no goodbye."""
 
 
 class WebServer:
@@ -98,4 +100,13 @@ def _listening(host: str, port: int) -> socket.socket:
     """Raises OSError."""
     bare = host.strip("[]")
     family = socket.AF_INET6 if ":" in bare else socket.AF_INET
-    return socket.create_server((bare, port), family=family, backlog=128)
+    listener = socket.create_server((bare, port), family=family, backlog=128)
+    # Those that it accepts have it from this one (socket(7), tcp(7)).
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (socket.TCP_KEEPIDLE, _SILENT_SECONDS),
+        (socket.TCP_KEEPINTVL, _SILENT_SECONDS // 3),
+        (socket.TCP_KEEPCNT, 3),
+    ):
+        listener.setsockopt(socket.IPPROTO_TCP, option, value)
+    return listener

@@ -41,6 +41,7 @@ _Filename = Annotated[str, Query(min_length=1, max_length=255)]
     openapi_extra=_BODY,
     responses={
         202: {"model": Waiting},
+        408: {"model": Trouble},
         409: {"model": Trouble},
         413: {"model": Trouble},
         503: {"model": Trouble},
@@ -87,7 +88,7 @@ async def inspect(
 async def _deliver(
     request: Request, desk: Desk, shares: Shares, camera: str, target: Path, location: str
 ) -> None:
-    """Raises TooLargeError, SilentError, HTTPException."""
+    """Raises TooLargeError, StalledError, SilentError, HTTPException."""
     intake, folder = desk.settings.intake, target.parent
     try:
         # A share that hangs is found out by this look, which ends in time.

@@ -21,13 +21,17 @@ from daemon.review.shares import Share, SilentError
 _STEM: Final = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST_STEM: Final = 80
 _STEP_SECONDS: Final = 60.0
-"""A slow disk may take that long to write a large image to its last byte."""
+"""A slow disk may take that long to write a large image to its last byte; and a sender, to send any more."""
 
 _DISCARD_SECONDS: Final = 1.0
 
 
 class TooLargeError(Exception):
     """An upload is larger than `intake.max_bytes`; nothing of it was kept."""
+
+
+class StalledError(Exception):
+    """The sender of an image sends no more of it; nothing of it was kept."""
 
 
 class UnsureError(Exception):
@@ -77,7 +81,7 @@ async def deliver(
         seconds: how long one step may take.
 
     Raises:
-        TooLargeError, SilentError, OSError: nothing of it is left, or will be when the share answers;
+        TooLargeError, StalledError, SilentError, OSError: nothing of it is left, or will be when the share answers;
             where that fails too, until the next start.
         UnsureError: it may be taken, or be taken when the share answers.
     """
@@ -85,7 +89,7 @@ async def deliver(
     try:
         await upload.do(upload.open)
         received = 0
-        async for chunk in chunks:
+        while (chunk := await _next(chunks, seconds)) is not None:
             received += len(chunk)
             if received > most_bytes:
                 raise TooLargeError(
@@ -96,6 +100,15 @@ async def deliver(
         await _place(upload)
     finally:
         await upload.end()
+
+
+async def _next(chunks: AsyncIterator[bytes], seconds: float) -> bytes | None:
+    """None at the end. Raises StalledError."""
+    try:
+        async with asyncio.timeout(seconds):
+            return await anext(chunks, None)
+    except TimeoutError as error:
+        raise StalledError(f"no more of the image has come for {seconds:g} s") from error
 
 
 async def _place(upload: "_Upload") -> None:

@@ -1,7 +1,6 @@
 """The page while a share hangs: it says so, and all that does not lie there is served."""
 
 import hashlib
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,13 +10,12 @@ import httpx
 import pytest
 from builders import surface_file, wait_until
 from filesystems import hanging, obeying_permissions, unmount_lazily
-from pages import PASSWORD, Page, open_page
+from pages import PASSWORD, Page, served_page
 from records import rows
 from slow_share import slow
 
 from daemon.review.promptly import PromptLabeller
 from daemon.review.shares import Shares, SilentError
-from daemon.web.server import WebServer
 from daemon.web.users import Role
 
 _BROWSERS = 48
@@ -26,16 +24,8 @@ _BROWSERS = 48
 
 @pytest.fixture
 def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    with open_page(tmp_path, model, port=port) as made:
-        server = WebServer(made.desk)
-        server.start()
-        try:
-            yield made
-        finally:
-            server.stop()
-            server.thread.join(timeout=30.0)
+    with served_page(tmp_path, model) as made:
+        yield made
 
 
 @pytest.fixture

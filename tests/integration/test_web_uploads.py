@@ -16,7 +16,7 @@ from filesystems import hanging, unmount_lazily
 
 from daemon.intake.pushed import partial_name
 from daemon.review.shares import Share, SilentError
-from daemon.web.uploads import UnsureError, deliver
+from daemon.web.uploads import StalledError, UnsureError, deliver
 
 _KILLED_MIDWAY = """
 import asyncio, os, pathlib, signal, sys
@@ -37,12 +37,16 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "top-1" / "a.jpg"
 
 
-def push(target: Path, *, halfway: Callable[[], object] = lambda: None) -> None:
+def push(
+    target: Path, *, halfway: Callable[[], object] = lambda: None, stalls: bool = False
+) -> None:
     """As the page's loop does it, which would never come back where it waits for the share itself."""
 
     async def chunks() -> AsyncIterator[bytes]:
         yield b"half"
         halfway()
+        if stalls:
+            await asyncio.Event().wait()
         yield b"half"
 
     async def pushing() -> None:
@@ -73,6 +77,12 @@ def test_an_upload_to_a_share_that_hangs_is_refused_and_leaves_nothing(target: P
 
 
 @pytest.mark.fault(28)
+def test_an_upload_whose_sender_stalls_ends_and_leaves_nothing(target: Path) -> None:
+    with pytest.raises(StalledError, match="no more of the image has come"):
+        push(target, stalls=True)
+    assert names_in(target.parent) == set()
+
+
 def test_of_an_upload_whose_share_hangs_at_its_end_it_is_not_said_that_it_failed(
     target: Path,
 ) -> None:
