@@ -35,6 +35,7 @@ from daemon.serving import (
     start_folder,
 )
 from daemon.store import models as store
+from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
 from daemon.store.versions import model_versions
 from models.binomial import interval
@@ -45,6 +46,7 @@ log = structlog.get_logger(__name__)
 
 TROUBLE: Final = "model"
 _WATCH: Final = "model watch"
+_BY_COMMAND: Final = "command"
 _PROBATION_SECONDS: Final = 24 * 3600.0
 _LOOK_SECONDS: Final = 10.0
 _MIN_CONTRADICTIONS: Final = 3
@@ -103,19 +105,26 @@ class Promoter:
         """What commands and the page ask of a running daemon."""
 
         def promote(arguments: Arguments) -> Answer:
-            return {"version": self.promote(**arguments)}
+            return {"version": self.promote(**{"address": _BY_COMMAND, **arguments})}
 
         def roll_back(arguments: Arguments) -> Answer:
-            return {"version": self.roll_back(**arguments)}
+            return {"version": self.roll_back(**{"address": _BY_COMMAND, **arguments})}
 
         return {"models promote": promote, "models rollback": roll_back}
 
     def promote(
-        self, version: str, by: str, *, reason: str | None = None, if_as_fast: bool = False
+        self,
+        version: str,
+        by: str,
+        *,
+        address: str | None = None,
+        reason: str | None = None,
+        if_as_fast: bool = False,
     ) -> str:
         """Let a model serve from the next batch on.
 
         Args:
+            address: where from a person wants it, for the audit trail; None where nobody does.
             reason: that is kept with it; that it was asked for, when None.
             if_as_fast: refuse one that is much slower than what serves, now or, by going back, once it
                 serves. A person may want it.
@@ -141,7 +150,13 @@ class Promoter:
             try:
                 self._remember_start(before)
                 why = reason or f"promoted by {by}"
-                store.remember_current(self._database, model.metadata, self._clock(), reason=why)
+                store.remember_current(
+                    self._database,
+                    model.metadata,
+                    self._clock(),
+                    reason=why,
+                    deed=_deed(by, address, "promote", version),
+                )
             except StoreError:
                 point_to(self._settings, before)
                 raise
@@ -152,8 +167,11 @@ class Promoter:
                 self._keep_few()
         return version
 
-    def roll_back(self, by: str) -> str:
+    def roll_back(self, by: str, *, address: str | None = None) -> str:
         """Let the model serve that did before this one.
+
+        Args:
+            address: as of `promote`.
 
         Returns:
             Its version.
@@ -163,7 +181,8 @@ class Promoter:
             StoreError, OSError: nothing was changed.
         """
         with self._lock:
-            version = self._go_back(f"rolled back by {by}")
+            deed = _deed(by, address, "rollback")
+            version = self._go_back(f"rolled back by {by}", deed)
             self._health.mended(TROUBLE)
         return version
 
@@ -274,7 +293,7 @@ class Promoter:
             "are defects"
         )
 
-    def _go_back(self, reason: str) -> str:
+    def _go_back(self, reason: str, deed: Deed | None = None) -> str:
         serving = serving_folder(self._settings)
         for folder in self._before(serving):
             try:
@@ -290,6 +309,7 @@ class Promoter:
                 self._clock(),
                 rejected=self._version_of(serving),
                 reason=reason,
+                deed=deed,
             )
             try:
                 point_to(self._settings, folder)
@@ -364,3 +384,8 @@ class Promoter:
             for folder in others[max(0, room) :]:
                 shutil.rmtree(folder, ignore_errors=True)
                 log.info("old model removed", model=folder.name)
+
+
+def _deed(by: str, address: str | None, deed: str, what: str = "") -> Deed | None:
+    """None where no person did it."""
+    return None if address is None else Deed(who=by, address=address, deed=deed, what=what)

@@ -8,21 +8,29 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from daemon.clock import moment, timestamp
+from daemon.store.audit import Deed, note
 from daemon.store.database import Database
 from daemon.store.schema import IN_FORCE, image, label, model
 from models.checkpoint import Metadata
 
 
 def remember_current(
-    database: Database, metadata: Metadata, now: datetime, *, reason: str | None = None
+    database: Database,
+    metadata: Metadata,
+    now: datetime,
+    *,
+    reason: str | None = None,
+    deed: Deed | None = None,
 ) -> None:
-    """Record which model serves from now on, and why; the one before it is retired.
+    """Record which model serves from now on, why, and whose deed that is; the one before it is retired.
 
     Raises:
         StoreError: nothing was recorded.
     """
     because = {} if reason is None else {"reason": reason}
     with database.writing() as connection:
+        if deed is not None:
+            note(connection, deed, now)
         is_current = model.c.status == "current"
         if connection.scalar(select(model.c.version).where(is_current)) == metadata.version:
             return
@@ -91,14 +99,22 @@ def set_status(database: Database, version: str, status: str, reason: str) -> No
 
 
 def roll_back_to(
-    database: Database, metadata: Metadata, now: datetime, *, rejected: str, reason: str
+    database: Database,
+    metadata: Metadata,
+    now: datetime,
+    *,
+    rejected: str,
+    reason: str,
+    deed: Deed | None = None,
 ) -> None:
-    """Record that a model serves again, and why the one after it was rejected.
+    """Record that a model serves again, why the one after it was rejected, and whose deed that is.
 
     Raises:
         StoreError: nothing was recorded.
     """
     with database.writing() as connection:
+        if deed is not None:
+            note(connection, deed, now)
         found_wanting = update(model).where(model.c.version == rejected)
         connection.execute(found_wanting.values(status="rejected", reason=reason))
         _put_current(connection, metadata, now, {})

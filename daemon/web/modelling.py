@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from daemon.serving import known_models
-from daemon.store.audit import Deed, record_deed
 from daemon.store.versions import ModelVersion, model_versions
 from daemon.web.access import Administering, Looking, TheDesk
 from daemon.web.desk import Desk
@@ -88,13 +87,9 @@ def _command(desk: Desk, visitor: Visitor, name: str, **arguments: str) -> Done:
     if name not in desk.commands:
         raise HTTPException(501, "this version cannot do that")
     try:
-        desk.commands[name]({**arguments, "by": visitor.name})
+        desk.commands[name]({**arguments, "by": visitor.name, "address": visitor.address})
     except OSError as error:
         raise HTTPException(507, f"the choice cannot be written down: {error}") from error
-    deed = name.removeprefix("models ")
-    what = arguments.get("version", "")
-    done = Deed(who=visitor.name, address=visitor.address, deed=deed, what=what)
-    record_deed(desk.database, done, desk.clock())
     return Done()
 
 

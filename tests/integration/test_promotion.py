@@ -372,6 +372,8 @@ def test_models_are_promoted_and_rolled_back_with_no_daemon(
     done = millwatch("models", "rollback", "--config", station.config)
     assert done.status == 1
     assert "no model that served before" in done.err
+    done_by = station.query("SELECT address, deed, what FROM audit ORDER BY id")
+    assert done_by == [("command", "promote", second), ("command", "rollback", "")]
 
 
 def test_old_versions_are_removed_by_count_and_never_the_last_good_one(
