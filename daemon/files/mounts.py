@@ -101,6 +101,11 @@ class MountMemory:
                 write_durably(self.file, json.dumps(self._mounts, indent=2) + "\n")
 
 
+def is_there(review: Path) -> bool:
+    """Whether the review folder is; an empty one may be where a share belongs that is not mounted."""
+    return any((review / part).is_dir() for part in ("to_check", "labelled"))
+
+
 class ReviewShare:
     """Whether the review folder is there, and not the mount point that its share leaves behind.
 
@@ -114,7 +119,7 @@ class ReviewShare:
 
     def refuse_if_away(self) -> None:
         """Before anything is made there: it would lie below the share once that is back. Raises OSError."""
-        if any((self._folder / part).is_dir() for part in ("to_check", "labelled")):
+        if is_there(self._folder):
             return
         if not self._mounts.is_the_same(self._folder, mount_of(self._folder)):
             raise OSError(

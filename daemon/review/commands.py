@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
+from daemon.files.shares import Shares, SilentError
 from daemon.names import to_text
 from daemon.process.control import Answer, Arguments, Handlers, NoAnswerError, RefusedError
 from daemon.review.labelling import Labeller
 from daemon.review.promptly import NotKnownError, PromptLabeller
-from daemon.review.shares import Shares, SilentError
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database
 from daemon.store.labels import LabelInForce

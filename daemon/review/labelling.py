@@ -18,11 +18,11 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from daemon.files.mounts import is_there
 from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, is_ignored, to_text
 from daemon.process.control import RefusedError
 from daemon.process.health import Health
-from daemon.review.shares import is_there
 from daemon.store import labels, viewing
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError

@@ -4,9 +4,9 @@ import threading
 from collections.abc import Callable
 from typing import Final, TypeVar
 
+from daemon.files.shares import Shares, SilentError
 from daemon.process.control import RefusedError
 from daemon.review.labelling import Labeller
-from daemon.review.shares import Shares, SilentError
 from daemon.store import labels
 from daemon.store.database import Database
 

@@ -5,7 +5,7 @@ from typing import Annotated, Final
 
 from fastapi import Depends, Request
 
-from daemon.review.shares import Shares
+from daemon.files.shares import Shares
 from daemon.web.desk import Desk
 from daemon.web.doorkeeper import Doorkeeper, Visitor
 from daemon.web.guarding import without_port

@@ -12,9 +12,9 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from daemon.files.disks import Rooms
+from daemon.files.shares import Shares, SilentError
 from daemon.process.control import RefusedError
 from daemon.review.promptly import NotKnownError
-from daemon.review.shares import Shares, SilentError
 from daemon.store.database import StoreError
 from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
 from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs

@@ -7,9 +7,9 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 
+from daemon.files.shares import Shares, SilentError
 from daemon.process.control import RefusedError
 from daemon.review.promptly import NotKnownError, PromptLabeller
-from daemon.review.shares import Shares, SilentError
 from daemon.store import labels, queueing, viewing
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter

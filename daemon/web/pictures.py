@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from daemon.review.shares import Alive, Shares
+from daemon.files.shares import Alive, Shares
 from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
 from models.heatmap import overlay

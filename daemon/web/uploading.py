@@ -12,8 +12,8 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
+from daemon.files.shares import Shares
 from daemon.names import to_text
-from daemon.review.shares import Shares
 from daemon.store import viewing
 from daemon.web.access import Labelling, Looking, TheDesk, TheShares
 from daemon.web.desk import Desk

@@ -12,11 +12,11 @@ from typing import BinaryIO, Final
 
 from config.settings import Camera, Settings
 from daemon.files.flushing import fsync_folder
+from daemon.files.shares import Share, SilentError
 from daemon.intake.names import NameRule
 from daemon.intake.pushed import partial_name
 from daemon.process.control import RefusedError
 from daemon.process.lanes import Lane
-from daemon.review.shares import Share, SilentError
 
 _STEM: Final = re.compile(r"[^A-Za-z0-9.-]+")
 _LONGEST_STEM: Final = 80

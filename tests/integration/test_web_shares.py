@@ -14,8 +14,8 @@ from pages import PASSWORD, Page, served_page
 from records import rows
 from slow_share import slow
 
+from daemon.files.shares import Shares, SilentError
 from daemon.review.promptly import PromptLabeller
-from daemon.review.shares import Shares, SilentError
 from daemon.web.users import Role
 
 _BROWSERS = 48

@@ -14,13 +14,13 @@ from builders import Station, clean_environment, wait_until
 from composed import by_hand
 from filesystems import hanging, unmount_lazily
 
+from daemon.files.shares import Share, SilentError
 from daemon.intake.pushed import partial_name
-from daemon.review.shares import Share, SilentError
 from daemon.web.uploads import StalledError, UnsureError, deliver
 
 _KILLED_MIDWAY = """
 import asyncio, os, pathlib, signal, sys
-from daemon.review.shares import Share
+from daemon.files.shares import Share
 from daemon.web.uploads import deliver
 async def chunks():
     yield b"the first half"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
-from daemon.files.mounts import mount_number
+from daemon.files.mounts import is_there, mount_number
 from daemon.names import to_text
 from daemon.process.lanes import Lane
 
@@ -194,8 +194,3 @@ class Shares:
                 f"{to_text(self._review)} holds neither to_check nor labelled: mount its share, or make "
                 "them anew if they were deleted (`millwatch run` does as it starts)"
             )
-
-
-def is_there(review: Path) -> bool:
-    """Whether the review folder is; an empty one may be where a share belongs that is not mounted."""
-    return any((review / part).is_dir() for part in ("to_check", "labelled"))
