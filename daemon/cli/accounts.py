@@ -18,7 +18,7 @@ from daemon.cli.options import (
 )
 from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
-from daemon.process.control import Handlers, RefusedError
+from daemon.process.control import Answer, Handlers, RefusedError
 from daemon.store.database import Database
 from daemon.store.upgrading import open_existing
 from daemon.store.users import User, all_users
@@ -40,11 +40,15 @@ def register(app: typer.Typer) -> None:
 def add(
     name: NameArgument,
     role: Annotated[
-        Role,
-        typer.Option("--role", help="label includes look; administer includes both, and promotes."),
-    ] = Role.LABEL,
+        Role | None,
+        typer.Option(
+            "--role",
+            help="label includes look; administer includes both, and promotes. Without it, a user that "
+            "exists keeps its own, and a new one may label.",
+        ),
+    ] = None,
     replace: Annotated[
-        bool, typer.Option("--replace", help="Give a user that exists another password and role.")
+        bool, typer.Option("--replace", help="Give a user that exists another password, or role.")
     ] = False,
     config: ConfigOption = None,
 ) -> None:
@@ -54,9 +58,10 @@ def add(
         hashed = hash_password(_password())
     except RefusedError as error:
         raise CommandError(f"user {name} is not added: {error}") from error
-    arguments = {"name": name, "role": role.value, "password_hash": hashed, "replace": replace}
-    _change(settings, "users add", arguments)
-    sys.stdout.write(f"{name} may now {role.value}\n")
+    wanted = None if role is None else role.value
+    arguments = {"name": name, "role": wanted, "password_hash": hashed, "replace": replace}
+    given = _change(settings, "users add", arguments)["role"]
+    sys.stdout.write(f"{name} may now {given}\n")
 
 
 @_users.command("remove")
@@ -94,11 +99,11 @@ def _recorded(settings: Settings) -> list[User]:
         return all_users(database)
 
 
-def _change(settings: Settings, command: str, arguments: dict[str, Any]) -> None:
+def _change(settings: Settings, command: str, arguments: dict[str, Any]) -> Answer:
     """By the daemon where one runs, else on the database that it would use."""
 
     def handlers(database: Database) -> Handlers:
         return Users(database, now_utc).commands()
 
     asked = {**arguments, "by": user_name()}
-    by_daemon_or_alone(settings, command, handlers, asked, makes=command == "users add")
+    return by_daemon_or_alone(settings, command, handlers, asked, makes=command == "users add")

@@ -70,8 +70,7 @@ class Users:
         """What commands ask of a running daemon."""
 
         def add(arguments: Arguments) -> Answer:
-            self.add(**arguments)
-            return {}
+            return {"role": self.add(**arguments)}
 
         def remove(arguments: Arguments) -> Answer:
             self.remove(**arguments)
@@ -80,9 +79,15 @@ class Users:
         return {"users add": add, "users remove": remove}
 
     def add(
-        self, name: str, *, role: str, password_hash: str, by: str, replace: bool = False
-    ) -> None:
+        self, name: str, *, role: str | None, password_hash: str, by: str, replace: bool = False
+    ) -> str:
         """Let somebody log in.
+
+        Args:
+            role: None for that which the user has; `label` for who is new.
+
+        Returns:
+            The role.
 
         Raises:
             RefusedError: when the name cannot be one or is taken, or the role is unknown.
@@ -94,7 +99,7 @@ class Users:
                 f"{name!r} cannot be a user's name: use letters, digits, '.', '-', '_' and '@', at "
                 "most 64"
             )
-        if role not in list(Role):
+        if role is not None and role not in list(Role):
             raise RefusedError(f"there is no role {role!r}; there are {', '.join(Role)}")
         if not _HASH.fullmatch(password_hash):
             raise RefusedError("the password was not hashed by argon2")
@@ -103,10 +108,12 @@ class Users:
             raise RefusedError(
                 f"there is a user {name} already; --replace gives it another password and role"
             )
+        role = role or (Role.LABEL.value if known is None else known.role)
         now = self._clock()
         user = User(name=name, role=role, password_hash=password_hash, added_at=timestamp(now))
         deed = "user added" if known is None else "user changed"
         users.put_user(self._database, user, _by_command(by, deed, f"{name}: {role}"), now)
+        return role
 
     def remove(self, name: str, *, by: str) -> None:
         """End somebody's sessions, and let them log in no more.

@@ -198,6 +198,8 @@ def test_users_are_added_and_removed_while_the_daemon_runs_and_while_it_does_not
         refused = add_user(each.config, "lena", typed=PASSWORD)
         assert refused.returncode == 1
         assert "a user lena already" in refused.stderr
+        kept = add_user(each.config, "lena", "--replace", typed=f"{PASSWORD} forgotten")
+        assert kept.stdout == "lena may now look\n", kept.stderr
         assert millwatch("users", "remove", "lena", *config).status == 0
         assert millwatch("users", "remove", "lena", *config).status == 1
     short = add_user(station.config, "otto", typed="short")
