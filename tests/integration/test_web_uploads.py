@@ -76,13 +76,13 @@ def test_an_upload_to_a_share_that_hangs_is_refused_and_leaves_nothing(target: P
     wait_until(lambda: names_in(target.parent) == set())
 
 
-@pytest.mark.fault(28)
 def test_an_upload_whose_sender_stalls_ends_and_leaves_nothing(target: Path) -> None:
     with pytest.raises(StalledError, match="no more of the image has come"):
         push(target, stalls=True)
     assert names_in(target.parent) == set()
 
 
+@pytest.mark.fault(28)
 def test_of_an_upload_whose_share_hangs_at_its_end_it_is_not_said_that_it_failed(
     target: Path,
 ) -> None:
