@@ -39,8 +39,8 @@ from daemon.store import deliveries, images
 from daemon.store.database import Database, StoreError
 from daemon.systemd.supervisor import Supervisor
 from daemon.web.desk import Desk
+from daemon.web.door.users import Users
 from daemon.web.server import WebServer
-from daemon.web.users import Users
 from models.registry import Model
 
 log = structlog.get_logger(__name__)

@@ -27,8 +27,8 @@ from daemon.store.upgrading import prepare_database
 from daemon.values import Delivery, Finding
 from daemon.web.app import create_app
 from daemon.web.desk import Desk
+from daemon.web.door.users import Role, Users
 from daemon.web.server import WebServer
-from daemon.web.users import Role, Users
 from models.registry import Model
 from models.taxonomy import Verdict
 

@@ -22,7 +22,7 @@ from daemon.process.control import Answer, Handlers, RefusedError
 from daemon.store.database import Database
 from daemon.store.upgrading import open_existing
 from daemon.store.users import User, all_users
-from daemon.web.users import Role, Users, hash_password
+from daemon.web.door.users import Role, Users, hash_password
 
 _users = typer.Typer(no_args_is_help=True, help="Who may log in to the page.")
 

@@ -16,14 +16,15 @@ from daemon.files.shares import Shares, SilentError
 from daemon.process.control import RefusedError
 from daemon.review.promptly import NotKnownError
 from daemon.store.database import StoreError
-from daemon.web import api, labelling, metrics, modelling, pages, sessions, uploading
-from daemon.web.access import MayNotError, NotLoggedInError, is_for_programs
+from daemon.web.api import inspections, labelling, metrics, modelling, uploading
+from daemon.web.api.pictures import NoPictureError, Pictures
+from daemon.web.api.uploads import StalledError, TooLargeError
 from daemon.web.desk import Desk
-from daemon.web.doorkeeper import Doorkeeper, TooManyAttemptsError
-from daemon.web.guarding import Guard
-from daemon.web.pictures import NoPictureError, Pictures
-from daemon.web.rendering import Renderer
-from daemon.web.uploads import StalledError, TooLargeError
+from daemon.web.door.access import MayNotError, NotLoggedInError, is_for_programs
+from daemon.web.door.doorkeeper import Doorkeeper, TooManyAttemptsError
+from daemon.web.door.guarding import Guard
+from daemon.web.pages import looking, sessions
+from daemon.web.pages.rendering import Renderer
 
 log = structlog.get_logger(__name__)
 
@@ -56,7 +57,7 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
     app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)
     app.state.rooms = rooms or Rooms(desk.settings)
-    for module in (api, uploading, labelling, modelling, sessions, pages, metrics):
+    for module in (inspections, uploading, labelling, modelling, sessions, looking, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _tell(status))

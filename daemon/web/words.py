@@ -1,7 +1,9 @@
-"""Why an image got its verdict, in an operator's words."""
+"""What people read: why an image got its verdict, how sure the model is, times."""
 
+from datetime import datetime
 from typing import Final
 
+from daemon.reports.periods import Calendar
 from daemon.reports.words import class_in_words
 from models.preprocessing import UnreadableReason
 from models.taxonomy import Reason, Verdict
@@ -57,3 +59,10 @@ def duration(milliseconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def local_time(moment: str | None, calendar: Calendar) -> str:
+    """A time of the database in the plant's own zone."""
+    if not moment:
+        return ""
+    return f"{calendar.there(datetime.fromisoformat(moment)):%Y-%m-%d %H:%M:%S}"

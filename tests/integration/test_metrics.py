@@ -20,7 +20,7 @@ from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent
 
 from daemon.intake.watching import FolderWatch
 from daemon.store import models
-from daemon.web.users import Role
+from daemon.web.door.users import Role
 from models.checkpoint import Metadata
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -14,9 +14,9 @@ from records import rows
 
 from daemon.clock import now_utc
 from daemon.process.control import RefusedError
-from daemon.web.attempts import FAILURES, WINDOW_SECONDS, Attempts
-from daemon.web.doorkeeper import Doorkeeper
-from daemon.web.users import Role, hash_password
+from daemon.web.door.attempts import FAILURES, WINDOW_SECONDS, Attempts
+from daemon.web.door.doorkeeper import Doorkeeper
+from daemon.web.door.users import Role, hash_password
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from records import rows
 
 from daemon.store import users
 from daemon.store.audit import Deed
-from daemon.web.attempts import FAILURES
+from daemon.web.door.attempts import FAILURES
 
 NEW = "four other plain words"
 

@@ -16,7 +16,7 @@ from slow_share import slow
 
 from daemon.files.shares import Shares, SilentError
 from daemon.review.promptly import PromptLabeller
-from daemon.web.users import Role
+from daemon.web.door.users import Role
 
 _BROWSERS = 48
 """More requests than the server has threads for."""

@@ -16,12 +16,12 @@ from filesystems import hanging, unmount_lazily
 
 from daemon.files.shares import Share, SilentError
 from daemon.intake.pushed import partial_name
-from daemon.web.uploads import StalledError, UnsureError, deliver
+from daemon.web.api.uploads import StalledError, UnsureError, deliver
 
 _KILLED_MIDWAY = """
 import asyncio, os, pathlib, signal, sys
 from daemon.files.shares import Share
-from daemon.web.uploads import deliver
+from daemon.web.api.uploads import deliver
 async def chunks():
     yield b"the first half"
     os.kill(os.getpid(), signal.SIGKILL)

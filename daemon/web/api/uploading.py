@@ -15,10 +15,10 @@ from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
 from daemon.files.shares import Shares
 from daemon.names import to_text
 from daemon.store import viewing
-from daemon.web.access import Labelling, Looking, TheDesk, TheShares
+from daemon.web.api.documents import Inspection, Trouble, Waiting
+from daemon.web.api.uploads import UnsureError, camera_named, deliver, delivered_name
 from daemon.web.desk import Desk
-from daemon.web.documents import Inspection, Trouble, Waiting
-from daemon.web.uploads import UnsureError, camera_named, deliver, delivered_name
+from daemon.web.door.access import Labelling, Looking, TheDesk, TheShares
 
 router = APIRouter(prefix="/api", tags=["inspections"])
 

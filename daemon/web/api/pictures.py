@@ -15,9 +15,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
+from fastapi import Depends, Request
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -152,6 +153,14 @@ class Pictures:
         except UnreadableError as error:
             raise NoPictureError(f"the picture cannot be shown: {error.detail}") from error
         return seen.pixels, seen.width, seen.height
+
+
+def pictures_of(request: Request) -> Pictures:
+    pictures: Pictures = request.app.state.pictures
+    return pictures
+
+
+ThePictures = Annotated[Pictures, Depends(pictures_of)]
 
 
 def _read_regular(path: Path, most: int, alive: Alive) -> bytes:

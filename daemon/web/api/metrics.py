@@ -15,8 +15,8 @@ from daemon.files.disks import Rooms
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter, count_waiting
 from daemon.store.versions import model_versions, waiting_for_a_person
-from daemon.web.access import Looking, TheDesk
 from daemon.web.desk import Desk
+from daemon.web.door.access import Looking, TheDesk
 
 router = APIRouter(include_in_schema=False)
 

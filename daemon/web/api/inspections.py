@@ -10,10 +10,10 @@ from starlette.responses import Response
 
 from daemon.store import viewing
 from daemon.store.viewing import Viewed
-from daemon.web.access import Looking, TheDesk, ThePictures
+from daemon.web.api.documents import Inspection, Trouble
+from daemon.web.api.pictures import Picture, Pictures, ThePictures
 from daemon.web.desk import Desk
-from daemon.web.documents import Inspection, Trouble
-from daemon.web.pictures import Picture, Pictures
+from daemon.web.door.access import Looking, TheDesk
 
 router = APIRouter(prefix="/api", responses={401: {"model": Trouble}, 403: {"model": Trouble}})
 

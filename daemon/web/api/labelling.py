@@ -13,10 +13,7 @@ from daemon.review.promptly import NotKnownError, PromptLabeller
 from daemon.store import labels, queueing, viewing
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter
-from daemon.web.access import Labelling, Looking, TheDesk, TheShares
-from daemon.web.api import ImageId, existing
-from daemon.web.desk import Desk
-from daemon.web.documents import (
+from daemon.web.api.documents import (
     Classes,
     Done,
     Given,
@@ -32,8 +29,11 @@ from daemon.web.documents import (
     Trouble,
     Undo,
 )
-from daemon.web.doorkeeper import Visitor
-from daemon.web.rendering import local_time
+from daemon.web.api.inspections import ImageId, existing
+from daemon.web.desk import Desk
+from daemon.web.door.access import Labelling, Looking, TheDesk, TheShares
+from daemon.web.door.doorkeeper import Visitor
+from daemon.web.words import local_time
 
 router = APIRouter(prefix="/api", tags=["labels"])
 

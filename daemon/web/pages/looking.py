@@ -7,12 +7,13 @@ from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
 from daemon.store import audit, labels, rates
-from daemon.web.access import Administering, Looking, TheDesk, TheRenderer
-from daemon.web.api import LARGEST_ID, ImageId, existing
-from daemon.web.documents import Inspection
-from daemon.web.figures import line_figures
-from daemon.web.modelling import model_figures
-from daemon.web.users import Role
+from daemon.web.api.documents import Inspection
+from daemon.web.api.inspections import LARGEST_ID, ImageId, existing
+from daemon.web.api.modelling import model_figures
+from daemon.web.door.access import Administering, Looking, TheDesk
+from daemon.web.door.users import Role
+from daemon.web.pages.figures import line_figures
+from daemon.web.pages.rendering import TheRenderer
 from models.taxonomy import UNKNOWN, Reason
 
 router = APIRouter(include_in_schema=False)

@@ -19,8 +19,8 @@ from daemon.store import users
 from daemon.store.audit import Deed, record_deed
 from daemon.store.database import Database
 from daemon.store.users import User
-from daemon.web.attempts import Attempts
-from daemon.web.users import LONGEST_PASSWORD, Role, hash_password, is_password
+from daemon.web.door.attempts import Attempts
+from daemon.web.door.users import LONGEST_PASSWORD, Role, hash_password, is_password
 
 log = structlog.get_logger(__name__)
 

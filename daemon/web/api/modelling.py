@@ -13,10 +13,10 @@ from starlette.exceptions import HTTPException
 
 from daemon.serving import known_models
 from daemon.store.versions import ModelVersion, model_versions
-from daemon.web.access import Administering, Looking, TheDesk
+from daemon.web.api.documents import Done, ModelDocument, Progress, Trouble
 from daemon.web.desk import Desk
-from daemon.web.documents import Done, ModelDocument, Progress, Trouble
-from daemon.web.doorkeeper import Visitor
+from daemon.web.door.access import Administering, Looking, TheDesk
+from daemon.web.door.doorkeeper import Visitor
 
 router = APIRouter(prefix="/api/models", tags=["models"], responses={409: {"model": Trouble}})
 

@@ -9,11 +9,11 @@ from starlette.responses import RedirectResponse, Response
 
 from daemon.process.control import RefusedError
 from daemon.store import users
-from daemon.web.access import (
+from daemon.web.desk import Desk
+from daemon.web.door.access import (
     Looking,
     NotLoggedInError,
     TheDesk,
-    TheRenderer,
     address_of,
     cookie_name,
     doorkeeper_of,
@@ -21,9 +21,9 @@ from daemon.web.access import (
     refuse_foreign,
     refuse_forged,
 )
-from daemon.web.desk import Desk
-from daemon.web.doorkeeper import OPEN_NAME, TooManyAttemptsError, Visitor
-from daemon.web.guarding import came_by_tls
+from daemon.web.door.doorkeeper import OPEN_NAME, TooManyAttemptsError, Visitor
+from daemon.web.door.guarding import came_by_tls
+from daemon.web.pages.rendering import TheRenderer
 
 router = APIRouter(include_in_schema=False)
 

@@ -2,20 +2,19 @@
 
 import hashlib
 from collections.abc import Mapping
-from datetime import datetime
 from importlib.resources import files
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
+from fastapi import Depends, Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from config.text import as_one_line
 from daemon.names import to_text
-from daemon.reports.periods import Calendar
 from daemon.reports.words import class_in_words, grouped
 from daemon.web.desk import Desk
-from daemon.web.doorkeeper import Visitor
-from daemon.web.words import duration, percent
+from daemon.web.door.doorkeeper import Visitor
+from daemon.web.words import duration, local_time, percent
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -28,14 +27,16 @@ class Renderer:
     def __init__(self, desk: Desk) -> None:
         self._static = {
             each.name: each.read_bytes()
-            for each in (files("daemon.web") / "static").iterdir()
+            for each in (files("daemon.web.pages") / "static").iterdir()
             if each.name.rpartition(".")[2] in _TYPES
         }
         # In the address, so that a browser keeps a file for good and never one of another version.
         contents = b"".join(self._static[name] for name in sorted(self._static))
         self.edition = hashlib.sha256(contents).hexdigest()[:12]
         self._templates = Environment(
-            loader=ChoiceLoader([PackageLoader("daemon.web"), PackageLoader("daemon.reports")]),
+            loader=ChoiceLoader(
+                [PackageLoader("daemon.web.pages"), PackageLoader("daemon.reports")]
+            ),
             autoescape=True,
             undefined=StrictUndefined,
             trim_blocks=True,
@@ -73,8 +74,9 @@ class Renderer:
         return Response(data, headers=headers, media_type=_TYPES[name.rpartition(".")[2]])
 
 
-def local_time(moment: str | None, calendar: Calendar) -> str:
-    """A time of the database in the plant's own zone."""
-    if not moment:
-        return ""
-    return f"{calendar.there(datetime.fromisoformat(moment)):%Y-%m-%d %H:%M:%S}"
+def renderer_of(request: Request) -> Renderer:
+    renderer: Renderer = request.app.state.renderer
+    return renderer
+
+
+TheRenderer = Annotated[Renderer, Depends(renderer_of)]

@@ -7,11 +7,9 @@ from fastapi import Depends, Request
 
 from daemon.files.shares import Shares
 from daemon.web.desk import Desk
-from daemon.web.doorkeeper import Doorkeeper, Visitor
-from daemon.web.guarding import without_port
-from daemon.web.pictures import Pictures
-from daemon.web.rendering import Renderer
-from daemon.web.users import Role
+from daemon.web.door.doorkeeper import Doorkeeper, Visitor
+from daemon.web.door.guarding import without_port
+from daemon.web.door.users import Role
 
 TOKEN_HEADER: Final = "x-millwatch-token"  # noqa: S105 -- a header's name
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD"})
@@ -29,16 +27,6 @@ class MayNotError(Exception):
 def desk_of(request: Request) -> Desk:
     desk: Desk = request.app.state.desk
     return desk
-
-
-def renderer_of(request: Request) -> Renderer:
-    renderer: Renderer = request.app.state.renderer
-    return renderer
-
-
-def pictures_of(request: Request) -> Pictures:
-    pictures: Pictures = request.app.state.pictures
-    return pictures
 
 
 def shares_of(request: Request) -> Shares:
@@ -138,6 +126,4 @@ Looking = Annotated[Visitor, Depends(Needs(Role.LOOK))]
 Labelling = Annotated[Visitor, Depends(Needs(Role.LABEL))]
 Administering = Annotated[Visitor, Depends(Needs(Role.ADMINISTER))]
 TheDesk = Annotated[Desk, Depends(desk_of)]
-TheRenderer = Annotated[Renderer, Depends(renderer_of)]
-ThePictures = Annotated[Pictures, Depends(pictures_of)]
 TheShares = Annotated[Shares, Depends(shares_of)]
