@@ -170,6 +170,8 @@ def test_on_a_tablet_held_upright_nothing_sticks_out(visit: Callable[..., Any]) 
     watched = visit("otto", viewport={"width": 768, "height": 1024}, has_touch=True)
     for path in ("/line", "/model", "/images/1", "/audit", "/queue"):
         watched.open(path)
+        if path == "/queue":
+            watched.page.locator("#strip img").nth(7).wait_for(state="attached")
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= 768, path
 

@@ -144,6 +144,20 @@ def test_keys_do_what_is_printed_on_them_on_keyboards_of_other_countries(
     wait_until(lambda: shown(anna) == image)
 
 
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768)])
+def test_on_a_tablet_the_picture_is_seen_together_with_every_button(
+    visit: Visit, width: int, height: int
+) -> None:
+    anna = visit("anna", viewport={"width": width, "height": height}, has_touch=True)
+    shown(anna)
+    last = anna.page.locator("#one .labels button").last
+    last.evaluate("button => button.scrollIntoView({ block: 'end' })")
+    place = anna.page.locator("#picture").bounding_box()
+    assert place is not None
+    assert place["y"] >= 0
+    assert place["y"] + place["height"] <= height
+
+
 def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
     anna = visit("anna", viewport={"width": 768, "height": 1024}, has_touch=True)
     first = shown(anna)
