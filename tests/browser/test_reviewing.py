@@ -175,8 +175,13 @@ def test_skip_back_heatmap_and_filters(visit: Visit) -> None:
     anna.page.wait_for_url("**camera=top-1**")
     shown(anna)
     assert anna.page.locator("#fact-camera").inner_text() == "top-1"
+    skipped = shown(anna)
+    anna.page.keyboard.press("ArrowRight")
+    here = wait_until(lambda: (now := shown(anna)) != skipped and now)
     anna.page.keyboard.press("i")
     anna.page.wait_for_url("**/images/*")
+    anna.page.go_back()
+    wait_until(lambda: shown(anna) == here)
 
 
 def test_who_may_only_look_labels_nothing(visit: Visit, line: Station) -> None:

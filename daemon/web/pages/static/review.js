@@ -6,6 +6,8 @@ import { fetchAhead, isThere, showPicture, thumbnail, toggleHeat } from "./pictu
 const PAGE = 24;
 const MANY = 10000;
 const AGAIN_MS = 5000;
+const MOST_SKIPPED = 240;
+const left = history.state?.image;
 const byId = (id) => document.getElementById(id);
 const filters = new URLSearchParams(new FormData(byId("filters")));
 for (const [key, value] of [...filters]) { if (!value) filters.delete(key); }
@@ -90,6 +92,7 @@ function show() {
   byId("one").hidden = many || !image;
   if (many) { showGrid(); return; }
   showPicture(image ?? null);
+  history.replaceState({ image: image?.id }, "");
   if (!image) return;
   const verdict = byId("verdict");
   verdict.className = `verdict ${image.verdict}`;
@@ -348,5 +351,14 @@ async function lookAgain() {
   do await tryToLoad(); while (!state.away && state.next && !current());
   show();
 }
-inTurn(lookAgain);
+
+/** Who comes back from all about an image, or loads the page anew, does not skip again what was skipped before it. */
+async function comeBack() {
+  await lookAgain();
+  const place = () => state.images.findIndex((image) => image.id === left);
+  while (left && place() < 0 && state.next && !state.away && state.images.length < MOST_SKIPPED) await tryToLoad();
+  state.at = Math.max(0, place());
+  show();
+}
+inTurn(comeBack);
 setInterval(() => { if (!document.hidden && !current()) inTurn(lookAgain); }, AGAIN_MS);
