@@ -54,6 +54,10 @@ class Watched:
 
     def log_in(self, name: str) -> None:
         self.open("/login")
+        self.fill_in(name)
+
+    def fill_in(self, name: str) -> None:
+        """The login that is shown."""
         self.page.get_by_label("Name").fill(name)
         self.page.get_by_label("Password").fill(PASSWORD)
         self.page.keyboard.press("Enter")

@@ -31,7 +31,7 @@ def test_a_page_that_was_opened_while_nothing_answered_says_so_and_then_labels_b
     anna = visit("anna")
     anna.page.clock.install()
     anna.page.route("**/api/classes", lambda route: route.fulfill(**_SILENT))
-    anna.open("/queue")
+    anna.open("/queue?camera=top-1")
     anna.page.locator("#empty").get_by_text("the review folder does not answer").wait_for()
     anna.page.unroute("**/api/classes")
     anna.page.clock.fast_forward(5_000)
@@ -39,7 +39,8 @@ def test_a_page_that_was_opened_while_nothing_answered_says_so_and_then_labels_b
     anna.page.context.clear_cookies()
     anna.page.keyboard.press("2")
     anna.page.get_by_text("what you did last was not done").wait_for()
-    anna.log_in("anna")
+    anna.fill_in("anna")
+    anna.page.wait_for_url("**/queue?camera=top-1")
     assert shown(anna) == image
     assert labels(line) == []
     anna.page.keyboard.press("2")
@@ -69,6 +70,11 @@ def test_a_key_that_a_glove_hits_twice_labels_one_picture_and_takes_back_one_lab
     anna.page.keyboard.press("u")
     anna.page.get_by_text("Pressed twice at once").wait_for()
     assert (first, "crazing", "anna") in labels(line)
+    anna.page.clock.run_for(400)
+    anna.page.locator("#skip").dblclick()
+    wait_until(lambda: shown(anna) != second)
+    anna.page.keyboard.press("ArrowLeft")
+    wait_until(lambda: shown(anna) == second)
 
 
 def test_an_answer_that_is_lost_or_a_refusal_leads_nobody_to_another_image(

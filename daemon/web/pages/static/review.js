@@ -305,7 +305,7 @@ byId("new-class").addEventListener("close", () => {
 
 const keys = {
   h: toggleHeat,
-  s: () => inTurn(() => move(1)),
+  s: () => { if (!isTwice("skip")) inTurn(() => move(1)); },
   u: () => { if (!isTwice("undo")) inTurn(undo); },
   g: swap,
   n: askForClass,
@@ -338,7 +338,9 @@ document.addEventListener("keydown", (event) => {
 
 byId("heat").addEventListener("click", toggleHeat);
 byId("skip").addEventListener("click", keys.s);
-for (const id of ["back", "empty-back"]) byId(id).addEventListener("click", () => inTurn(() => move(-1)));
+for (const id of ["back", "empty-back"]) {
+  byId(id).addEventListener("click", () => { if (!isTwice("back")) inTurn(() => move(-1)); });
+}
 for (const button of document.querySelectorAll("[data-undo]")) button.addEventListener("click", keys.u);
 byId("to-many").addEventListener("click", swap);
 byId("to-one").addEventListener("click", swap);
