@@ -166,6 +166,25 @@ def test_a_heatmap_comes_and_goes_by_a_key(visit: Callable[..., Any]) -> None:
     assert picture.get_attribute("src") == plain
 
 
+def test_why_a_picture_is_not_to_be_seen_is_told_beside_all_about_its_image(
+    visit: Callable[..., Any], line: Station
+) -> None:
+    ((image, path),) = line.query(
+        "SELECT id, path FROM inspections WHERE verdict = 'unsure' LIMIT 1"
+    )
+    watched, data = visit("lena"), Path(str(path)).read_bytes()
+    Path(str(path)).write_bytes(data[:-1] + b"!")
+    try:
+        watched.open(f"/images/{image}")
+        told = watched.page.locator("#unseen")
+        told.get_by_text("Not to be seen: the file is no longer the one").wait_for()
+        watched.assert_accessible()
+    finally:
+        Path(str(path)).write_bytes(data)
+    watched.page.keyboard.press("h")
+    told.wait_for(state="hidden")
+
+
 def test_on_a_tablet_held_upright_nothing_sticks_out(visit: Callable[..., Any]) -> None:
     watched = visit("otto", viewport={"width": 768, "height": 1024}, has_touch=True)
     for path in ("/line", "/model", "/images/1", "/audit", "/queue"):

@@ -116,6 +116,15 @@ export function toggleHeatmap(image, button) {
 const shown = document.querySelector("img[data-heatmap]");
 const heat = document.getElementById("heat");
 if (shown && heat && document.body.classList.contains("image")) {
+  const unseen = document.getElementById("unseen");
+  const tellWhy = async () => {
+    const why = await ask(shown.getAttribute("src")).then(() => "this browser cannot show it", (error) => error.message);
+    unseen.textContent = `Not to be seen: ${why}.`;
+    unseen.hidden = false;
+  };
+  shown.addEventListener("load", () => { unseen.hidden = true; });
+  shown.addEventListener("error", tellWhy);
+  if (shown.complete && shown.naturalWidth === 0) tellWhy();  // it failed before this script ran
   heat.addEventListener("click", () => toggleHeatmap(shown, heat));
   document.addEventListener("keydown", (event) => {
     if (!isTyping(event) && keyOf(event) === "h") toggleHeatmap(shown, heat);
