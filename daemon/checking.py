@@ -46,7 +46,7 @@ def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
     except ServingModelError as error:
         remedy = "Mend the model as the message says, or remove the key to use the shipped model."
         return [source.problem(key, str(error), remedy)]
-    if fallen is None:
+    if fallen is None or _is_closed(settings.state_dir):  # `config.folders` says so
         return []
     what = f"{fallen.what}; a start lets {model.version} serve instead"
     return [source.problem(key, what, REPLACE_IT)]

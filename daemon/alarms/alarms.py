@@ -119,6 +119,7 @@ class Alarms:
             return
         self._alarms, self._sender = settings.alarms, Sender(settings)
         self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
+        self._troubles = _trouble_of_each(list(self._addresses.values()))
         self._direct = [each for each in self._direct if each.address in self._addresses]
         self._look_at = 0.0
 

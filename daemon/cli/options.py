@@ -73,6 +73,7 @@ def table_of_answers(*heads: str, title: str | None = None) -> Table:
 @contextmanager
 def logged_aside() -> Iterator[None]:
     """What is logged meanwhile goes to the standard error: the standard output is the answer's."""
+    structlog.reset_defaults()  # whose processors go with such a logger
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     try:
         yield
