@@ -96,7 +96,8 @@ def label_by_moving(line: Station, images: dict[str, list[Path]]) -> None:
 
 def retrained(line: Station) -> dict[str, Any]:
     run = line.ask("retrain")["run"]
-    wait_until(lambda: line.status()["retraining"]["running"] != run, seconds=3000)
+    # Asked each moment, the daemon would take a fifth of a core from the run.
+    wait_until(lambda: line.status()["retraining"]["running"] != run, seconds=3000, every=1.0)
     last: dict[str, Any] = line.status()["retraining"]["last_run"]
     assert last["state"] == "done", last["reason"]
     return last
