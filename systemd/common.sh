@@ -18,6 +18,9 @@ PACKAGES=(config models training daemon migrations)
 OURS=(millwatch.service millwatch-retrain.path millwatch-retrain.service millwatch-retrain.slice
     millwatch-backup.service millwatch-backup.timer)
 
+# Whatever the shell of whoever installs: the service's user is to read all of it.
+umask 022
+
 say() { printf '%s\n' "$*"; }
 
 fail() {
@@ -38,20 +41,19 @@ kept_backend() {
     cat "$WHEELS/torch-backend" 2>/dev/null || cat "$DESTDIR$PREFIX/current/$BACKEND" 2>/dev/null || true
 }
 
-# Of everything that a release is made from.
+# Of everything that a release is made from, wherever that lies.
 release_id() {
     local version digest lock
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$SOURCE/pyproject.toml")
     lock=$(lock_file)
     digest=$(cd "$SOURCE" && {
-        find "${PACKAGES[@]}" systemd -type f ! -path '*/__pycache__/*' -print0
-        printf '%s\0' pyproject.toml "$lock"
-    } | LC_ALL=C sort -z | xargs -0 sha256sum | { cat; say "$TORCH_BACKEND"; } | sha256sum)
+        find "${PACKAGES[@]}" systemd pyproject.toml -type f ! -path '*/__pycache__/*' -print0
+    } | LC_ALL=C sort -z | xargs -0 sha256sum | { cat; sha256sum <"$lock"; say "$TORCH_BACKEND"; } | sha256sum)
     say "$version-${digest:0:10}"
 }
 
 lock_file() {
-    if [ -e "$WHEELS/requirements.lock" ]; then say "$WHEELS/requirements.lock"; else say requirements-line.lock; fi
+    if [ -e "$WHEELS/requirements.lock" ]; then say "$WHEELS/requirements.lock"; else say "$SOURCE/requirements-line.lock"; fi
 }
 
 # $1: a folder for what is fetched or unpacked. Leaves the program's path in UV.
@@ -108,6 +110,8 @@ build_release() {
     (cd "$SOURCE" && cp -r systemd docs README.md CHANGELOG.md LICENSE config/millwatch.example.toml "$part/share/millwatch/")
     say "$TORCH_BACKEND" >"$part/$BACKEND"
     chmod -R go+rX "$part"
+    # Else a power cut soon after leaves a release of empty files.
+    [ -n "$DESTDIR" ] || sync -f "$part"
     mv "$part" "$release"
     rm -rf "$work"
     trap - EXIT
@@ -128,13 +132,13 @@ install_configuration() {
     local file=$DESTDIR$CONFIG
     [ ! -e "$file" ] || return 0
     install -d -m 755 "$(dirname "$file")"
+    [ -n "$DESTDIR" ] || install -d -o root -g millwatch -m 2775 /srv/millwatch/cameras/top-1
     sed -e 's|^folder = "/srv/cameras/top-1"|folder = "/srv/millwatch/cameras/top-1"|' \
         -e 's|^# folder = "/var/lib/millwatch/review"|folder = "/srv/millwatch/review"|' \
-        "$1/share/millwatch/millwatch.example.toml" >"$file"
-    chmod 640 "$file"
-    [ -z "$DESTDIR" ] || return 0
-    chgrp millwatch "$file"
-    install -d -o root -g millwatch -m 2775 /srv/millwatch/cameras/top-1
+        "$1/share/millwatch/millwatch.example.toml" >"$file.part"
+    chmod 640 "$file.part"
+    [ -n "$DESTDIR" ] || chgrp millwatch "$file.part"
+    mv "$file.part" "$file"
 }
 
 # $1: the release whose units serve from now on.
@@ -173,20 +177,25 @@ apply_configuration() {
 # $1: a release. Whether it would start with the configuration; says why not. A share that is away is waited for.
 can_serve() {
     as_millwatch "$1/bin/millwatch" check --config "$CONFIG" ||
-        { as_millwatch "$1/bin/millwatch" check --config "$CONFIG" --json 2>/dev/null || true; } | "$1/bin/python" -c '
+        { as_millwatch "$1/bin/millwatch" check --config "$CONFIG" --json 2>/dev/null || true; } | "$1/bin/python" -I -c '
 import json, sys
 sys.exit(not all(each["again_helps"] for each in json.load(sys.stdin)))'
 }
 
-# $1: a release. $2: what to ask its settings for.
+# $1: a release. $2: what to ask its settings for. Isolated (-I): `make upgrade` is called in a tree that has a
+# `config` of its own.
 setting() {
-    "$1/bin/python" -c "
+    "$1/bin/python" -I -c "
 import os, pathlib, sys
 from config.loading import load_settings
 print(getattr(load_settings(pathlib.Path(sys.argv[1]), os.environ), sys.argv[2]))" "$CONFIG" "$2" 2>/dev/null
 }
 
-current_release() { readlink -f "$DESTDIR$PREFIX/current" 2>/dev/null || true; }
+# By the name that it was made under, though a folder above it is a link.
+current_release() {
+    local link=$DESTDIR$PREFIX/current
+    [ ! -L "$link" ] || say "$DESTDIR$PREFIX/$(readlink "$link")"
+}
 
 switch_to() {
     ln -sfn "releases/$(basename "$1")" "$DESTDIR$PREFIX/.current"

@@ -10,7 +10,7 @@ must_be_root
 TORCH_BACKEND=${TORCH_BACKEND-$(kept_backend)}
 release=$DESTDIR$PREFIX/releases/$(release_id)
 before=$(current_release)
-if [ -n "$before" ] && [ -d "$before" ] && [ "$before" != "$(readlink -f "$release")" ]; then
+if [ -n "$before" ] && [ -d "$before" ] && [ "$before" != "$release" ]; then
     fail "$(basename "$before") is installed; upgrade.sh (make upgrade) brings $(basename "$release"), with a way back"
 fi
 say "building $release"

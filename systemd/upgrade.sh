@@ -25,18 +25,20 @@ main() {
     setting "$before" database_file >/dev/null ||
         fail "nothing was changed: $(basename "$before") does not understand this configuration, so there would be no way" \
             "back. Take out what only $(basename "$after") knows, upgrade, and put it in again"
-    active=$(systemctl is-active millwatch.service || true)
+    # One that fails again and again, or was given up (78), is to run; one that somebody stopped is not.
+    stopped=
+    [ "$(systemctl is-active millwatch.service || true)" != inactive ] || stopped=1
     # Whatever ends this from here on, the line does not stand still for it.
-    trap 'systemctl start millwatch-retrain.path; [ "$active" != active ] || systemctl start millwatch.service' EXIT
+    trap 'systemctl start millwatch-retrain.path; [ -n "$stopped" ] || systemctl start millwatch.service' EXIT
     systemctl stop millwatch-retrain.path millwatch-retrain.service millwatch.service
     backup=$(back_up "$before") || fail "nothing was changed: the database could not be backed up"
     [ -z "$backup" ] || say "database backed up to $backup"
     put_in_service "$after"
     if systemctl start millwatch.service; then
         trap - EXIT
-        [ "$active" = active ] || systemctl stop millwatch.service # only tried: it did not run before
         prune "$before" "$after"
         say "$(basename "$after") serves; $(basename "$before") is kept"
+        stop_again
         return
     fi
     trap - EXIT
@@ -49,11 +51,19 @@ back_up() {
     as_millwatch "$1/bin/millwatch" db backup --config "$CONFIG" | head -n 1
 }
 
+# What was stopped before was only tried.
+stop_again() {
+    [ -n "$stopped" ] || return 0
+    systemctl stop millwatch.service
+    say "millwatch.service was stopped, and is again: systemctl start millwatch"
+}
+
+# The link last: until then another try brings all of it.
 put_in_service() {
-    switch_to "$1"
     install_units "$1"
     install_accounts "$1"
     apply_configuration "$1"
+    switch_to "$1"
     systemctl enable --quiet millwatch.service millwatch-retrain.path millwatch-backup.timer
     systemctl start millwatch-retrain.path millwatch-backup.timer
 }
@@ -72,11 +82,12 @@ go_back() {
     rm -rf "$3"
     systemctl start millwatch.service ||
         fail "nor does $(basename "$before") start any more: journalctl -u millwatch"
-    fail "not upgraded: $(basename "$before") serves again"
+    stop_again
+    fail "not upgraded: $(basename "$before") serves again${stopped:+ once it is started}"
 }
 
 schema() {
-    "$1/bin/python" -c '
+    "$1/bin/python" -I -c '
 import sqlite3, sys
 print(sqlite3.connect(f"file:{sys.argv[1]}?mode=ro", uri=True).execute("SELECT version_num FROM alembic_version").fetchone())' "$2" 2>/dev/null || say "none"
 }

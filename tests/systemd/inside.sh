@@ -266,7 +266,8 @@ failing_upgrade() {
     sed -i 's/^    state_dir: AbsolutePath/    colour: str = Field(default="", description="Of the next release.")\n&/' /next-0.1.92/config/settings.py
     # What serves does not know the new release's key, and could not be gone back to.
     sed -i '1i colour = "blue"' $CONFIG
-    refused /next-0.1.92/systemd/upgrade.sh >/opt/said 2>&1
+    # In its tree, as by `make upgrade`.
+    refused env --chdir=/next-0.1.92 systemd/upgrade.sh >/opt/said 2>&1
     grep "there would be no way back" /opt/said
     cat /opt/good.toml >$CONFIG
     # It cannot be backed up: the line does not stand still for that.
@@ -283,6 +284,29 @@ failing_upgrade() {
     serves
     drop 4
     until_true 30 accounted
+}
+
+mending_upgrade() {
+    local current
+    current=$(readlink -f /opt/millwatch/current)
+    sed -i 's/^def _make_folders.*/&\n    raise RuntimeError("this one is broken too")/' "$current"/lib/python3*/site-packages/daemon/starting.py
+    refused systemctl restart millwatch.service
+    until_true 10 is ActiveState activating
+    tree 0.1.93 9003
+    /next-0.1.93/systemd/upgrade.sh
+    serves
+    drop 4
+    until_true 30 accounted
+}
+
+upgrade_of_a_stopped() {
+    systemctl stop millwatch.service
+    cp -r /next-0.1.93/migrations/versions/m9003_test.py /source/migrations/versions/
+    tree 0.1.94 9004
+    /next-0.1.94/systemd/upgrade.sh >/opt/said
+    grep "was stopped, and is again" /opt/said
+    is ActiveState inactive
+    systemctl start millwatch.service
 }
 
 uninstall_it() {

@@ -146,5 +146,7 @@ step "rebooted" reboot_it
 step "it runs again, and judges" shell after_reboot
 step "upgraded, with a new schema" shell upgrade_it
 step "an upgrade that does not become ready: back to the release and the database before" shell failing_upgrade
+step "an upgrade of a release that fails again and again: the line runs afterwards" shell mending_upgrade
+step "an upgrade of a line that somebody stopped: tried, and stopped again" shell upgrade_of_a_stopped
 step "uninstalled: what belongs to the user stays" shell uninstall_it
 echo "all of it in $(since "$BEGAN") s"

@@ -27,7 +27,9 @@ class Machine:
         self._uv.write_text(UV)
         self._uv.chmod(0o755)
 
-    def make(self, target: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    def make(
+        self, target: str, *, umask: int = 0o022, **variables: str
+    ) -> subprocess.CompletedProcess[str]:
         """`make TARGET VARIABLE=...`, whatever the `make` was told that runs this suite."""
         told = {"TORCH_BACKEND", "PREFIX", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS"}
         here = {key: value for key, value in os.environ.items() if key not in told}
@@ -39,6 +41,7 @@ class Machine:
             capture_output=True,
             text=True,
             check=False,
+            umask=umask,
         )
 
     def releases(self, prefix: str) -> list[Path]:
@@ -98,3 +101,12 @@ def test_what_is_run_from_a_release_works_on_the_place_that_it_is_in(
 
     assert removed.returncode == 0, removed.stderr
     assert not (machine.root / prefix.lstrip("/")).exists()
+
+
+def test_the_services_user_may_read_it_whatever_the_umask_of_who_installs(machine: Machine) -> None:
+    installed = machine.make("install", umask=0o077)
+
+    assert installed.returncode == 0, installed.stderr
+    everything = [each for each in machine.root.rglob("*") if not each.is_symlink()]
+    shut = {each.name for each in everything if not each.stat().st_mode & 0o005}
+    assert shut == {"millwatch.toml"}  # which the group may read
