@@ -7,8 +7,11 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Final
 
+from config.hanging import hang
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
@@ -20,6 +23,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Errors of shares and disks that may come back, as opposed to permissions, which do not.
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
+_ANSWER_SECONDS: Final = 2.0
 _READ_ONLY = (
     "Mount it read-write, or name another folder. Where systemd runs Millwatch, let it write there:"
     " `millwatch-configure`, as root (it runs `millwatch check --write-unit /etc/systemd/system`)."
@@ -28,12 +32,16 @@ _READ_ONLY = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """A folder, or the database's file, with the key that put it there and its path without links."""
+    """A folder, or the database's file, with the key that put it there."""
 
     name: str
     key: KeyPath
     path: Path
-    real: Path
+
+    @cached_property
+    def real(self) -> Path:
+        """Without links."""
+        return Path(os.path.realpath(self.path))
 
     def __str__(self) -> str:
         return f"{self.name} ({as_one_line(str(self.path))})"
@@ -60,9 +68,10 @@ def folder_problems(
     on the disk is really tried, with a file that has no name where the filesystem allows that.
     """
     source = source or Source()
-    places = _places(settings, skip)
+    places, silent = _answering(_places(settings, skip))
     return [
         *_repeated_names(settings, source, skip),
+        *(_is_silent(place, source) for place in silent),
         *_camera_overlaps(places, source),
         *_review_overlaps(places, source),
         *_database_overlaps(places, source),
@@ -74,7 +83,7 @@ def _places(settings: Settings, skip: frozenset[KeyPath]) -> _Places:
     def place(name: str, key: KeyPath, path: Path | None) -> _Place | None:
         if path is None or any(key[:length] in skip for length in range(1, len(key) + 1)):
             return None
-        return _Place(name=name, key=key, path=path, real=Path(os.path.realpath(path)))
+        return _Place(name=name, key=key, path=path)
 
     state_key, review_key = ("state_dir",), ("review", "folder")
     review_is_set = settings.review.folder is not None or review_key in skip or ("review",) in skip
@@ -99,6 +108,33 @@ def _places(settings: Settings, skip: frozenset[KeyPath]) -> _Places:
         database=place("the database", ("database_url",), database_file),
         model=place("the model folder", ("model", "folder"), settings.model.folder),
     )
+
+
+def _answering(places: _Places) -> tuple[_Places, list[_Place]]:
+    """The places without those on shares that hang, and these: to look at one of them may never end."""
+    looked_at = [*places.cameras, *places.kept, *filter(None, [places.review])]
+    hung = hang([partial(_look, place) for place in looked_at], seconds=_ANSWER_SECONDS)
+    silent = [place for place, hangs in zip(looked_at, hung, strict=True) if hangs]
+    answering = replace(
+        places,
+        cameras=[place for place in places.cameras if place not in silent],
+        kept=[place for place in places.kept if place not in silent],
+        review=None if places.review in silent else places.review,
+    )
+    return answering, silent
+
+
+def _look(place: _Place) -> None:
+    """As it will be looked at, so that a share which hangs does so here."""
+    os.path.realpath(place.path)
+    list(_existing_folder(place, Source(), is_written=True))
+
+
+def _is_silent(place: _Place, source: Source) -> Problem:
+    remedy = (
+        "See whether the server of its share is up. What else there is can be served meanwhile."
+    )
+    return source.problem(place.key, f"{place} does not answer", remedy, again_helps=True)
 
 
 def _repeated_names(

@@ -6,9 +6,12 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime
+from functools import partial
+from typing import Final
 
 import structlog
 
+from config.hanging import hang
 from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.files.mounts import ReviewShare
@@ -30,6 +33,9 @@ from models.registry import Model
 from models.taxonomy import KNOWN_DEFECTS
 
 log = structlog.get_logger(__name__)
+
+_MAKE_SECONDS: Final = 1.0
+"""For folders that are made, where need be, when an image comes."""
 
 
 def serve(
@@ -100,7 +106,13 @@ def serve(
 
 
 def _make_folders(settings: Settings) -> None:
-    """Those that people expect to find. One that cannot be made now is made when it is needed."""
+    """Those that people expect to find; without waiting for a share that hangs."""
+    if any(hang([partial(_make_each, settings)], seconds=_MAKE_SECONDS)):
+        log.warning("folders not made yet", error="one of them does not answer")
+
+
+def _make_each(settings: Settings) -> None:
+    """One that cannot be made now is made when it is needed."""
     try:
         ReviewShare(settings).refuse_if_away()
     except OSError as error:

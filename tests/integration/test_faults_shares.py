@@ -5,8 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from filesystems import filesystem, unmounted
+from builders import (
+    Station,
+    assert_every_image_accounted_for,
+    surface_file,
+    wait_until,
+)
+from filesystems import filesystem, hanging, unmounted
 from pages import open_page
 
 from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
@@ -54,6 +59,28 @@ def test_nothing_is_put_where_the_share_of_the_review_folder_belongs(station: St
             away.close()
             wait_until(lambda: "moving" not in station.troubles())
         assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(28)
+def test_shares_that_hang_at_the_start_are_told_and_the_other_cameras_are_served(
+    station: Station,
+) -> None:
+    station.tables = {"intake": {"quiet_seconds": 0.1, "give_up_seconds": 1.0}}
+    station.write_config()
+    for camera in station.cameras:
+        station.drop(camera, "a.jpg", surface_file(seed=1))
+    station.review.mkdir(exist_ok=True)
+    with ExitStack() as away:
+        away.enter_context(hanging(station.folder("top-1")))
+        away.enter_context(hanging(station.review))
+        with station.process():
+            wait_until(lambda: station.query("SELECT camera FROM image") == [("bottom-1",)])
+            log = (station.root / "daemon.log").read_text()
+            assert f"the folder of camera top-1 ({station.folder('top-1')}) does not answer" in log
+            assert f"the review folder ({station.review}) does not answer" in log
+            away.close()
+            station.wait_for_images(2)
+    assert_every_image_accounted_for(station)
 
 
 @pytest.mark.fault(28)
