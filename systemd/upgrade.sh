@@ -76,7 +76,11 @@ go_back() {
     systemctl stop millwatch.service
     database=$(setting "$before" database_file)
     if [ -n "$backup" ] && [ "$(schema "$before" "$backup")" != "$(schema "$before" "$database")" ]; then
-        as_millwatch "$before/bin/millwatch" db restore "$backup" --config "$CONFIG"
+        as_millwatch "$before/bin/millwatch" db restore "$backup" --config "$CONFIG" || {
+            put_in_service "$before"
+            fail "$(basename "$before") is back and its database is not; mend what it says above, then:" \
+                "millwatch db restore $backup && systemctl start millwatch"
+        }
     fi
     put_in_service "$before"
     rm -rf "$3"

@@ -28,7 +28,8 @@ log = structlog.get_logger(__name__)
 _REMEDIES: Final = {
     errno.ENOSPC: "free space there",
     errno.EDQUOT: "free space there, or raise the quota",
-    errno.EROFS: "mount it read-write",
+    # systemd lets the service write to no folder that was not there when it started.
+    errno.EROFS: "mount it read-write; where systemd runs Millwatch, `millwatch-configure` as root",
     errno.EACCES: "mend its permissions, and those of the drop folder",
     errno.EPERM: "mend its permissions, and those of the drop folder",
 }

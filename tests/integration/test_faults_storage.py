@@ -47,7 +47,11 @@ def commissioned(tmp_path: Path, commissioned_model: Path) -> Station:
     ("place", "blocked", "remedy"),
     [
         ("archive", full, "free space there"),
-        ("archive", read_only, "mount it read-write"),
+        (
+            "archive",
+            read_only,
+            "mount it read-write; where systemd runs Millwatch, `millwatch-configure` as root",
+        ),
         ("quarantine", full, "free space there"),
     ],
     ids=["full archive", "read-only archive", "full quarantine"],
