@@ -5,9 +5,11 @@
 
 import os
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from config.hanging import hang
 from config.settings import Settings
 from daemon.retraining.folders import REQUESTED, runs_folder
 from daemon.retraining.requested import REQUESTED_VARIABLE
@@ -25,6 +27,7 @@ _SHARED: Final = frozenset(
         *("/run/user", "/sys", "/tmp", "/usr", "/var", "/var/cache", "/var/lib", "/var/log", "/var/tmp"),  # noqa: S108 -- names that are refused
     )
 )  # fmt: skip
+_ANSWER_SECONDS: Final = 2.0
 _WRITABLE: Final = 'ReadWritePaths="-'
 _HOMES: Final = (Path("/home"), Path("/root"), Path("/run/user"))
 _TEMPORARY: Final = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 -- only looked at
@@ -163,10 +166,18 @@ def _writable(folders: Iterable[Path], *, apart: bool) -> list[str]:
 
 
 def together(folders: Iterable[Path]) -> list[Path]:
-    """As few folders as hold all of these, without a disk in between nor what others share."""
+    """As few folders as hold all of these, without a disk in between nor what others share.
+
+    One on a share that hangs, which `millwatch-configure` and an upgrade must not wait for, is left as it is.
+    """
+    places = sorted({*map(_normal, folders)})
+    hung = hang([partial(_disk, place) for place in places], seconds=_ANSWER_SECONDS)
+    silent = [place for place, hangs in zip(places, hung, strict=True) if hangs]
     kept: list[Path] = []
-    for folder in sorted({*map(_normal, folders)}):
+    for folder in places:
         for place, other in enumerate(kept):
+            if folder in silent or other in silent:
+                continue
             above = Path(os.path.commonpath([folder, other]))
             if above not in _SHARED and _disk(folder) == _disk(other) == _disk(above):
                 kept[place] = above

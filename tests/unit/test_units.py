@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station
+from filesystems import hanging
 
 from config.oversight import Alarm, Webhook
 from config.settings import Camera, Model, Retraining, Review, Settings
@@ -50,6 +51,16 @@ def test_what_lies_on_two_disks_or_under_a_folder_of_everybody_stays_apart(tmp_p
     assert together([tmp_path / "a", other_disk]) == sorted([tmp_path / "a", other_disk])
     apart = [Path("/var/lib/one"), Path("/var/lib/two")]
     assert together(apart) == apart
+
+
+@pytest.mark.fault(28)
+def test_a_share_that_hangs_is_not_waited_for_while_the_line_stands_still(tmp_path: Path) -> None:
+    """An upgrade writes the units between the stop and the start."""
+    here, share = tmp_path / "here", tmp_path / "share"
+    for each in (here, share):
+        each.mkdir()
+    with hanging(share):
+        assert together([here, share, here / "in"]) == [here, share]
 
 
 def test_the_disk_of_the_database_must_be_mounted_and_a_camera_s_share_is_only_awaited() -> None:
