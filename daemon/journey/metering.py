@@ -36,6 +36,6 @@ class Meter:
     def recorded(self, camera: str, verdict: str, *, at: float, latency_seconds: float) -> None:
         """Count an image; `at` is a Unix time."""
         self._images.labels(camera, verdict).inc()
-        self._latency.observe(max(0.0, latency_seconds))
+        self._latency.observe(latency_seconds)
         self._latest.labels(camera).set(at)
         self.latest[camera] = at

@@ -278,7 +278,8 @@ class Pipeline:
         now = time.time()
         for finding in recorded.findings:
             self.verdicts[finding.verdict.value] += 1
-            latency = now - finding.delivery.mtime_ns / 1e9
+            # A camera's clock may be ahead.
+            latency = max(0.0, now - finding.delivery.mtime_ns / 1e9)
             self.latency_seconds.append(latency)
             self.meter.recorded(
                 finding.delivery.camera, finding.verdict.value, at=now, latency_seconds=latency

@@ -48,4 +48,5 @@ def test_an_image_from_another_time_is_judged_like_any_other(
     os.utime(station.folder("top-1") / "time-bad.jpg", (seconds, seconds))
     with station.running():
         station.wait_for_images(2)
+        assert station.status()["latency_ms"]["median"] >= 0  # as in /metrics
     assert_every_image_accounted_for(station)
