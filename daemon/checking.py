@@ -13,7 +13,7 @@ from config.text import as_one_line
 from config.toml_lines import KeyPath
 from daemon.process.crashes import TRACE
 from daemon.process.instance import LOCK
-from daemon.serving import REPLACE_IT, ServingModelError, load_first
+from daemon.serving import REPLACE_IT, ServingModelError, load_first, registry_folder
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS
 
@@ -160,13 +160,13 @@ def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath
     ]
 
 
-def _is_closed(file: Path) -> bool:
+def _is_closed(path: Path) -> bool:
     """Whether this user may not read it, which `config.folders` or `state_problems` told."""
     try:
-        file.stat()
+        path.stat()
     except OSError as error:
         return isinstance(error, PermissionError)
-    return not _may(file, os.R_OK)
+    return not _may(path, os.R_OK)
 
 
 def _is_read_only(file: Path) -> bool:
