@@ -8,10 +8,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from config.hanging import hang
 from config.settings import Camera, Settings
 from daemon.clock import timestamp_of_ns
 from daemon.doctor.checked import Checked, bad, good, remark
@@ -23,6 +25,7 @@ from daemon.names import to_text
 
 _SOME: Final = 50
 """Images that are looked at in each drop folder, to see whose they are and of what time."""
+_ANSWER_SECONDS: Final = 2.0
 _AHEAD_SECONDS: Final = 60.0
 _WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 
@@ -87,6 +90,14 @@ def nearest(folder: Path) -> Path:
     while not is_there(folder):
         folder = folder.parent
     return folder
+
+
+def without_silent(settings: Settings) -> Settings:
+    """The settings without the cameras whose share hangs; `config.folders` tells of these."""
+    looks = [partial(is_there, camera.folder) for camera in settings.cameras]
+    looked = zip(settings.cameras, hang(looks, seconds=_ANSWER_SECONDS), strict=True)
+    answering = tuple(camera for camera, hangs in looked if not hangs)
+    return settings.model_copy(update={"cameras": answering})
 
 
 def is_there(folder: Path) -> bool:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from builders import Station, surface_file, wait_until
 from commands import Done, Millwatch
-from filesystems import filesystem, obeying_permissions
+from filesystems import filesystem, hanging, obeying_permissions
 from records import finding, open_store, record
 
 from config.loading import load_settings
@@ -136,6 +136,15 @@ def test_folders_without_permission_are_told(station: Station) -> None:
     with obeying_permissions():
         found = troubles(tried(station.config, {}, NOW))
     assert "the folder of camera top-1" in found["configuration"].found
+
+
+@pytest.mark.fault(28)
+def test_a_share_that_hangs_is_told_and_the_other_cameras_are_tried(station: Station) -> None:
+    with hanging(station.folder("top-1")):
+        found = tried(station.config, {}, datetime.now(UTC))
+    assert "the folder of camera top-1" in found[0].found
+    assert "does not answer" in found[0].found
+    assert {each.check.partition(":")[0] for each in found[1:]} >= {"camera bottom-1"}
 
 
 def test_images_of_the_future_are_told(station: Station) -> None:
