@@ -13,7 +13,7 @@ from config.text import as_one_line
 from config.toml_lines import KeyPath
 from daemon.process.crashes import TRACE
 from daemon.process.instance import LOCK
-from daemon.serving import REPLACE_IT, ServingModelError, load_first, registry_folder
+from daemon.serving import REPLACE_IT, ServingModelError, load_first
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS
 
