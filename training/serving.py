@@ -1,8 +1,9 @@
 """A model folder judged in the form that it was trained in, with the thresholds of that form."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from models.checkpoint import Metadata, load_metadata
 from models.decision import Policy
@@ -36,20 +37,23 @@ def caution(metadata: Metadata, fingerprint: str, part: Part) -> str:
         )
     if fingerprint != metadata.manifest_sha256:
         why = "This is not the manifest that the model was trained on"
-    elif _began_elsewhere(metadata, fingerprint):
+    elif any(it.get("manifest_sha256", fingerprint) != fingerprint for it in _began_with(metadata)):
         why = "The model began with one that was trained on another manifest"
+    elif any("imported" in it.get("recipe", {}) for it in _began_with(metadata)):
+        why = (
+            "The model, or one that it began with, was trained elsewhere, and nothing tells on what"
+        )
     else:
         return ""
     return f"{why}: some of these images may have been in its training."
 
 
-def _began_elsewhere(metadata: Metadata, fingerprint: str) -> bool:
-    recipe = metadata.recipe
-    while started := recipe.get("started_from"):
-        if started.get("manifest_sha256", fingerprint) != fingerprint:
-            return True
-        recipe = started.get("recipe", {})
-    return False
+def _began_with(metadata: Metadata) -> Iterator[dict[str, Any]]:
+    """What is known of the model itself, of the one that it began with, and so on."""
+    start: dict[str, Any] | None = {"recipe": metadata.recipe}
+    while start:
+        yield start
+        start = start.get("recipe", {}).get("started_from")
 
 
 @dataclass(frozen=True, kw_only=True)

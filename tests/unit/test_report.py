@@ -234,8 +234,21 @@ def test_figures_of_images_that_the_model_may_know_are_marked(assessment: Assess
         began = replace(own.metadata, recipe={"started_from": ancestors})
         told = Page(render(replace(own, metadata=began))).text
         assert ("began with one that was trained on another manifest" in told) == elsewhere
+    imported = {"imported": "model_best.pth"}
+    trained_on = {"manifest_sha256": own.fingerprint, "recipe": imported}
+    for recipe in (imported, {"started_from": trained_on}):
+        told = Page(render(replace(own, metadata=replace(own.metadata, recipe=recipe)))).text
+        assert "was trained elsewhere, and nothing tells on what" in told
     chosen_on = Page(render(replace(own, part=Part.SELECT))).text
     assert "This is not the test part" in chosen_on
+
+
+def test_only_of_defects_alone_it_is_said_that_each_image_shows_one(assessment: Assessment) -> None:
+    words = "The judged images each show a defect"
+    assert words in Page(render(assessment)).text
+    policy = replace(assessment.support.policy, normal_classes=("patches",))
+    with_clean = replace(assessment, support=replace(assessment.support, policy=policy))
+    assert words not in Page(render(with_clean)).text
 
 
 def test_a_promise_that_the_held_out_images_cannot_keep_is_not_made(
