@@ -1,5 +1,6 @@
 """The classes that Millwatch knows by name, and the words for what it decides."""
 
+import re
 from enum import StrEnum
 from typing import Final
 
@@ -16,8 +17,21 @@ KNOWN_DEFECTS: Final[tuple[str, ...]] = (
 NO_DEFECT: Final = "no_defect"
 """The normal class that every plant is offered from its first day."""
 
+NAMED_CLASSES: Final = (*KNOWN_DEFECTS, NO_DEFECT)
+"""The classes that have a name before anybody labels anything."""
+
 UNKNOWN: Final = "unknown"
 """Where an image goes that is unlike anything in training. Never a class of a network."""
+
+
+def as_read(name: str) -> str:
+    """What people hardly tell apart is alike: the page shows `no_defect` as "no defect"."""
+    return " ".join(re.split(r"[-_\s]+", name.casefold()))
+
+
+def known_name(name: str) -> str:
+    """`rolled-in_scale` for "Rolled-in scale"; a name that reads like none of `NAMED_CLASSES`, as it is."""
+    return next((known for known in NAMED_CLASSES if as_read(known) == as_read(name)), name)
 
 
 class Verdict(StrEnum):

@@ -1,12 +1,14 @@
 """Where people boxed defects: the boxes of one image, and of a part as maps that can be augmented."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.preprocessing import decode
+from training.dataset import read_image
+from training.layout import annotations_under
 from training.manifest import LabelledImage, Manifest, Part
 from training.voc import AnnotationError, Box, read_annotation
 
@@ -14,26 +16,28 @@ CELLS: Final = 50
 """Cells of a map along each side."""
 _FINE: Final = 4
 """Points to a cell, along each side."""
-_ANNOTATIONS: Final = ("annotations", "ANNOTATIONS", "Annotations")
 
 
-def boxes_of(root: Path, path: str) -> tuple[Box, ...]:
-    """An image's boxes that have an area, from the XML of its stem in `annotations` beside `images`.
+@dataclass(frozen=True, kw_only=True)
+class Boxed:
+    """One image of that size in pixels, with its boxes that have an area on it, if any."""
 
-    Empty without a readable XML.
+    height: int
+    width: int
+    boxes: tuple[Box, ...]
+
+    def of(self, label: str) -> tuple[Box, ...]:
+        return tuple(box for box in self.boxes if box.label == label)
+
+
+def boxes_of(manifest: Manifest, part: Part) -> list[Boxed | None]:
+    """Of each image of a part, from the XML that `prepare` labelled it by; None without a readable one.
+
+    Raises:
+        ManifestError: as `training.dataset.load_part`.
     """
-    above = (root / path).parent
-    while above.is_relative_to(root):
-        for name in _ANNOTATIONS:
-            xml = above / name / f"{Path(path).stem}.xml"
-            if not xml.is_file():
-                continue
-            try:
-                return tuple(box for box in read_annotation(xml).boxes if box.has_area)
-            except AnnotationError:
-                return ()
-        above = above.parent
-    return ()
+    xml_of = annotations_under(manifest.root)
+    return [_boxed(manifest, it, xml_of.get(it.path)) for it in manifest.of_part(part)]
 
 
 def coverage(manifest: Manifest, part: Part) -> NDArray[np.float32] | None:
@@ -46,22 +50,32 @@ def coverage(manifest: Manifest, part: Part) -> NDArray[np.float32] | None:
     """
     images = manifest.of_part(part)
     maps = np.zeros((len(images), 2, CELLS, CELLS), dtype=np.float32)
-    for own_and_unknown, image in zip(maps, images, strict=True):
-        own_and_unknown[:] = _covered(manifest.root, image)
+    for own_and_unknown, image, boxed in zip(maps, images, boxes_of(manifest, part), strict=True):
+        own_and_unknown[:] = _covered(boxed, image.label)
     return maps if maps[:, 0].any() else None
 
 
-def _covered(root: Path, image: LabelledImage) -> NDArray[np.float32]:
-    boxes = boxes_of(root, image.path)
+def _boxed(manifest: Manifest, image: LabelledImage, xml: Path | None) -> Boxed | None:
+    if xml is None:
+        return None
+    try:
+        boxes = read_annotation(xml).boxes
+    except AnnotationError:
+        return None
+    height, width = read_image(manifest, image).shape
+    seen = tuple(box for box in boxes if box.area_inside(width, height))
+    return Boxed(height=height, width=width, boxes=seen)
+
+
+def _covered(boxed: Boxed | None, label: str) -> NDArray[np.float32]:
     fine = np.zeros((2, CELLS * _FINE, CELLS * _FINE), dtype=np.float32)
-    if not any(box.label == image.label for box in boxes):
+    if boxed is None or not boxed.of(label):
         fine[1] = 1
     else:
-        height, width = decode((root / image.path).read_bytes()).pixels.shape
-        for box in boxes:
-            across = _points(box.left, box.right, width)
-            down = _points(box.top, box.bottom, height)
-            fine[int(box.label != image.label), down, across] = 1
+        for box in boxed.boxes:
+            across = _points(box.left, box.right, boxed.width)
+            down = _points(box.top, box.bottom, boxed.height)
+            fine[int(box.label != label), down, across] = 1
         fine[1] *= 1 - fine[0]
     covered: NDArray[np.float32] = fine.reshape(2, CELLS, _FINE, CELLS, _FINE).mean(axis=(2, 4))
     return covered

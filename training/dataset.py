@@ -40,13 +40,16 @@ def load_part(manifest: Manifest, part: Part, *, side: int) -> Dataset:
         )
     pixels = np.empty((len(images), side, side), dtype=np.uint8)
     for index, image in enumerate(images):
-        pixels[index] = _decode(manifest, image, side)
+        pixels[index] = read_image(manifest, image, side=side)
     number = {name: index for index, name in enumerate(manifest.classes)}
     labels = np.array([number[image.label] for image in images], dtype=np.int64)
     return Dataset(pixels=pixels, labels=labels)
 
 
-def _decode(manifest: Manifest, image: LabelledImage, side: int) -> NDArray[np.uint8]:
+def read_image(
+    manifest: Manifest, image: LabelledImage, *, side: int | None = None
+) -> NDArray[np.uint8]:
+    """The same of one image, at its own size when no side is given."""
     path = manifest.root / image.path
     try:
         data = path.read_bytes()

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.preprocessing import UnreadableError, UnreadableReason, decode
-from models.taxonomy import UNKNOWN
+from models.taxonomy import NAMED_CLASSES, UNKNOWN
 from training.duplicates import fingerprint
 from training.findings import Finding, Kind
-from training.layout import NAMED_CLASSES, PICTURE_SUFFIXES, Picture
+from training.layout import PICTURE_SUFFIXES, Picture
 from training.manifest import hash_of_pixels
 from training.voc import Annotation, AnnotationError, read_annotation
 
@@ -37,9 +37,13 @@ class Labelled:
 
 
 def label_picture(
-    picture: Picture, xml: Path | None
+    picture: Picture, xml: Path | None, *, shared: bool
 ) -> tuple[Labelled | None, tuple[Finding, ...]]:
-    """None for a picture that has to be left out; a finding says why."""
+    """None for a picture that has to be left out; a finding says why.
+
+    Args:
+        shared: whether other pictures of its name have the same XML, which is of one of them only.
+    """
     try:
         data = picture.file.read_bytes()
         decoded = decode(data)
@@ -47,7 +51,7 @@ def label_picture(
         detail = "unreadable, left out"
         finding = _finding(picture, Kind.UNREADABLE, detail, because=_why_unreadable(error))
         return None, (finding,)
-    label, findings = _label(picture, xml, decoded.width, decoded.height)
+    label, findings = _label(picture, xml, decoded.width, decoded.height, shared=shared)
     if label is None:
         return None, findings
     labelled = Labelled(
@@ -81,7 +85,7 @@ def is_usable_label(label: str) -> bool:
 
 
 def _label(
-    picture: Picture, xml: Path | None, width: int, height: int
+    picture: Picture, xml: Path | None, width: int, height: int, *, shared: bool
 ) -> tuple[str | None, tuple[Finding, ...]]:
     if xml is None:
         return _label_by_place(picture, Kind.NO_XML, "no XML")
@@ -98,6 +102,8 @@ def _label(
         reason = f"its XML has no {'box with area on the image' if areas else 'object'}"
         label, found = _label_by_place(picture, kind, reason)
         return label, odd + found
+    if shared and picture.said in NAMED_CLASSES and picture.said not in areas:
+        return _label_by_place(picture, Kind.NO_XML, "the XML of its name is another image's")
     # Among the classes of the XML the folder decides: a scratch is thin, and loses by area to what lies beside it.
     largest = [label for label, area in areas.items() if area == most]
     label = picture.said if picture.said in areas else min(largest)

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
+from models.taxonomy import NAMED_CLASSES, known_name
 from training.findings import Finding, Kind, PreparationError
 
 PICTURE_SUFFIXES: Final = frozenset(
     (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 )
-NAMED_CLASSES: Final = (*KNOWN_DEFECTS, NO_DEFECT)
-"""A folder or a file's name can say these; any other class must come from an XML."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +87,7 @@ def find_pictures(layout: Layout) -> tuple[tuple[Picture, ...], list[Finding]]:
                 Picture(
                     file=file,
                     path=path,
-                    said=_class_in_name(file.stem) if flat else file.parent.name,
+                    said=_class_in_name(file.stem) if flat else known_name(file.parent.name),
                     said_by="name" if flat else "folder",
                     half=half,
                     held_out=half.name.lower() == "validation" and half != layout.root,
@@ -138,6 +136,16 @@ def match_annotations(
     return xml_of, findings
 
 
+def annotations_under(root: Path) -> dict[str, Path]:
+    """The XML of each picture by its path, as `prepare` matched them; none where nothing is laid out so."""
+    try:
+        layout = find_layout(root)
+        pictures, _ = find_pictures(layout)
+    except PreparationError:
+        return {}
+    return match_annotations(layout, pictures)[0]
+
+
 def _halves(root: Path) -> tuple[Path, ...]:
     if _inside(_inside(root, "train"), "images").is_dir():
         halves = (_inside(root, half) for half in ("train", "validation"))
@@ -159,9 +167,9 @@ def _xml_files(folder: Path) -> list[Path]:
 
 
 def _class_in_name(stem: str) -> str | None:
-    """`crazing` of `crazing_12`, in whatever case; None where that is no class that a name can say."""
-    prefix = re.sub(r"[_\- ]*\d+$", "", stem).lower()
-    return prefix if prefix in NAMED_CLASSES else None
+    """`crazing` of `Crazing_12`; None where that is no class that a name can say."""
+    name = known_name(re.sub(r"[_\- ]*\d+$", "", stem))
+    return name if name in NAMED_CLASSES else None
 
 
 def _is_hidden(path: Path) -> bool:

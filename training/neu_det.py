@@ -40,9 +40,11 @@ def prepare(
     xml_of, matching = match_annotations(layout, pictures)
     findings += matching
 
+    described = Counter[Path | None](xml_of.values())
     labelled: list[Labelled] = []
     for done, picture in enumerate(pictures, 1):
-        result, found = label_picture(picture, xml_of.get(picture.path))
+        xml = xml_of.get(picture.path)
+        result, found = label_picture(picture, xml, shared=described[xml] > 1)
         labelled += [result] if result else []
         findings += found
         if progress:

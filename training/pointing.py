@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from models.decision import Floats
 from models.heatmap import enlarge, heatmap
-from models.preprocessing import decode
 from models.runtimes.protocol import Runtime
 from training.boxes import boxes_of
 from training.dataset import Dataset, load_part
@@ -71,25 +70,23 @@ def measure(
     Raises ManifestError as `training.dataset.load_part`.
     """
     images = manifest.of_part(part)
-    boxes = [
-        [box for box in boxes_of(manifest.root, image.path) if box.label == image.label]
-        for image in images
-    ]
-    boxed = [index for index, found in enumerate(boxes) if found]
-    if not boxed:
+    found = {
+        i: of for i, of in enumerate(boxes_of(manifest, part)) if of and of.of(images[i].label)
+    }
+    if not found:
         return None
     data = load_part(manifest, part, side=input_size)
     rows: dict[str, list[Pointed]] = {name: [] for name in manifest.classes}
     grid = (0, 0)
-    for index, heat in _heatmaps(runtime, data, boxed, batch):
+    for index, heat in _heatmaps(runtime, data, list(found), batch):
         grid = heat.shape[0], heat.shape[1]
-        height, width = decode((manifest.root / images[index].path).read_bytes()).pixels.shape
-        rows[images[index].label].append(point(heat, boxes[index], height=height, width=width))
+        label, boxed = images[index].label, found[index]
+        rows[label].append(point(heat, boxed.of(label), height=boxed.height, width=boxed.width))
     classes = {name: _mean(of) for name, of in rows.items() if of}
     return Pointing(
         grid=grid,
         images={name: len(of) for name, of in rows.items() if of},
-        left_out=len(images) - len(boxed),
+        left_out=len(images) - len(found),
         classes=classes,
         mean=_mean(list(classes.values())),
     )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from models.taxonomy import known_name
+
 MAX_BYTES: Final = 1_000_000
 
 
@@ -15,7 +17,10 @@ class AnnotationError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Box:
-    """One object. Corners in pixels, from the left and the top of the image."""
+    """One object. Corners in pixels, from the left and the top of the image.
+
+    Attributes: label: as Millwatch spells it where it knows the class.
+    """
 
     label: str
     left: float
@@ -96,7 +101,7 @@ def _box(number: int, found: ET.Element) -> Box:
         return value
 
     return Box(
-        label=label,
+        label=known_name(label),
         left=corner("xmin"),
         top=corner("ymin"),
         right=corner("xmax"),

@@ -6,7 +6,6 @@ after: a kill in between is made up for at the next start.
 
 import errno
 import math
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelChangedError, LabelInForce, Relocation
 from daemon.store.review_files import known
-from models.taxonomy import KNOWN_DEFECTS, UNKNOWN
+from models.taxonomy import KNOWN_DEFECTS, UNKNOWN, as_read
 
 log = structlog.get_logger(__name__)
 
@@ -221,7 +220,7 @@ class Labeller:
         if name in KNOWN_DEFECTS or (self._review / "labelled" / from_text(name)).is_dir():
             return
         names = self.names()
-        alike = next((each for each in names if _as_read(each) == _as_read(name)), name)
+        alike = next((each for each in names if as_read(each) == as_read(name)), name)
         if alike != name and name not in names:
             raise RefusedError(
                 f"{name!r} reads like the class {alike}: label the image that, or name a new class so "
@@ -312,8 +311,3 @@ def may_be_class(name: str) -> bool:
         or to_text(from_text(name)) != name
     )
     return not bad and name != UNKNOWN
-
-
-def _as_read(name: str) -> str:
-    """What people hardly tell apart is alike: the page shows `no_defect` as "no defect"."""
-    return " ".join(re.split(r"[-_\s]+", name.casefold()))

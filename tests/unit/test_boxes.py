@@ -4,9 +4,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boxed import annotation, write_boxed_manifest
+from neu_det_trees import picture
 
-from training.boxes import CELLS, boxes_of, coverage
+from training.boxes import CELLS, Boxed, boxes_of, coverage
 from training.manifest import Manifest, Part
+from training.neu_det import prepare
 from training.voc import Box
 
 HALF = CELLS // 2
@@ -26,17 +28,39 @@ def annotate(manifest: Manifest, *boxes: tuple[str, tuple[float, float, float, f
     xml.write_text(f"<annotation>{''.join(objects)}</annotation>")
 
 
-@pytest.mark.parametrize("layout", ["train/images/scratches", "train/images", "IMAGES"])
-def test_boxes_are_found_beside_the_images(tmp_path: Path, layout: str) -> None:
-    above = tmp_path / layout.split("/images", maxsplit=1)[0] if "/" in layout else tmp_path
-    annotations = above / ("ANNOTATIONS" if layout == "IMAGES" else "annotations")
-    annotations.mkdir(parents=True)
-    (annotations / "a.xml").write_text(annotation("scratches", (1, 2, 3, 4), (5, 5, 5, 9)))
-    expected = Box(label="scratches", left=1, top=2, right=3, bottom=4)
-    assert boxes_of(tmp_path, f"{layout}/a.jpg") == (expected,)
-    assert boxes_of(tmp_path, f"{layout}/b.jpg") == ()
-    (annotations / "a.xml").write_text("<annotation>")
-    assert boxes_of(tmp_path, f"{layout}/a.jpg") == ()
+@pytest.mark.parametrize("suffix", [".xml", ".XML"])
+@pytest.mark.parametrize(
+    ("images", "annotations"),
+    [
+        ("train/images/scratches", "train/annotations"),
+        ("train/images", "train/annotations"),
+        ("IMAGES", "ANNOTATIONS"),
+        ("Train/Images/scratches", "Train/AnnoTations"),
+        ("train/images/scratches", "validation/annotations"),
+    ],
+)
+def test_boxes_are_those_of_the_xml_that_prepare_labelled_by(
+    tmp_path: Path, images: str, annotations: str, suffix: str
+) -> None:
+    picture(tmp_path / images / "a.jpg", seed=1)
+    xml = tmp_path / annotations / f"a{suffix}"
+    xml.parent.mkdir(parents=True)
+    xml.write_text(annotation("Scratches", (1, 2, 3, 4), (5, 5, 5, 9), (16, 0, 20, 20)))
+    manifest, _ = prepare(tmp_path, select_percent=0, test_percent=0)
+    assert [image.label for image in manifest.images] == ["scratches"]
+    inside = Box(label="scratches", left=1, top=2, right=3, bottom=4)
+    assert boxes_of(manifest, Part.FIT) == [Boxed(height=16, width=16, boxes=(inside,))]
+    xml.write_text("<annotation>")
+    assert boxes_of(manifest, Part.FIT) == [None]
+
+
+def test_of_an_image_whose_boxes_lie_beside_it_nothing_is_known(manifest: Manifest) -> None:
+    annotate(manifest, ("crazing", (96, 0, 140, 96)))
+    maps = coverage(manifest, Part.TEST)
+    assert maps is not None
+    own, unknown = maps[0]
+    assert own.max() == 0
+    assert unknown.min() == 1
 
 
 def test_a_map_says_what_of_each_image_is_boxed(manifest: Manifest) -> None:

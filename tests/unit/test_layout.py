@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from neu_det_trees import WHOLE, NamedBox, Tree, picture, voc
 
-from training.findings import PreparationError, PreparationReport
+from training.findings import Kind, PreparationError, PreparationReport
 from training.manifest import Manifest
 from training.neu_det import prepare
 
@@ -88,6 +88,18 @@ def test_folders_as_kaggle_names_them_may_be_in_capitals(tree: Tree) -> None:
         "Validation/images/crazing/v.jpg": "test",
     }
     assert report.findings == ()
+
+
+@pytest.mark.parametrize("written", ["Rolled-in Scale", "rolled_in_scale", "ROLLED-IN_SCALE"])
+def test_a_class_that_is_known_is_known_however_a_folder_or_an_xml_spells_it(
+    tree: Tree, written: str
+) -> None:
+    tree.add("by_folder.jpg", folder=written, xml=None)
+    tree.add("by_xml.jpg", (written, WHOLE), folder="rolled-in_scale")
+    manifest, _ = tree.prepare()
+    assert manifest.classes == ("crazing", "rolled-in_scale")
+    assert tree.label_of("by_folder.jpg") == tree.label_of("by_xml.jpg") == "rolled-in_scale"
+    assert not [it for it in tree.findings() if it.kind is Kind.FOLDER_DISAGREES]
 
 
 def test_one_folder_around_it_all_is_passed_through(tree: Tree, tmp_path: Path) -> None:

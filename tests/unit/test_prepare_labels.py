@@ -113,6 +113,22 @@ def test_two_images_that_share_one_xml_are_named_by_their_paths(tree: Tree) -> N
     ) in tree.lines()
 
 
+def test_of_images_that_share_one_xml_those_of_another_class_keep_their_own(tree: Tree) -> None:
+    tree.add("0001.jpg", folder="patches")
+    tree.add("0001.jpg", folder="scratches", xml=None)
+    manifest, report = tree.prepare()
+    labels = {image.path: image.label for image in manifest.images if "0001" in image.path}
+    assert labels == {
+        "train/images/patches/0001.jpg": "patches",
+        "train/images/scratches/0001.jpg": "scratches",
+    }
+    expected = (
+        "train/images/scratches/0001.jpg: the XML of its name is another image's; "
+        "labelled scratches by its folder"
+    )
+    assert expected in report.lines()
+
+
 def test_malformed_xml_is_named_with_its_line_and_the_folder_labels(tree: Tree) -> None:
     tree.add("m.jpg", xml="<annotation>\n<object>")
     (finding,) = tree.findings()
