@@ -22,7 +22,7 @@ from training.dataset import Dataset
 from training.evaluate import Bin, Evaluation, Rate, evaluate, reliability, run
 from training.fit import Epoch
 from training.manifest import LabelledImage, Manifest, Part
-from training.novelty import Foreign, compare
+from training.novelty import Foreign, compare, read_pictures
 from training.pointing import Pointing, measure
 from training.serving import AS_CONFIGURED, Served, caution
 
@@ -113,6 +113,7 @@ def assess(
     """
     served = Served.open(folder, manifest, policy=policy)
     model = served.model
+    others = None if foreign is None else read_pictures(foreign, side=model.input_size)
     data = served.images(manifest, part)
     outputs = run(model.runtime, data)
     decisions = model.decider.decide(outputs.logits, outputs.features)
@@ -134,7 +135,7 @@ def assess(
         familiar_threshold=None if model.decider.normal.any() else model.decider.familiar_threshold,
         support=Support.of(model.decider, served.evidence, policy),
         spoilt=served.judge_spoilt(data) if corruptions else {},
-        foreign=None if foreign is None else compare(model, known, foreign),
+        foreign=None if others is None else compare(model, known, others),
         pointing=measure(model.runtime, manifest, part, input_size=model.input_size),
         wrong=_cases(served, manifest, data, manifest.of_part(part), wrong),
         unsure=_cases(served, manifest, data, manifest.of_part(part), unsure),

@@ -14,8 +14,8 @@ from config.text import as_one_line
 from training.corruptions import SEVERITIES
 from training.evaluate import Evaluation, Rate, evaluate, run
 from training.fit import Epoch
-from training.manifest import Manifest, Part
-from training.novelty import Foreign, compare
+from training.manifest import Manifest, ManifestError, Part
+from training.novelty import Foreign, ForeignPictures, compare, read_pictures
 from training.pointing import Pointing, measure, pool
 from training.recipe import Recipe
 from training.run import train_unless_made
@@ -90,14 +90,30 @@ def crossvalidate(
         CheckpointError, ManifestError, FitError, ResumeError: as in
             `training.run.train_unless_made`.
     """
+    numbers = range(folds if first is None else min(first, folds))
+    divided = [fold_of(manifest, number, folds=folds) for number in numbers]
+    _refuse_empty_parts(divided, folds)
+    others = None
+    if foreign is not None:
+        others = read_pictures(foreign, side=recipes[-1].input_size)
     judged = []
-    for number in range(folds if first is None else min(first, folds)):
-        divided = fold_of(manifest, number, folds=folds)
+    for number, fold in enumerate(divided):
         model = out / f"fold-{number}"
         told = partial(on_epoch, number)
-        train_unless_made(divided, model, recipes=recipes, seed=seed, on_epoch=told)
-        judged.append(_Judged.of(model, divided, corruptions=corruptions, foreign=foreign))
+        train_unless_made(fold, model, recipes=recipes, seed=seed, on_epoch=told)
+        judged.append(_Judged.of(model, fold, corruptions=corruptions, foreign=others))
     return _pool(manifest, judged)
+
+
+def _refuse_empty_parts(divided: Sequence[Manifest], folds: int) -> None:
+    """Said now, not after hours of training."""
+    for number, fold in enumerate(divided, start=1):
+        for part in Part:
+            if not fold.of_part(part):
+                raise ManifestError(
+                    f"fold {number} of {folds} has no image in its part {part.value!r}; ask for "
+                    "fewer folds (--folds), or prepare more images"
+                )
 
 
 def _part_in_fold(pixels: str, number: int, folds: int) -> Part:
@@ -120,7 +136,7 @@ class _Judged:
 
     @classmethod
     def of(
-        cls, folder: Path, divided: Manifest, *, corruptions: bool, foreign: Path | None
+        cls, folder: Path, divided: Manifest, *, corruptions: bool, foreign: ForeignPictures | None
     ) -> "_Judged":
         served = Served.open(folder, divided)
         model, images = served.model, served.images(divided, Part.TEST)

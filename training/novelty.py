@@ -39,23 +39,29 @@ class Foreign:
     roc: tuple[tuple[float, float], ...]
 
 
-def compare(model: Model, known: Floats, folder: Path) -> Foreign:
-    """Judge every picture under a folder.
+@dataclass(frozen=True, kw_only=True)
+class ForeignPictures:
+    """Attributes: name: of their folder; pixels: `(N, side, side)`; left_out: files that are no whole picture."""
+
+    name: str
+    pixels: NDArray[np.uint8]
+    left_out: int
+
+
+def compare(model: Model, known: Floats, pictures: ForeignPictures) -> Foreign:
+    """Judge them.
 
     Args:
         known: novelty of known images that the model was not trained on, `(N,)`.
-
-    Raises:
-        ManifestError: if the folder cannot be read or holds no picture.
+        pictures: at the side at which the model sees them.
     """
-    pixels, left_out = _read(folder, model.input_size)
-    nothing = np.zeros(len(pixels), dtype=np.int64)
-    outputs = run(model.runtime, Dataset(pixels=pixels, labels=nothing))
+    nothing = np.zeros(len(pictures.pixels), dtype=np.int64)
+    outputs = run(model.runtime, Dataset(pixels=pictures.pixels, labels=nothing))
     decisions = model.decider.decide(outputs.logits, outputs.features)
     foreign = np.array([decision.novelty for decision in decisions], dtype=np.float32)
     return Foreign(
-        name=as_one_line(folder.resolve().name),
-        left_out=left_out,
+        name=pictures.name,
+        left_out=pictures.left_out,
         called_unknown=Rate.measured(sum(each.unknown for each in decisions), len(decisions)),
         auroc=auroc(known, foreign),
         roc=roc(known, foreign),
@@ -71,8 +77,12 @@ def roc(known: Floats, foreign: Floats) -> tuple[tuple[float, float], ...]:
     return (*above, (1.0, 1.0))
 
 
-def _read(folder: Path, side: int) -> tuple[NDArray[np.uint8], int]:
-    """Every picture under a folder `(N, side, side)`, and how many files are none."""
+def read_pictures(folder: Path, *, side: int) -> ForeignPictures:
+    """Every picture under a folder.
+
+    Raises:
+        ManifestError: if the folder cannot be read or holds no picture.
+    """
     pictures, left_out = [], 0
     try:
         for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -89,4 +99,5 @@ def _read(folder: Path, side: int) -> tuple[NDArray[np.uint8], int]:
             f"{folder} holds no picture; name a folder with pictures of other things than the "
             "model knows"
         )
-    return np.stack(pictures), left_out
+    name = as_one_line(folder.resolve().name)
+    return ForeignPictures(name=name, pixels=np.stack(pictures), left_out=left_out)

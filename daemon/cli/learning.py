@@ -1,6 +1,8 @@
 """`train` and `evaluate`. What trains is imported when it is asked for: it is heavy."""
 
 import sys
+from hashlib import sha256
+from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -152,15 +154,32 @@ def _imagenet_weights(weights: str | None) -> Path | None:
         return None
     if weights != "download":
         return Path(weights)
-    from torch.hub import get_dir, load_state_dict_from_url  # noqa: PLC0415
+    from torch.hub import get_dir  # noqa: PLC0415
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415
 
-    url = ResNet18_Weights.DEFAULT.url
+    return fetched(ResNet18_Weights.DEFAULT.url, Path(get_dir()) / "checkpoints")
+
+
+def fetched(url: str, folder: Path) -> Path:
+    """The file there, fetched unless it is there whole: its name ends in how its SHA-256 begins.
+
+    It is not opened here: torch's own function would run what it unpickles.
+
+    Raises:
+        CommandError: when it cannot be fetched, or is another.
+    """
+    from torch.hub import download_url_to_file  # noqa: PLC0415
+
+    file = folder / Path(url).name
+    digest = file.stem.rpartition("-")[2]
     try:
-        load_state_dict_from_url(url, progress=False)
-    except OSError as error:
+        if not (file.exists() and sha256(file.read_bytes()).hexdigest().startswith(digest)):
+            folder.mkdir(parents=True, exist_ok=True)
+            sys.stderr.write(f"fetching {url} to {file}\n")
+            download_url_to_file(url, str(file), hash_prefix=digest, progress=False)
+    except (OSError, HTTPException, RuntimeError) as error:  # the last for another SHA-256
         raise CommandError(
             f"torchvision's ImageNet weights cannot be fetched ({error}); fetch the file on a "
             "connected machine and name it with --weights, or train from scratch without"
         ) from error
-    return Path(get_dir()) / "checkpoints" / Path(url).name
+    return file

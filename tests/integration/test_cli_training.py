@@ -1,12 +1,20 @@
 """`crossvalidate` and `evaluate --corruptions`, on a few drawn surfaces."""
 
 import json
+import pickle
+from collections.abc import Iterator
+from functools import partial
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 from commands import Millwatch
 from drawn import prepared_manifest
 
+from daemon.cli.learning import fetched
+from daemon.cli.options import CommandError
 from models.checkpoint import load_metadata
 from training.corruptions import CORRUPTIONS, SEVERITIES
 from training.crossvalidate import fold_of
@@ -56,6 +64,23 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     assert "mean over all of them" in table.out
 
 
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("--novel", "nowhere"), "nowhere holds no picture; name a folder"),
+        (("--folds", "30"), "of 30 has no image in its part 'test'; ask for fewer folds"),
+    ],
+)
+def test_what_would_end_a_cross_validation_is_told_before_anything_is_trained(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path, asked: tuple[str, str], told: str
+) -> None:
+    out = tmp_path / "folds"
+    done = millwatch("crossvalidate", manifest, "--out", out, "--epochs", "1", *asked)
+    assert done.status == 1
+    assert told in done.err
+    assert not out.exists()
+
+
 def test_each_class_is_left_out_in_turn(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:
@@ -84,6 +109,47 @@ def test_each_class_is_left_out_in_turn(
     told = json.loads(again.out)
     assert told == json.loads((out / "left_out.json").read_text())
     assert all(0 <= of["auroc"] <= 1 for of in told.values())
+
+
+class Trap:
+    """Leaves a file where it is unpickled."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self._mark,)
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> Iterator[str]:
+    """Of a server of the files in `tmp_path / "served"`."""
+    (tmp_path / "served").mkdir()
+    handler = partial(SimpleHTTPRequestHandler, directory=tmp_path / "served")
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_weights_that_are_fetched_are_those_that_their_name_says_and_are_not_unpickled(
+    tmp_path: Path, address: str
+) -> None:
+    weights = pickle.dumps(Trap(tmp_path / "was run"))
+    name = f"resnet18-{sha256(weights).hexdigest()[:8]}.pth"
+    (tmp_path / "served" / name).write_bytes(weights)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / name).write_bytes(weights[:-1])
+    for _ in ("what was cut short is fetched anew", "what is whole is not"):
+        assert fetched(f"{address}/{name}", kept) == kept / name
+        assert (kept / name).read_bytes() == weights
+        (tmp_path / "served" / name).write_bytes(b"others")
+    (kept / name).unlink()
+    with pytest.raises(CommandError, match=r"cannot be fetched \(invalid hash value"):
+        fetched(f"{address}/{name}", kept)
+    assert [path.name for path in kept.iterdir()] == []
+    assert not (tmp_path / "was run").exists()
 
 
 def test_a_recipe_that_is_none_is_named(

@@ -6,7 +6,7 @@ from boxed import write_boxed_manifest
 from builders import surface_file
 
 from training.manifest import ManifestError
-from training.novelty import compare, roc
+from training.novelty import compare, read_pictures, roc
 from training.ranking import auroc
 from training.serving import Served
 
@@ -45,16 +45,17 @@ def test_pictures_of_other_things_are_judged_and_other_files_counted(
         (folder / "deep" / f"{number}.png").write_bytes(surface_file(seed=number, form="png"))
     (folder / "notes.txt").write_text("no picture")
     known = np.full(4, -1.0, dtype=np.float32)
-    foreign = compare(served, known, folder)
+    pictures = read_pictures(folder, side=served.input_size)
+    foreign = compare(served, known, pictures)
     assert foreign.name == "other metal"
     assert (foreign.called_unknown.of, foreign.left_out) == (3, 1)
     assert foreign.auroc == 1.0
-    assert compare(served, -known * 10, folder).auroc == 0.0
+    assert compare(served, -known * 10, pictures).auroc == 0.0
 
 
-def test_a_folder_without_pictures_is_refused_by_name(model: Path, tmp_path: Path) -> None:
-    served = Served.open(model, write_boxed_manifest(tmp_path / "data", each=1)).model
-    known = np.zeros(1, dtype=np.float32)
-    for folder in (tmp_path / "data" / "train" / "annotations", tmp_path / "nowhere"):
+def test_a_folder_without_pictures_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "a.xml").write_text("<annotation/>")
+    for folder in (tmp_path / "annotations", tmp_path / "nowhere"):
         with pytest.raises(ManifestError, match=f"{folder.name} holds no picture; name a folder"):
-            compare(served, known, folder)
+            read_pictures(folder, side=64)
