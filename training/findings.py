@@ -22,6 +22,7 @@ class Kind(StrEnum):
 
     UNREADABLE = "unreadable"
     NOT_A_PICTURE = "not_a_picture"
+    FOLDER_NOT_READ = "folder_not_read"
     NO_XML = "no_xml"
     XML_ELSEWHERE = "xml_elsewhere"
     XML_UNUSABLE = "xml_unusable"

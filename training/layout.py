@@ -11,7 +11,7 @@ these folders may be written in upper or lower case, and one folder around it al
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -73,7 +73,7 @@ def find_pictures(layout: Layout) -> tuple[tuple[Picture, ...], list[Finding]]:
         PreparationError: if there is none outside validation.
     """
     pictures: list[Picture] = []
-    findings: list[Finding] = []
+    findings = list(_folders_not_read(layout))
     for half in layout.halves:
         images = _inside(half, "images")
         for file in sorted(file for file in images.rglob("*") if file.is_file()):
@@ -144,6 +144,18 @@ def annotations_under(root: Path) -> dict[str, Path]:
     except PreparationError:
         return {}
     return match_annotations(layout, pictures)[0]
+
+
+def _folders_not_read(layout: Layout) -> Iterator[Finding]:
+    """Folders beside those that are read which hold images too, such as `val` or `test`."""
+    if layout.halves == (layout.root,):
+        return
+    for folder in sorted(layout.root.iterdir()):
+        if folder in layout.halves or _is_hidden(folder):
+            continue
+        if _inside(folder, "images").is_dir() or _inside(layout.root, "images") == folder:
+            detail = "images there are not read, as it is neither train nor validation"
+            yield Finding(kind=Kind.FOLDER_NOT_READ, files=(folder.name,), detail=detail)
 
 
 def _halves(root: Path) -> tuple[Path, ...]:

@@ -69,6 +69,10 @@ def crossvalidate(
     from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
     from training.resuming import ResumeError  # noqa: PLC0415
 
+    if leave_out and (corruptions or novel is not None or first is not None):
+        raise typer.BadParameter(
+            "--corruptions, --novel and --first are of folds", param_hint="--leave-out"
+        )
     chosen = chosen_recipes(recipe, epochs)
     try:
         images = load_manifest(manifest)

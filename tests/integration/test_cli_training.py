@@ -152,6 +152,14 @@ def test_weights_that_are_fetched_are_those_that_their_name_says_and_are_not_unp
     assert not (tmp_path / "was run").exists()
 
 
+def test_what_leaving_out_does_not_measure_is_not_asked_for_in_vain(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    done = millwatch("crossvalidate", manifest, "--out", tmp_path, "--leave-out", "--corruptions")
+    assert done.status == 2
+    assert "are of folds" in done.err
+
+
 def test_a_recipe_that_is_none_is_named(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:

@@ -102,6 +102,20 @@ def test_a_class_that_is_known_is_known_however_a_folder_or_an_xml_spells_it(
     assert not [it for it in tree.findings() if it.kind is Kind.FOLDER_DISAGREES]
 
 
+def test_folders_of_images_that_are_not_read_are_named(tree: Tree) -> None:
+    tree.add("v.jpg", half="val")
+    tree.add("v.jpg", half="validation")
+    picture(tree.root / "images" / "a.jpg", seed=7)
+    (tree.root / "docs").mkdir()
+    manifest, report = tree.prepare()
+    assert len(manifest.images) == 2
+    told = "images there are not read, as it is neither train nor validation"
+    assert [line for line in report.lines() if told in line] == [
+        f"images: {told}",
+        f"val: {told}",
+    ]
+
+
 def test_one_folder_around_it_all_is_passed_through(tree: Tree, tmp_path: Path) -> None:
     around = tmp_path / "download"
     shutil.copytree(tree.root, around / "NEU-DET")
