@@ -30,7 +30,11 @@ class FitError(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one pass over the fit part came to. Losses are cross-entropies in nats."""
+    """What one pass over the fit part came to.
+
+    Losses are cross-entropies in nats; that of the fit part is of augmented images, with smoothed
+    labels and what boxes add, and so the greater.
+    """
 
     number: int
     epochs: int
@@ -103,8 +107,8 @@ def fit(
         select_loss, accuracy = _judge(fitting.judged, select_part, recipe.batch, device)
         if not (math.isfinite(fit_loss) and math.isfinite(select_loss)):
             raise FitError(
-                f"the loss was no longer a number in epoch {number}; lower the learning rate "
-                f"(now {recipe.learning_rate})"
+                f"the loss was no longer a number in epoch {number} at a learning rate of "
+                f"{recipe.learning_rate}; train with another recipe or seed"
             )
         epoch = fitting.settle(number, fit_loss, select_loss, accuracy)
         if saved:

@@ -26,6 +26,7 @@ _HOW_TO_SAVE: Final = (
     "in the program that trained it, write `torch.save(model.state_dict(), 'weights.pth')` and "
     "import that file"
 )
+_WENT_WRONG: Final = "the training that wrote it went wrong; import an earlier state of it"
 
 
 class ImportRefusedError(Exception):
@@ -81,18 +82,23 @@ def import_weights(
     network = network_of(
         state, file=file, stated=classes, order=manifest.classes, normalisation=normalisation
     )
-    packed = pack(
-        network,
-        manifest,
-        select_part=load_part(manifest, Part.SELECT, side=input_size),
-        test_part=load_part(manifest, Part.TEST, side=input_size),
-        input_size=input_size,
-        recipe={
-            "imported": file.name,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-            "classes_as_stated": list(classes),
-        },
-    )
+    try:
+        packed = pack(
+            network,
+            manifest,
+            select_part=load_part(manifest, Part.SELECT, side=input_size),
+            test_part=load_part(manifest, Part.TEST, side=input_size),
+            input_size=input_size,
+            recipe={
+                "imported": file.name,
+                "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+                "classes_as_stated": list(classes),
+            },
+        )
+    except ValueError as error:  # of `Evidence`
+        raise ImportRefusedError(
+            f"{file} computes what is no number from the manifest's images ({error}): {_WENT_WRONG}"
+        ) from error
     metadata = save(out, stored_weights(network), packed.metadata, packed.evidence.arrays())
     likely = _likely_order(classes, packed.evaluation)
     return Imported(metadata=metadata, evaluation=packed.evaluation, likely_classes=likely)
@@ -170,8 +176,8 @@ def network_of(
     half_precision(network)
     if not all(value.isfinite().all() for value in network.state_dict().values()):
         raise ImportRefusedError(
-            f"{file} holds weights that are no numbers, or too large for half precision: the "
-            "training that wrote it went wrong; import an earlier state of it"
+            f"{file} holds weights that are no numbers, or too large for half precision: "
+            f"{_WENT_WRONG}"
         )
     return network.eval()
 

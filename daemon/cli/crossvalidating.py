@@ -14,7 +14,7 @@ from daemon.cli.options import (
     print_json,
     table_of_answers,
 )
-from daemon.cli.recipes import RecipesOption, chosen_recipes
+from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation, print_pointing
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def crossvalidate(
         typer.Option(min=1, help="Only so many of the folds: less time, less certainty."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
+    seed: SeedOption = 1,
     *,
     corruptions: Annotated[
         bool, typer.Option("--corruptions", help="Also on spoilt copies of each image.")

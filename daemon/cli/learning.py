@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from daemon.cli.options import CommandError, JsonOption, print_json
-from daemon.cli.recipes import RecipesOption, chosen_recipes
+from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def train(
         ),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
-    seed: Annotated[int, typer.Option(help="Makes the run repeatable.")] = 1,
+    seed: SeedOption = 1,
 ) -> None:
     """Train a network on a manifest and write it, its figures and a report to a model folder.
 

@@ -19,6 +19,8 @@ RecipesOption = Annotated[
     ),
 ]
 
+SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the run repeatable.")]
+
 
 def chosen_recipes(names: list[str] | None, epochs: int | None) -> "list[Recipe]":
     """Raises typer.BadParameter for a name that is none, or twice the same."""

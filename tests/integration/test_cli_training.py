@@ -160,6 +160,16 @@ def test_what_leaving_out_does_not_measure_is_not_asked_for_in_vain(
     assert "are of folds" in done.err
 
 
+@pytest.mark.parametrize("command", ["train", "crossvalidate"])
+def test_a_seed_that_is_too_large_is_refused(
+    millwatch: Millwatch, tmp_path: Path, command: str
+) -> None:
+    out = tmp_path / "out"
+    done = millwatch(command, tmp_path / "none.json", "--out", out, "--seed", str(2**63))
+    assert done.status == 2
+    assert "--seed" in done.err
+
+
 def test_a_recipe_that_is_none_is_named(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,22 @@ def test_an_imported_model_is_calibrated_and_evaluated_like_any_other(
     assert again.cross_entropy == pytest.approx(done.evaluation.cross_entropy, abs=1e-6)
 
 
+def test_a_network_that_computes_no_numbers_is_refused(
+    tmp_path: Path, elsewhere: nn.Module, manifest: Manifest
+) -> None:
+    state = dict(elsewhere.state_dict())
+    state["layer4.1.bn2.running_var"] = torch.full((512,), -1.0)
+    torch.save(state, tmp_path / "odd.pth")
+    out = tmp_path / "m"
+    with pytest.raises(
+        ImportRefusedError, match=r"no number from the manifest's images .* earlier state"
+    ):
+        import_weights(
+            tmp_path / "odd.pth", out, classes=STATED, manifest=manifest, input_size=SIZE
+        )
+    assert not out.exists()
+
+
 def test_a_wrong_order_of_classes_is_noticed(
     tmp_path: Path, file: Path, manifest: Manifest
 ) -> None:
