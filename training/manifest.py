@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -83,6 +84,7 @@ class Manifest:
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def save(self, path: Path) -> None:
+        """Whole or not at all. Raises ManifestError."""
         document = {
             "format": FORMAT,
             "root": str(self.root),
@@ -90,10 +92,17 @@ class Manifest:
             "sha256": self.sha256,
             "images": [_without_own_group(image) for image in self.images],
         }
-        path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.part")
-        partial.write_text(json.dumps(document, indent=1) + "\n")
-        partial.rename(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps(document, indent=1) + "\n")
+            partial.rename(path)
+        except OSError as error:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+            raise ManifestError(
+                f"the manifest cannot be written to {path}: {error.strerror}; name another file"
+            ) from error
 
 
 def _without_own_group(image: LabelledImage) -> dict[str, str]:

@@ -153,6 +153,12 @@ def _imagenet_weights(weights: str | None) -> Path | None:
     if weights is None:
         return None
     if weights != "download":
+        if not Path(weights).exists():
+            raise typer.BadParameter(
+                f"there is no {weights}: name a model folder, a file with torchvision's ImageNet "
+                "weights, or `download`",
+                param_hint="--weights",
+            )
         return Path(weights)
     from torch.hub import get_dir  # noqa: PLC0415
     from torchvision.models import ResNet18_Weights  # noqa: PLC0415

@@ -55,6 +55,7 @@ def prepare(
     from training import neu_det as step  # noqa: PLC0415
     from training.class_folders import write_class_folders  # noqa: PLC0415
     from training.findings import PreparationError  # noqa: PLC0415
+    from training.manifest import ManifestError  # noqa: PLC0415
 
     if model is not None and not label_errors:
         raise typer.BadParameter("only --label-errors uses a model", param_hint="--model")
@@ -74,7 +75,7 @@ def prepare(
         if folders is not None:
             count = write_class_folders(manifest, folders)
             sys.stdout.write(f"{folders}: {count} images in class folders\n")
-    except (PreparationError, OSError) as error:
+    except (PreparationError, ManifestError, OSError) as error:
         raise CommandError(str(error)) from error
     if label_errors:
         _print_label_errors(manifest, model)

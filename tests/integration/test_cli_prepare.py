@@ -135,6 +135,17 @@ def test_a_model_that_is_not_there_is_told_after_the_manifest_is_written(
     assert (tmp_path / "m.json").exists()
 
 
+def test_a_manifest_that_cannot_be_written_is_named_and_leaves_nothing(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    (out / "taken").mkdir(parents=True)
+    done = millwatch("prepare", neu_det, "--out", out / "taken")
+    assert done.status == 1
+    assert f"the manifest cannot be written to {out / 'taken'}: Is a directory" in done.err
+    assert [path.name for path in out.iterdir()] == ["taken"]
+
+
 @pytest.mark.parametrize("value", ["-1", "100", "many"])
 def test_a_share_that_cannot_be_is_wrong_usage(
     millwatch: Millwatch, neu_det: Path, tmp_path: Path, value: str

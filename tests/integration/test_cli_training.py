@@ -160,6 +160,15 @@ def test_what_leaving_out_does_not_measure_is_not_asked_for_in_vain(
     assert "are of folds" in done.err
 
 
+def test_weights_that_are_not_there_are_named(
+    millwatch: Millwatch, manifest: Path, tmp_path: Path
+) -> None:
+    done = millwatch("train", manifest, "--out", tmp_path / "m", "--weights", tmp_path / "gone")
+    assert done.status == 2
+    assert "there is no" in done.err
+    assert "--weights" in done.err
+
+
 @pytest.mark.parametrize("command", ["train", "crossvalidate"])
 def test_a_seed_that_is_too_large_is_refused(
     millwatch: Millwatch, tmp_path: Path, command: str
