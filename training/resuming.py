@@ -62,7 +62,7 @@ class Saved:
             ) from error
         if run != self.run:
             raise ResumeError(
-                f"{self.file} is of an interrupted training with other images, another recipe, "
+                f"{self.file} is of an interrupted training with other images, boxes, another recipe, "
                 "seed or start; repeat that command to finish it, delete the file, or name "
                 "another folder"
             )

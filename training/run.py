@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,11 @@ def train(
     select_part = load_part(manifest, Part.SELECT, side=recipe.input_size)
     test_part = load_part(manifest, Part.TEST, side=recipe.input_size)
     settings = _settings(recipe, seed, weights)
+    boxed = coverage(manifest, Part.FIT) if recipe.box_weight else None
+    boxes = None if boxed is None else sha256(boxed.tobytes()).hexdigest()
     saved = Saved(
         file=out.with_name(f".{out.name}.training"),
-        run=json.dumps([manifest.sha256, settings, device.type], sort_keys=True),
+        run=json.dumps([manifest.sha256, boxes, settings, device.type], sort_keys=True),
     )
     fitted = fit(
         fit_part,
@@ -64,7 +67,7 @@ def train(
         recipe=recipe,
         seed=seed,
         device=device,
-        boxed=coverage(manifest, Part.FIT) if recipe.box_weight else None,
+        boxed=boxed,
         weights=weights,
         saved=saved,
         on_epoch=on_epoch,

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from boxed import annotation
 from drawn import drawn_manifest
 from judged import judged
 
@@ -254,6 +255,23 @@ def test_an_interrupted_run_goes_on_when_it_is_given_again(
     run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
     assert [epoch.number for epoch in epochs] == [2]
     assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
+
+
+def test_an_interrupted_run_does_not_go_on_with_other_boxes(tmp_path: Path) -> None:
+    def cut(_: Epoch) -> None:
+        raise InterruptedRunError
+
+    drawn = drawn_manifest(tmp_path / "set" / "images", CLASSES, dict.fromkeys(Part, range(2)))
+    images = tuple(replace(image, path=f"images/{image.path}") for image in drawn.images)
+    manifest = replace(drawn, root=tmp_path / "set", images=images)
+    out, annotations = tmp_path / "new", tmp_path / "set" / "annotations"
+    with pytest.raises(InterruptedRunError):
+        run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=cut)
+    annotations.mkdir()
+    xml = annotations / f"{Path(manifest.of_part(Part.FIT)[0].path).stem}.xml"
+    xml.write_text(annotation(manifest.of_part(Part.FIT)[0].label, (0, 0, 9, 9)))
+    with pytest.raises(ResumeError, match="other images, boxes, another recipe"):
+        run.train(manifest, out, recipe=RECIPE, device=CPU)
 
 
 def test_each_phase_begins_with_the_weights_of_the_one_before_and_is_not_made_again(
