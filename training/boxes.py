@@ -35,6 +35,7 @@ def boxes_of(manifest: Manifest, part: Part) -> list[Boxed | None]:
 
     Raises:
         ManifestError: as `training.dataset.load_part`.
+        PermissionError: for an XML that is closed to this user.
     """
     xml_of = annotations_under(manifest.root)
     return [_boxed(manifest, it, xml_of.get(it.path)) for it in manifest.of_part(part)]
@@ -60,7 +61,9 @@ def _boxed(manifest: Manifest, image: LabelledImage, xml: Path | None) -> Boxed 
         return None
     try:
         boxes = read_annotation(xml).boxes
-    except AnnotationError:
+    except AnnotationError as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from None
         return None
     height, width = read_image(manifest, image).shape
     seen = tuple(box for box in boxes if box.area_inside(width, height))

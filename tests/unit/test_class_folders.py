@@ -33,7 +33,7 @@ def test_selected_images_are_written_to_train(tree: Tree, tmp_path: Path) -> Non
 
 
 def test_images_of_one_name_and_class_are_both_written(tree: Tree, tmp_path: Path) -> None:
-    tree.add("crazing_1.jpg", folder="patches", xml=None)
+    tree.add("crazing_1.jpg", folder="more", xml=None)
     tree.annotate("crazing_1", voc(("crazing", WHOLE), filename="crazing_1.jpg"))
     manifest, _ = tree.prepare()
     write_class_folders(manifest, tmp_path / "out")
