@@ -86,6 +86,7 @@ def test_a_daemon_stands_still_below_another_room_on_sighup(model: Path, tmp_pat
     state = tmp_path / "small"
     station = Station(root=tmp_path, model=model, state=state, tables={"retention": keep})
     with filesystem(state, size="40m"), station.process() as daemon:
+        wait_until(station.database.with_name(f"{station.database.name}.reserve").exists)
         room = os.statvfs(state)
         with (state / "filler").open("wb") as filler:
             os.posix_fallocate(filler.fileno(), 0, room.f_bavail * room.f_frsize - 200_000)
