@@ -64,7 +64,7 @@ def write_model(
     pixels, labels = _drawn(classes, range(20), input_size)
     network = SurfaceNetwork(len(classes))
     if below is None:
-        _see_once(network, pixels)
+        see_once(network, pixels)
     else:
         trained, _ = load_network(below)
         network = SurfaceNetwork(len(classes), normalisation=trained.normalisation)
@@ -94,7 +94,7 @@ def write_model(
     return folder
 
 
-def _see_once(network: SurfaceNetwork, pixels: NDArray[np.uint8]) -> None:
+def see_once(network: SurfaceNetwork, pixels: NDArray[np.uint8]) -> None:
     """Give the batch norms of random convolutions the statistics of these pictures."""
     network.train()
     with torch.no_grad():

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import saved, suited
 from numpy.typing import NDArray
 
-from models.checkpoint import Metadata, save
 from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
-from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
+from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
 from training.synthetic import SURFACES, draw_surface
 from training.tops import Activated, TopRecipe, fit_top
@@ -62,29 +62,15 @@ def network(pictures: NDArray[np.uint8], request: pytest.FixtureRequest) -> Surf
     line = LineNetwork.for_classes(len(CLASSES), own, alone=own, clean=own[:1])
     domain = DomainClassifier(ALONE, 512 + 256)
     torch.nn.init.normal_(domain.weight)
-    made = SurfaceNetwork(len(CLASSES), line=line if request.param else None, domain=domain)
-    made.train()
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        made(torch.from_numpy(pictures))
-    half_precision(made)
-    return made.eval()
+    return suited(
+        SurfaceNetwork(len(CLASSES), line=line if request.param else None, domain=domain), pictures
+    )
 
 
 @pytest.fixture(scope="module")
 def folder(network: SurfaceNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    metadata = Metadata(
-        version="domains",
-        classes=CLASSES,
-        input_size=SIDE,
-        created_at="2026-01-01T00:00:00Z",
-        manifest_sha256="0" * 64,
-    )
     made = tmp_path_factory.mktemp("domains") / "model"
-    save(made, stored_weights(network), metadata, {"none": np.zeros(1)})
-    return made
+    return saved(network, made, classes=CLASSES, side=SIDE)
 
 
 def test_it_comes_back_from_a_model_folder_as_exact_as_it_was(

@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from networks import saved, suited
 from numpy.typing import NDArray
 
-from models.checkpoint import Metadata, save
 from models.line_network import PREFIX, LineNetwork
-from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
+from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
 from training.line_fitting import LineRecipe, Question, fit_line, question_of
 from training.ranking import auroc
@@ -39,29 +39,13 @@ def network(pictures: NDArray[np.uint8]) -> SurfaceNetwork:
     """Random, with batch norms that suit the pictures."""
     torch.manual_seed(0)
     line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
-    made = SurfaceNetwork(len(CLASSES), line=line)
-    made.train()
-    for module in made.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
-    with torch.no_grad():
-        made(torch.from_numpy(pictures))
-    half_precision(made)
-    return made.eval()
+    return suited(SurfaceNetwork(len(CLASSES), line=line), pictures)
 
 
 @pytest.fixture(scope="module")
 def folder(network: SurfaceNetwork, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    metadata = Metadata(
-        version="two",
-        classes=CLASSES,
-        input_size=SIDE,
-        created_at="2026-01-01T00:00:00Z",
-        manifest_sha256="0" * 64,
-    )
     made = tmp_path_factory.mktemp("two") / "model"
-    save(made, stored_weights(network), metadata, {"none": np.zeros(1)})
-    return made
+    return saved(network, made, classes=CLASSES, side=SIDE)
 
 
 def test_it_shares_out_what_the_first_network_gives_to_the_line_and_nothing_else() -> None:
