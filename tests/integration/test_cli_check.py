@@ -1,15 +1,12 @@
-import io
 import json
 import sqlite3
-import sys
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from builders import Station
+from builders import Station, run_cli
 from commands import Millwatch
 
-from daemon.cli.main import main
 from daemon.serving import point_to
 
 MISTAKES = """\
@@ -41,16 +38,10 @@ def mistakes(tmp_path: Path, model: Path) -> Path:
     return file
 
 
-def test_mistakes_are_told_whatever_letters_the_locale_writes(
-    mistakes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    written = io.BytesIO()
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="latin-1"))
-    with pytest.raises(SystemExit) as ended:
-        main(["check", "--config", str(mistakes)])
-    sys.stdout.flush()
-    assert ended.value.code == 78
-    assert len(written.getvalue().splitlines()) == 10
+def test_mistakes_are_told_whatever_letters_the_locale_writes(mistakes: Path) -> None:
+    done = run_cli("check", "--config", mistakes, PYTHONIOENCODING="latin-1")
+    assert done.returncode == 78, done.stderr
+    assert len(done.stdout.splitlines()) == 10
 
 
 def test_five_mistakes_are_reported_at_once_each_with_its_line_and_a_remedy(

@@ -20,7 +20,7 @@ from models.reference import Use, read_reference
 from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
 from training.line_fitting import LineRecipe
-from training.manifest import Part
+from training.manifest import Manifest, Part
 from training.references import judge_kept
 from training.retraining import retrain
 from training.run_folder import RunError, read_run
@@ -209,14 +209,19 @@ def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
         retrain(read_run(folder), recipe=RECIPE)
 
 
+def divided_anew(line: Path) -> Manifest:
+    """The base set, with four fitted pictures of each class held out."""
+    other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
+    return drawn_manifest(line / "base", KNOWN_DEFECTS, other)
+
+
 def test_a_base_set_prepared_again_with_another_split_is_not_held_out_where_it_was_fitted(
     line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
 ) -> None:
     known = json.loads((done[0] / "manifest.json").read_text())["base_set"]
     assert sum(known.values()) == 7 * len(KNOWN_DEFECTS)
     assert len(known) == 13 * len(KNOWN_DEFECTS)
-    other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
-    drawn_manifest(line / "base", KNOWN_DEFECTS, other).save(line / "other.json")
+    divided_anew(line).save(line / "other.json")
     folder = write_run(
         line / "runs" / "again",
         rows,
@@ -233,8 +238,7 @@ def test_a_base_set_does_not_hold_out_what_the_model_that_serves_was_fitted_to(
     line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
 ) -> None:
     """Also where no run before this one knew of it: the model keeps what tells its images."""
-    other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
-    drawn_manifest(line / "base", KNOWN_DEFECTS, other).save(line / "unknown.json")
+    divided_anew(line).save(line / "unknown.json")
     folder = write_run(
         line / "runs" / "unknown",
         rows,
