@@ -8,7 +8,7 @@ Grad-CAM alone does not point well at steel. Rolled-in scale and crazing tell th
 texture of the whole surface, and a network may well answer from it: evidence is then much the same
 everywhere, and its peak says little. Each place's evidence is therefore weighted by how strongly
 single features respond there, by the attention map of Zagoruyko and Komodakis 2017
-(arXiv:1612.03928) with p = 8, chosen on fitted and select images; `training.pointing` measures it
+(arXiv:1612.03928) with p = 8, chosen on fitted and select images; `training.judging.pointing` measures it
 against annotated boxes. docs/experiments.md has the figures.
 """
 

@@ -4,7 +4,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from models.taxonomy import KNOWN_DEFECTS
-from training.manifest import LabelledImage, Manifest, Part, pixel_hash
+from training.data.manifest import LabelledImage, Manifest, Part, pixel_hash
 from training.synthetic import draw_surface, encode
 
 

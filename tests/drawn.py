@@ -7,7 +7,7 @@ from pathlib import Path
 from builders import surface_file
 from commands import Millwatch
 
-from training.manifest import LabelledImage, Manifest, Part, pixel_hash
+from training.data.manifest import LabelledImage, Manifest, Part, pixel_hash
 
 
 def drawn_manifest(

@@ -9,8 +9,8 @@ from drawn import drawn_manifest
 
 from models.checkpoint import METADATA, load_metadata
 from models.taxonomy import KNOWN_DEFECTS
-from training.export import export
-from training.manifest import Manifest, Part
+from training.data.manifest import Manifest, Part
+from training.model_folder.export import export
 
 FITTED = range(20)
 SELECTED = range(100, 110)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from training.evaluate import Evaluation
-from training.manifest import Manifest, Part
-from training.serving import Served
+from training.data.manifest import Manifest, Part
+from training.judging.evaluate import Evaluation
+from training.judging.serving import Served
 
 
 def judged(folder: Path, manifest: Manifest, part: Part) -> Evaluation:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.findings import Finding, PreparationReport
-from training.manifest import Manifest
-from training.neu_det import prepare
+from training.data.findings import Finding, PreparationReport
+from training.data.manifest import Manifest
+from training.data.neu_det import prepare
 
 WHOLE = (1, 1, 16, 16)
 SIDE = 16

@@ -14,9 +14,9 @@ from safetensors import SafetensorError
 
 from models.checkpoint import CheckpointError
 from models.runtimes.protocol import RuntimeUnavailableError
-from training.manifest import ManifestError
-from training.retraining import retrain
-from training.run_folder import FAILED, RunError, read_run, write_whole
+from training.data.manifest import ManifestError
+from training.retraining.retrain import retrain
+from training.retraining.run_folder import FAILED, RunError, read_run, write_whole
 
 _EXPLAINED = (RunError, CheckpointError, ManifestError, RuntimeUnavailableError)
 

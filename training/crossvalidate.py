@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.text import as_one_line
-from training.corruptions import SEVERITIES
-from training.evaluate import Evaluation, Rate, evaluate, run
-from training.fit import Epoch
-from training.manifest import Manifest, ManifestError, Part
-from training.novelty import Foreign, ForeignPictures, compare, read_pictures
-from training.pointing import Pointing, measure, pool
-from training.recipe import Recipe
+from training.data.manifest import Manifest, ManifestError, Part
+from training.fitting.fit import Epoch
+from training.fitting.recipe import Recipe
+from training.judging.corruptions import SEVERITIES
+from training.judging.evaluate import Evaluation, Rate, evaluate, run
+from training.judging.novelty import Foreign, ForeignPictures, compare, read_pictures
+from training.judging.pointing import Pointing, measure, pool
+from training.judging.serving import Served
 from training.run import train_unless_made
-from training.serving import Served
 
 FOLDS: Final = 5
 _SELECT_PERCENT: Final = 10

@@ -14,12 +14,12 @@ from models.decision import KNOWN_CALLED_UNKNOWN
 from models.novelty import novelty_of
 from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
-from training.dataset import load_part
-from training.evaluate import run
-from training.fit import Epoch
-from training.manifest import Manifest, Part
-from training.ranking import auroc
-from training.recipe import Recipe
+from training.data.dataset import load_part
+from training.data.manifest import Manifest, Part
+from training.fitting.fit import Epoch
+from training.fitting.recipe import Recipe
+from training.judging.evaluate import run
+from training.judging.ranking import auroc
 from training.run import train_unless_made
 
 

@@ -11,17 +11,17 @@ import torch
 
 from models.checkpoint import CheckpointError, Metadata, load_metadata, save
 from models.network import stored_weights
-from training.assessment import assess
-from training.boxes import coverage
-from training.dataset import load_part
-from training.evaluate import Evaluation
-from training.fit import Epoch, fit
-from training.manifest import Manifest, Part
-from training.packing import pack
-from training.recipe import Recipe
-from training.references import FITTED_OF_A_CLASS, reference_of
+from training.data.boxes import coverage
+from training.data.dataset import load_part
+from training.data.manifest import Manifest, Part
+from training.fitting.fit import Epoch, fit
+from training.fitting.recipe import Recipe
+from training.fitting.resuming import Saved
+from training.judging.assessment import assess
+from training.judging.evaluate import Evaluation
+from training.model_folder.packing import pack
+from training.model_folder.references import FITTED_OF_A_CLASS, reference_of
 from training.report import page
-from training.resuming import Saved
 
 CANVAS = 200
 """Side at which images are kept for augmentation: NEU-DET's own, and enough for a 160-pixel crop."""

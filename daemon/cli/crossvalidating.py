@@ -64,10 +64,10 @@ def crossvalidate(
 
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training import crossvalidate as step  # noqa: PLC0415
-    from training.fit import FitError  # noqa: PLC0415
+    from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.fitting.fit import FitError  # noqa: PLC0415
+    from training.fitting.resuming import ResumeError  # noqa: PLC0415
     from training.leaveout import leave_out as leave_each_out  # noqa: PLC0415
-    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
-    from training.resuming import ResumeError  # noqa: PLC0415
 
     if leave_out and (corruptions or novel is not None or first is not None):
         raise typer.BadParameter(

@@ -34,7 +34,7 @@ def export(
     """
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from models.runtimes.protocol import RuntimeUnavailableError  # noqa: PLC0415
-    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
 
     named = manifest or model / "manifest.json"
     if manifest is None and not named.is_file():
@@ -44,7 +44,7 @@ def export(
             param_hint="--manifest",
         )
     try:
-        from training.export import export as export_model  # noqa: PLC0415
+        from training.model_folder.export import export as export_model  # noqa: PLC0415
 
         done = export_model(model, load_manifest(named))
     except ModuleNotFoundError as error:

@@ -13,7 +13,7 @@ from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
 
 if TYPE_CHECKING:
-    from training.assessment import Assessment
+    from training.judging.assessment import Assessment
 
 
 def register(app: typer.Typer) -> None:
@@ -41,9 +41,9 @@ def train(
     """
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training import run as step  # noqa: PLC0415 -- see the module
-    from training.fit import FitError  # noqa: PLC0415
-    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
-    from training.resuming import ResumeError  # noqa: PLC0415
+    from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.fitting.fit import FitError  # noqa: PLC0415
+    from training.fitting.resuming import ResumeError  # noqa: PLC0415
 
     chosen = chosen_recipes(recipe, epochs)
     with EpochDisplay() as display:
@@ -99,9 +99,9 @@ def evaluate(
     from dataclasses import asdict  # noqa: PLC0415
 
     from models.checkpoint import CheckpointError  # noqa: PLC0415
-    from training.assessment import assess  # noqa: PLC0415
-    from training.manifest import ManifestError, Part, load_manifest  # noqa: PLC0415
-    from training.serving import Served, caution  # noqa: PLC0415
+    from training.data.manifest import ManifestError, Part, load_manifest  # noqa: PLC0415
+    from training.judging.assessment import assess  # noqa: PLC0415
+    from training.judging.serving import Served, caution  # noqa: PLC0415
 
     try:
         chosen = Part(part)

@@ -129,8 +129,8 @@ def import_model(
     config: ConfigOption = None,
 ) -> None:
     """Make a model folder of a ResNet18 that you trained elsewhere; it serves as it was trained."""
-    from training import importing as step  # noqa: PLC0415 -- what trains is heavy
-    from training.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.model_folder import importing as step  # noqa: PLC0415 -- what trains is heavy
 
     settings = settings_of(config)
     try:

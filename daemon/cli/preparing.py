@@ -10,7 +10,7 @@ from daemon.cli.options import CommandError
 from daemon.cli.showing import ImageDisplay
 
 if TYPE_CHECKING:
-    from training.manifest import Manifest
+    from training.data.manifest import Manifest
 
 
 def register(app: typer.Typer) -> None:
@@ -52,10 +52,10 @@ def prepare(
 ) -> None:
     """Turn NEU-DET with its VOC annotations into a manifest, and report what is wrong in the data."""
     # What decodes and trains is imported when it is asked for: it is heavy.
-    from training import neu_det as step  # noqa: PLC0415
-    from training.class_folders import write_class_folders  # noqa: PLC0415
-    from training.findings import PreparationError  # noqa: PLC0415
-    from training.manifest import ManifestError  # noqa: PLC0415
+    from training.data import neu_det as step  # noqa: PLC0415
+    from training.data.class_folders import write_class_folders  # noqa: PLC0415
+    from training.data.findings import PreparationError  # noqa: PLC0415
+    from training.data.manifest import ManifestError  # noqa: PLC0415
 
     if model is not None and not label_errors:
         raise typer.BadParameter("only --label-errors uses a model", param_hint="--model")
@@ -83,7 +83,7 @@ def prepare(
 
 def _unpacked(neu_det: Path, out: Path) -> Path:
     """The folder itself, or the one that a zip is unpacked to, beside the manifest."""
-    from training.archive import unpack  # noqa: PLC0415
+    from training.data.archive import unpack  # noqa: PLC0415
 
     if not neu_det.is_file():
         return neu_det
@@ -96,8 +96,8 @@ def _unpacked(neu_det: Path, out: Path) -> Path:
 def _print_label_errors(manifest: "Manifest", model: Path | None) -> None:
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from models.registry import PRETRAINED  # noqa: PLC0415
-    from training.doubting import doubtful_labels  # noqa: PLC0415
-    from training.manifest import ManifestError  # noqa: PLC0415
+    from training.data.manifest import ManifestError  # noqa: PLC0415
+    from training.judging.doubting import doubtful_labels  # noqa: PLC0415
 
     try:
         doubts = doubtful_labels(manifest, model or PRETRAINED)

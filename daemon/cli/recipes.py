@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 if TYPE_CHECKING:
-    from training.recipe import Recipe
+    from training.fitting.recipe import Recipe
 
 _DEFAULT: Final = ("steel", "calm")
 
@@ -24,7 +24,7 @@ SeedOption = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Makes the r
 
 def chosen_recipes(names: list[str] | None, epochs: int | None) -> "list[Recipe]":
     """Raises typer.BadParameter for a name that is none, or twice the same."""
-    from training.recipe import RECIPES  # noqa: PLC0415 -- what trains is heavy
+    from training.fitting.recipe import RECIPES  # noqa: PLC0415 -- what trains is heavy
 
     asked = names or list(_DEFAULT)
     if unknown := [name for name in asked if name not in RECIPES]:

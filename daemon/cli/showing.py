@@ -9,9 +9,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from daemon.cli.options import console_of_answers, table_of_answers
 
 if TYPE_CHECKING:
-    from training.evaluate import Evaluation
-    from training.fit import Epoch
-    from training.pointing import Pointing
+    from training.fitting.fit import Epoch
+    from training.judging.evaluate import Evaluation
+    from training.judging.pointing import Pointing
 
 _LINE_EACH: Final = 1000
 

@@ -1,4 +1,4 @@
-"""What `training.export` adds to a model folder, and what is read of it before it is served.
+"""What `training.model_folder.export` adds to a model folder, and what is read of it before it is served.
 
 `openvino.json` is written last: a folder without it is a model that was never exported, whatever
 else lies there.

@@ -188,7 +188,7 @@ def load_fp32(folder: Path, metadata: Metadata | None = None) -> OpenVinoRuntime
 
 
 def load_ir(path: Path, *, form: Form) -> OpenVinoRuntime:
-    """A graph that `training.export` wrote, `path` its .xml, the .bin beside it.
+    """A graph that `training.model_folder.export` wrote, `path` its .xml, the .bin beside it.
 
     Raises:
         RuntimeUnavailableError: when OpenVINO cannot run here, or cannot read the file.

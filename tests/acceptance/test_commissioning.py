@@ -16,8 +16,8 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, run_cli, wait_until
 
 from models.registry import PRETRAINED
-from training.manifest import Part
-from training.neu_det import prepare
+from training.data.manifest import Part
+from training.data.neu_det import prepare
 
 NEU_DET = os.environ.get("NEU_DET_DIR")
 TILES = os.environ.get("MAGNETIC_TILE_DIR")

@@ -119,8 +119,8 @@ def test_a_record_that_does_not_fit_its_model_is_refused(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from training.export import export
-from training.manifest import load_manifest
+from training.model_folder.export import export
+from training.data.manifest import load_manifest
 
 folder, manifest = Path(sys.argv[1]), load_manifest(Path(sys.argv[2]))
 moves = []

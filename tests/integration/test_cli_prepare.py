@@ -7,8 +7,8 @@ import pytest
 from builders import surface_file
 from commands import Millwatch
 
-from training.dataset import load_part
-from training.manifest import Part, load_manifest
+from training.data.dataset import load_part
+from training.data.manifest import Part, load_manifest
 
 XML = """<annotation><filename>{name}</filename><object><name>{label}</name><bndbox>
 <xmin>1</xmin><ymin>1</ymin><xmax>90</xmax><ymax>90</ymax></bndbox></object></annotation>"""

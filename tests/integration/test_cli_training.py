@@ -16,9 +16,9 @@ from drawn import prepared_manifest
 from daemon.cli.learning import fetched
 from daemon.cli.options import CommandError
 from models.checkpoint import load_metadata
-from training.corruptions import CORRUPTIONS, SEVERITIES
 from training.crossvalidate import fold_of
-from training.manifest import Part, load_manifest
+from training.data.manifest import Part, load_manifest
+from training.judging.corruptions import CORRUPTIONS, SEVERITIES
 
 CLASSES = ("crazing", "scratches")
 EACH = 20

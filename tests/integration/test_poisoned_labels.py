@@ -18,10 +18,10 @@ from daemon.retraining.retrainer import Retrainer
 from daemon.store import retraining
 from models.registry import PRETRAINED
 from models.taxonomy import NO_DEFECT
-from training.manifest import Part
-from training.retraining import retrain
-from training.run_folder import read_run
-from training.tops import TopRecipe
+from training.data.manifest import Part
+from training.retraining.retrain import retrain
+from training.retraining.run_folder import read_run
+from training.retraining.tops import TopRecipe
 
 CLASSES = ("patches", "rolled-in_scale")
 SEEDS = {Part.FIT: range(20), Part.SELECT: range(100, 110), Part.TEST: range(120, 130)}

@@ -19,13 +19,13 @@ from models.network import load_network
 from models.reference import Use, read_reference
 from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
-from training.line_fitting import LineRecipe
-from training.manifest import Manifest, Part
-from training.references import judge_kept
-from training.retraining import retrain
-from training.run_folder import RunError, read_run
+from training.data.manifest import Manifest, Part
+from training.model_folder.references import judge_kept
+from training.retraining.line_fitting import LineRecipe
+from training.retraining.retrain import retrain
+from training.retraining.run_folder import RunError, read_run
+from training.retraining.tops import TopRecipe
 from training.synthetic import draw_surface, encode
-from training.tops import TopRecipe
 
 RECIPE = TopRecipe(views=1, epochs=1)
 LINE_RECIPE = LineRecipe(

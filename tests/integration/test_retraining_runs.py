@@ -26,8 +26,8 @@ from daemon.store import retraining
 from daemon.store.labels import newest_label
 from daemon.store.models import remember_current
 from models.taxonomy import KNOWN_DEFECTS
-from training.manifest import Part
-from training.run_folder import read_run
+from training.data.manifest import Part
+from training.retraining.run_folder import read_run
 
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 NIGHT = datetime(2026, 11, 24, 3, 0, tzinfo=UTC)

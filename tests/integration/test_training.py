@@ -18,16 +18,16 @@ from models.preprocessing import PREPROCESSING_VERSION
 from models.registry import load_model
 from models.runtimes.torch_runtime import TorchRuntime
 from training import run
-from training.corruptions import CORRUPTIONS, SEVERITIES
 from training.crossvalidate import crossvalidate, fold_of
-from training.dataset import load_part
-from training.evaluate import Evaluation
-from training.evaluate import run as evaluated
-from training.fit import Epoch, FitError
-from training.manifest import Manifest, ManifestError, Part
-from training.recipe import STEEL
-from training.resuming import ResumeError
-from training.serving import Served
+from training.data.dataset import load_part
+from training.data.manifest import Manifest, ManifestError, Part
+from training.fitting.fit import Epoch, FitError
+from training.fitting.recipe import STEEL
+from training.fitting.resuming import ResumeError
+from training.judging.corruptions import CORRUPTIONS, SEVERITIES
+from training.judging.evaluate import Evaluation
+from training.judging.evaluate import run as evaluated
+from training.judging.serving import Served
 
 CLASSES = ("crazing", "no_defect", "scratches")
 RECIPE = replace(

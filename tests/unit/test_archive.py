@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from neu_det_trees import Tree
 
-from training.archive import unpack
-from training.dataset import load_part
-from training.findings import PreparationError
-from training.manifest import Part
-from training.neu_det import prepare
+from training.data.archive import unpack
+from training.data.dataset import load_part
+from training.data.findings import PreparationError
+from training.data.manifest import Part
+from training.data.neu_det import prepare
 
 
 def write_zip(path: Path, *entries: tuple[str | zipfile.ZipInfo, bytes]) -> Path:

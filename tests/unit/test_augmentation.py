@@ -7,8 +7,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional
 
-from training.augmentation import Augmentation
-from training.recipe import RECIPES, STEEL
+from training.fitting.augmentation import Augmentation
+from training.fitting.recipe import RECIPES, STEEL
 from training.synthetic import SURFACES, draw_surface
 
 NOTHING = Augmentation(

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from models.network import SurfaceNetwork
-from training.box_teaching import FILE, BoxHead, box_loss, logits_and_places
+from training.fitting.box_teaching import FILE, BoxHead, box_loss, logits_and_places
 
 CLASSES = 3
 

@@ -6,10 +6,10 @@ import pytest
 from boxed import annotation, write_boxed_manifest
 from neu_det_trees import picture
 
-from training.boxes import CELLS, Boxed, boxes_of, coverage
-from training.manifest import Manifest, Part
-from training.neu_det import prepare
-from training.voc import Box
+from training.data.boxes import CELLS, Boxed, boxes_of, coverage
+from training.data.manifest import Manifest, Part
+from training.data.neu_det import prepare
+from training.data.voc import Box
 
 HALF = CELLS // 2
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from neu_det_trees import WHOLE, Tree, picture, voc
 
-from training.class_folders import write_class_folders
-from training.findings import PreparationError
-from training.neu_det import prepare
+from training.data.class_folders import write_class_folders
+from training.data.findings import PreparationError
+from training.data.neu_det import prepare
 
 
 def test_class_folders_hold_fit_and_select_in_train_and_test_in_validation(

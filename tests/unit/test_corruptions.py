@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from training.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from training.judging.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from training.synthetic import SURFACES, draw_surface
 
 

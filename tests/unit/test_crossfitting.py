@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from models.line_network import LineNetwork
-from training.crossfitting import OutOfFold, joined_at_its_temperature
+from training.retraining.crossfitting import OutOfFold, joined_at_its_temperature
 
 LABELS = np.array([0, 0, 1, 1], dtype=np.int64)
 RIGHT = np.array([[4, 0], [3, 0], [0, 4], [1, 2]], dtype=np.float32)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from models.preprocessing import decode
-from training.dataset import load_part
-from training.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
+from training.data.dataset import load_part
+from training.data.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
 from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "patches", "scratches")

@@ -13,8 +13,8 @@ from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
+from training.retraining.tops import Activated, TopRecipe, fit_top
 from training.synthetic import SURFACES, draw_surface
-from training.tops import Activated, TopRecipe, fit_top
 
 CLASSES = ("patches", "scratches", "no_defect", "stain")
 ALONE = torch.tensor([0.0, 0.0, 1.0, 1.0])

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.preprocessing import decode
-from training.duplicates import Pair, fingerprint, grouped, near_duplicates
+from training.data.duplicates import Pair, fingerprint, grouped, near_duplicates
 from training.synthetic import draw_surface, encode
 
 Picture = NDArray[np.uint8]

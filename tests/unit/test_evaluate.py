@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from models.binomial import interval
 from models.runtimes.protocol import Outputs
-from training.dataset import Dataset
-from training.evaluate import Evaluation, Rate, error_by_chance, evaluate, reliability, run
+from training.data.dataset import Dataset
+from training.judging.evaluate import Evaluation, Rate, error_by_chance, evaluate, reliability, run
 
 CLASSES = ("crazing", "patches", "scratches")
 

@@ -15,13 +15,13 @@ from torchvision.models import resnet18
 from models.calibration import fit_temperature, softmax
 from models.network import load_network, stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
-from training.augmentation import Augmentation
-from training.box_teaching import logits_and_places
-from training.dataset import Dataset
-from training.evaluate import run
-from training.fit import Epoch, FitError, Fitted, fit
-from training.recipe import STEEL, Recipe
-from training.resuming import ResumeError, Saved
+from training.data.dataset import Dataset
+from training.fitting.augmentation import Augmentation
+from training.fitting.box_teaching import logits_and_places
+from training.fitting.fit import Epoch, FitError, Fitted, fit
+from training.fitting.recipe import STEEL, Recipe
+from training.fitting.resuming import ResumeError, Saved
+from training.judging.evaluate import run
 from training.synthetic import draw_surface
 
 SURFACES = ("no_defect", "crazing", "scratches")

@@ -17,9 +17,14 @@ from models.checkpoint import CheckpointError, load_metadata
 from models.decision import Policy
 from models.network import SurfaceNetwork, load_network
 from models.registry import load_model
-from training.dataset import load_part
-from training.importing import ImportRefusedError, import_weights, network_of, read_state_dict
-from training.manifest import Manifest, ManifestError, Part
+from training.data.dataset import load_part
+from training.data.manifest import Manifest, ManifestError, Part
+from training.model_folder.importing import (
+    ImportRefusedError,
+    import_weights,
+    network_of,
+    read_state_dict,
+)
 
 CLASSES = ("crazing", "no_defect", "scratches")
 STATED = ("scratches", "crazing", "no_defect")

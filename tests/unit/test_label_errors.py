@@ -5,7 +5,7 @@ from hashlib import sha256
 import numpy as np
 import pytest
 
-from training.label_errors import find_label_errors, out_of_fold
+from training.judging.label_errors import find_label_errors, out_of_fold
 
 
 def groups(count: int) -> list[str]:

@@ -11,8 +11,8 @@ from PIL import Image
 
 from models.preprocessing import UnreadableError, UnreadableReason, decode
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
-from training.labelled import Labelled, load_labelled
-from training.run_folder import Label, RunError
+from training.retraining.labelled import Labelled, load_labelled
+from training.retraining.run_folder import Label, RunError
 from training.synthetic import draw_surface, encode
 
 SIDE = 64

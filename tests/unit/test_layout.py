@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from neu_det_trees import WHOLE, NamedBox, Tree, picture, voc
 
-from training.findings import Kind, PreparationError, PreparationReport
-from training.manifest import Manifest
-from training.neu_det import prepare
+from training.data.findings import Kind, PreparationError, PreparationReport
+from training.data.manifest import Manifest
+from training.data.neu_det import prepare
 
 
 def flat_picture(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from models.preprocessing import UnreadableError
-from training.manifest import (
+from training.data.manifest import (
     LabelledImage,
     Manifest,
     ManifestError,

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.label_errors import FOLDS
-from training.labelled import Labelled
-from training.measuring import suspects_of
-from training.run_folder import Label
+from training.judging.label_errors import FOLDS
+from training.retraining.labelled import Labelled
+from training.retraining.measuring import suspects_of
+from training.retraining.run_folder import Label
 
 CLASSES = ("stain", "no_defect")
 

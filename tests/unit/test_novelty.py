@@ -5,10 +5,10 @@ import pytest
 from boxed import write_boxed_manifest
 from builders import surface_file
 
-from training.manifest import ManifestError
-from training.novelty import compare, read_pictures, roc
-from training.ranking import auroc
-from training.serving import Served
+from training.data.manifest import ManifestError
+from training.judging.novelty import compare, read_pictures, roc
+from training.judging.ranking import auroc
+from training.judging.serving import Served
 
 
 def test_the_curve_of_a_small_case_is_that_by_hand() -> None:

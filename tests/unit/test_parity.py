@@ -5,7 +5,7 @@ import pytest
 
 from models.decision import Decision
 from models.taxonomy import Reason, Verdict
-from training.parity import Judged, compare
+from training.model_folder.parity import Judged, compare
 
 CLASSES = ("crazing", "no_defect")
 NUMBER = 2000

@@ -6,10 +6,10 @@ from boxed import write_boxed_manifest
 from numpy.typing import NDArray
 
 from models.taxonomy import KNOWN_DEFECTS
-from training.manifest import Part
-from training.pointing import Pointed, Pointing, measure, point, pool
-from training.serving import Served
-from training.voc import Box
+from training.data.manifest import Part
+from training.data.voc import Box
+from training.judging.pointing import Pointed, Pointing, measure, point, pool
+from training.judging.serving import Served
 
 
 def box(left: float, top: float, right: float, bottom: float) -> Box:

@@ -8,9 +8,9 @@ import pytest
 from neu_det_trees import WHOLE, Tree, voc
 
 from models.taxonomy import KNOWN_DEFECTS
-from training.findings import Kind, PreparationError
-from training.manifest import load_manifest
-from training.neu_det import prepare
+from training.data.findings import Kind, PreparationError
+from training.data.manifest import load_manifest
+from training.data.neu_det import prepare
 from training.synthetic import encode
 
 REAL = os.environ.get("NEU_DET_DIR")

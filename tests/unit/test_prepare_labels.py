@@ -3,7 +3,7 @@
 import pytest
 from neu_det_trees import WHOLE, Tree, voc
 
-from training.findings import Kind
+from training.data.findings import Kind
 
 
 def test_the_label_is_the_class_with_the_most_box_area_not_the_most_boxes(tree: Tree) -> None:

@@ -7,9 +7,9 @@ from neu_det_trees import Tree
 from numpy.typing import NDArray
 
 from training.crossvalidate import fold_of
-from training.findings import Kind
-from training.manifest import Part
-from training.neu_det import prepare
+from training.data.findings import Kind
+from training.data.manifest import Part
+from training.data.neu_det import prepare
 from training.synthetic import draw_surface
 
 

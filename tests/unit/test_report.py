@@ -11,11 +11,11 @@ from judged import judged
 from config.settings import Policy as PolicySettings
 from models.decision import PassRule, Policy
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
-from training.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
-from training.fit import Epoch
-from training.manifest import Manifest, Part
+from training.data.manifest import Manifest, Part
+from training.fitting.fit import Epoch
+from training.judging.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
+from training.judging.serving import AS_CONFIGURED
 from training.report.page import render, write
-from training.serving import AS_CONFIGURED
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 DRAWN_CLOSED = {"line", "rect", "circle", "polyline"}

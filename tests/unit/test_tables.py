@@ -6,7 +6,7 @@ import pytest
 
 from daemon.cli.options import console_of_answers, table_of_answers
 from daemon.cli.showing import print_evaluation
-from training.evaluate import ClassFigures, Evaluation
+from training.judging.evaluate import ClassFigures, Evaluation
 
 PATH = "/srv/review/to_check/rolled-in_scale/2026-03-02/" + "x" * 90 + ".jpg"
 

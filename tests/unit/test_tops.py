@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from models.network import SurfaceNetwork
-from training.run_folder import RunError
-from training.tops import Activated, TopRecipe, fit_top
+from training.retraining.run_folder import RunError
+from training.retraining.tops import Activated, TopRecipe, fit_top
 
 RECIPE = TopRecipe(views=1, epochs=1, batch=4)
 

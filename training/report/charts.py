@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from training.evaluate import Bin
-from training.fit import Epoch
-from training.novelty import Foreign
+from training.fitting.fit import Epoch
+from training.judging.evaluate import Bin
+from training.judging.novelty import Foreign
 
 WIDTH: Final = 460
 HEIGHT: Final = 300

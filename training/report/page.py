@@ -10,8 +10,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.assessment import Assessment
-from training.evaluate import Evaluation, Rate
+from training.judging.assessment import Assessment
+from training.judging.evaluate import Evaluation, Rate
 from training.report import charts
 
 NAME: Final = "report.html"

@@ -1,0 +1,217 @@
+"""Every fitted image of a line judged once by a network that was not fitted to it.
+
+With a few dozen labels of a class, none can be spared to fit thresholds to: so all of them serve.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from models.calibration import fit_temperature, softmax
+from models.line_network import LineNetwork
+from models.network import SurfaceNetwork
+from models.novelty import distances_to_classes, novelty_of
+from models.runtimes.protocol import Outputs
+from models.runtimes.torch_runtime import TorchRuntime
+from training.retraining.line_fitting import own_logits
+from training.retraining.tops import Activated, TopRecipe, fit_top
+
+FOLDS: Final = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutOfFold:
+    """What networks that were not fitted to these images say of them.
+
+    Attributes:
+        logits: `(N, classes)`, with the line's own network at `own_temperature`.
+        alone: the same without it, `(N, classes)`.
+        novelty: `(N,)`, against what that network was fitted to.
+        distances: `(N, classes)`, likewise.
+        own_temperature: at which the line's own network is as sure as it is right: fitted to a few
+            dozen images, it is far surer.
+    """
+
+    logits: NDArray[np.float32]
+    alone: NDArray[np.float32]
+    novelty: NDArray[np.float32]
+    distances: NDArray[np.float32]
+    labels: NDArray[np.int64]
+    own_temperature: float = 1.0
+
+    def own_gains(self) -> float:
+        """By how many nats an image is told better with the line's own network than without it.
+
+        Cross-entropy, each at its own best temperature, as it would serve.
+        """
+        return _loss(self.alone, self.labels) - _loss(self.logits, self.labels)
+
+    def without_own(self) -> "OutOfFold":
+        return replace(self, logits=self.alone)
+
+
+def _loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    scaled = logits / np.float32(fit_temperature(logits, labels))
+    likelihoods = softmax(scaled)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(likelihoods, np.finfo(np.float32).tiny)).mean())
+
+
+def _tell_nobody(_done: int, _of: int) -> None:
+    pass
+
+
+def crossfit(
+    network: SurfaceNetwork,
+    kept: Activated,
+    line: Activated,
+    pixels: NDArray[np.uint8],
+    groups: Sequence[str],
+    *,
+    classes: int,
+    recipe: TopRecipe,
+    seed: int,
+    own: Callable[[NDArray[np.bool_], int], LineNetwork | None],
+    on_epoch: Callable[[int, int], None] = _tell_nobody,
+) -> OutOfFold:
+    """Fit as many networks as there are folds, each to the others.
+
+    Args:
+        pixels: of `line`, as a camera gives them.
+        own: the line's own network, fitted to the chosen images with a seed; None without one. If
+            one fold has none, no fold's is asked.
+        groups: a hash for each image of the line; those that share one fall into one fold.
+    """
+    labels = line.labels.numpy()
+    fold = _folds(labels, groups)
+    alone = np.empty((len(labels), classes), np.float32)
+    novelty = np.empty(len(labels), np.float32)
+    distances = np.empty((len(labels), classes), np.float32)
+    lines = _Lines(network=network, pixels=pixels, labels=labels)
+    for number in range(FOLDS):
+        out = fold == number
+        if not out.any():
+            continue
+        fitted = line.of(~out)
+        made = fit_top(
+            network,
+            kept,
+            fitted,
+            classes=classes,
+            recipe=recipe,
+            seed=seed + 1 + number,
+            on_epoch=partial(_tell_of_fold, on_epoch, number),
+        )
+        held = line.of(out)
+        textured = kept.textures is not None
+        outputs = _above(made, held)
+        features = _features(outputs, held, textured=textured)
+        known = _one_view(kept, fitted)
+        reference = _features(_above(made, known), known, textured=textured)
+        reference = reference.astype(np.float16).astype(np.float32)
+        reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
+        alone[out] = outputs.logits
+        novelty[out] = novelty_of(features, reference)
+        distances[out] = distances_to_classes(
+            features, reference, reference_labels, classes=classes
+        )
+        lines.ask(own(~out, seed + 1 + number), out)
+    logits, temperature = lines.join(alone)
+    return OutOfFold(
+        logits=logits,
+        alone=alone,
+        novelty=novelty,
+        distances=distances,
+        labels=labels,
+        own_temperature=temperature,
+    )
+
+
+@dataclass(kw_only=True)
+class _Lines:
+    """What the folds' own networks of the line say, each of the images that it was not fitted to."""
+
+    network: SurfaceNetwork
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    last: LineNetwork | None = None
+    said: NDArray[np.float32] | None = None
+    lacking: bool = False
+
+    def ask(self, own: LineNetwork | None, out: NDArray[np.bool_]) -> None:
+        self.lacking |= own is None
+        if own is None:
+            return
+        if self.said is None:
+            self.said = np.empty((len(self.labels), own.linear.out_features), np.float32)
+        self.said[out] = own_logits(self.network, own, self.pixels[out])
+        self.last = own
+
+    def join(self, alone: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:
+        """With the logits `(N, classes)` of the networks without them; and at which temperature."""
+        if self.lacking or self.last is None or self.said is None:
+            return alone, 1.0
+        return joined_at_its_temperature(self.last, alone, self.said, self.labels)
+
+
+def joined_at_its_temperature(
+    own: LineNetwork,
+    alone: NDArray[np.float32],
+    said: NDArray[np.float32],
+    labels: NDArray[np.int64],
+) -> tuple[NDArray[np.float32], float]:
+    """Logits with a line's own network at the temperature that fits it; and that temperature.
+
+    The two networks need one each: the first is fitted to many images of its own, and is about as
+    sure as it is right, long before the line's own is.
+
+    Args:
+        own: any that was fitted to the same question; it says only which classes are meant.
+        alone: logits of the first networks, `(N, classes)`.
+        said: of the line's own, `(N, own classes)`, of images that they were not fitted to.
+        labels: among the classes of the model, `(N,)`.
+    """
+    temperature = fit_temperature(said, own.place.numpy()[labels])
+    cooled = torch.from_numpy(said / np.float32(temperature))
+    joined: NDArray[np.float32] = own.join(torch.from_numpy(alone), cooled).numpy()
+    return joined, temperature
+
+
+def _one_view(*parts: Activated) -> Activated:
+    """The images themselves, without their augmented copies."""
+    return Activated(
+        views=torch.cat([part.views[0] for part in parts]).unsqueeze(0),
+        labels=torch.cat([part.labels for part in parts]),
+        textures=None
+        if any(part.textures is None for part in parts)
+        else torch.cat([part.textures for part in parts if part.textures is not None]),
+    )
+
+
+def _features(outputs: Outputs, images: Activated, *, textured: bool) -> NDArray[np.float32]:
+    """Pooled ones and textures, if those of all that a model comes from are kept."""
+    if not textured or images.textures is None:
+        return outputs.features
+    return np.concatenate([outputs.features, images.textures.numpy()], axis=1)
+
+
+def _above(made: SurfaceNetwork, images: Activated) -> Outputs:
+    textures = None if images.textures is None else images.textures.numpy()
+    return TorchRuntime(made, device="cpu").infer_above(images.views[0].float().numpy(), textures)
+
+
+def _tell_of_fold(on_epoch: Callable[[int, int], None], number: int, done: int, of: int) -> None:
+    on_epoch(number * of + done, FOLDS * of)
+
+
+def _folds(labels: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
+    """A fold for each image: by turns within a class, so that none has all of a rare one."""
+    chosen: dict[str, int] = {}
+    for label in np.unique(labels):
+        mine = sorted({groups[int(i)] for i in np.flatnonzero(labels == label)} - chosen.keys())
+        chosen |= {group: (number + int(label)) % FOLDS for number, group in enumerate(mine)}
+    return np.array([chosen[group] for group in groups], dtype=np.int64)
