@@ -100,24 +100,24 @@ def alone(files: Sequence[Path], model: Model) -> Alone:
     whole = [file.read_bytes() for file in files]
     pictures = [decode(data, size=model.input_size).pixels for data in whole]
     batch = np.stack([pictures[number % len(pictures)] for number in range(256)])
-    model.runtime.infer(batch)
     return Alone(
         # On all cores at once: that is how fast it can be.
-        inference=CORES * _best_ms(lambda: [model.runtime.infer(batch)]) / len(batch),
-        read=_best_ms(lambda: [file.read_bytes() for file in files]) / len(files),
-        hash=_best_ms(lambda: [hashlib.sha256(data).hexdigest() for data in whole]) / len(files),
-        decode=_best_ms(lambda: [decode(data, size=model.input_size) for data in whole])
+        inference=CORES * _mean_ms(lambda: model.runtime.infer(batch), seconds=4.0) / len(batch),
+        read=_mean_ms(lambda: [file.read_bytes() for file in files]) / len(files),
+        hash=_mean_ms(lambda: [hashlib.sha256(data).hexdigest() for data in whole]) / len(files),
+        decode=_mean_ms(lambda: [decode(data, size=model.input_size) for data in whole])
         / len(files),
     )
 
 
-def _best_ms(work: Callable[[], object], times: int = 3) -> float:
-    taken = []
-    for _ in range(times):
-        start = time.perf_counter()
+def _mean_ms(work: Callable[[], object], *, seconds: float = 1.0) -> float:
+    """Over a while and not the best of a few, which is luck: a drain cannot pick its moments either."""
+    work()
+    times, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < seconds:
         work()
-        taken.append(time.perf_counter() - start)
-    return 1000 * min(taken)
+        times += 1
+    return 1000 * taken / times
 
 
 _RECORDED = "SELECT coalesce(sum(images), 0) FROM tally"
