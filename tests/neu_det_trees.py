@@ -23,13 +23,14 @@ def picture(path: Path, *, seed: int) -> Path:
     return path
 
 
-def voc(*boxes: NamedBox, filename: str) -> str:
+def voc(*boxes: NamedBox, filename: str, size: tuple[int, int] | None = None) -> str:
     objects = "".join(
         f"<object><name>{label}</name><bndbox><xmin>{left}</xmin><ymin>{top}</ymin>"
         f"<xmax>{right}</xmax><ymax>{bottom}</ymax></bndbox></object>"
         for label, (left, top, right, bottom) in boxes
     )
-    return f"<annotation><filename>{filename}</filename>{objects}</annotation>"
+    known = "<size><width>{}</width><height>{}</height></size>".format(*size) if size else ""
+    return f"<annotation><filename>{filename}</filename>{known}{objects}</annotation>"
 
 
 class Tree:

@@ -1,9 +1,14 @@
 """Which class a picture is of, by its XML and by where it lies."""
 
+from pathlib import Path
+
 import pytest
 from neu_det_trees import WHOLE, Tree, voc
 
+from training.data.boxes import boxes_of
 from training.data.findings import Kind
+from training.data.manifest import Part
+from training.data.voc import Box
 
 
 def test_the_label_is_the_class_with_the_most_box_area_not_the_most_boxes(tree: Tree) -> None:
@@ -198,6 +203,30 @@ def test_a_box_that_reaches_outside_is_named_and_its_inside_counts(tree: Tree) -
     assert tree.label_of("b.jpg") == "patches"
     expected = "b.jpg: a box reaches outside the image; the part inside counts (image 16x16)"
     assert expected in tree.lines()
+
+
+def test_boxes_of_an_image_that_was_resized_since_are_scaled_with_it(tree: Tree) -> None:
+    lower_right = ("inclusion", (80, 40, 160, 80))
+    tree.add("b.jpg", xml=voc(lower_right, filename="b.jpg", size=(160, 80)))
+    manifest, report = tree.prepare()
+    expected = (
+        "b.jpg: its XML is of an image of another size; the boxes are scaled to this one "
+        "(160x80, here 16x16)"
+    )
+    assert expected in report.lines()
+    assert [finding.kind for finding in report.findings].count(Kind.BOX_OUTSIDE) == 0
+    paths = [Path(image.path).name for image in manifest.of_part(Part.FIT)]
+    boxed = boxes_of(manifest, Part.FIT)[paths.index("b.jpg")]
+    assert boxed is not None
+    assert boxed.boxes == (Box(label="inclusion", left=8, top=8, right=16, bottom=16),)
+
+
+@pytest.mark.parametrize("size", [(0, 0), (16, 16), (-16, 16)])
+def test_a_size_that_is_the_images_own_or_none_changes_no_box(
+    tree: Tree, size: tuple[int, int]
+) -> None:
+    tree.add("b.jpg", xml=voc(("crazing", WHOLE), filename="b.jpg", size=size))
+    assert tree.findings() == ()
 
 
 @pytest.mark.parametrize("corners", [(4, 4, 4, 9), (9, 9, 4, 4)])

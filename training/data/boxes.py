@@ -60,12 +60,13 @@ def _boxed(manifest: Manifest, image: LabelledImage, xml: Path | None) -> Boxed 
     if xml is None:
         return None
     try:
-        boxes = read_annotation(xml).boxes
+        annotation = read_annotation(xml)
     except AnnotationError as error:
         if isinstance(error.__cause__, PermissionError):
             raise error.__cause__ from None
         return None
     height, width = read_image(manifest, image).shape
+    boxes = annotation.on(width, height).boxes
     seen = tuple(box for box in boxes if box.area_inside(width, height))
     return Boxed(height=height, width=width, boxes=seen)
 

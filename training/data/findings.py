@@ -31,6 +31,7 @@ class Kind(StrEnum):
     XML_SHARED = "xml_shared"
     FILENAME_WITHOUT_EXTENSION = "filename_without_extension"
     FILENAME_OF_ANOTHER = "filename_of_another"
+    OF_ANOTHER_SIZE = "of_another_size"
     BOX_OUTSIDE = "box_outside"
     BOX_WITHOUT_AREA = "box_without_area"
     FOLDER_DISAGREES = "folder_disagrees"

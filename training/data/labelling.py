@@ -95,6 +95,7 @@ def _label(
         reason = "its XML cannot be used"
         return _label_by_place(picture, Kind.XML_UNUSABLE, reason, because=str(error))
     odd = tuple(_odd_in_annotation(picture, annotation, width, height))
+    annotation = annotation.on(width, height)
     areas = annotation.area_of_each_class(width, height)
     most = max(areas.values(), default=0.0)
     if not areas or not most:
@@ -154,7 +155,11 @@ def _odd_in_annotation(
         if picture.file.stem not in (name, Path(name).stem):
             detail = "<filename> of another image in its XML"
             yield _finding(picture, Kind.FILENAME_OF_ANOTHER, detail, because=name)
-    if any(box.reaches_outside(width, height) for box in annotation.boxes):
+    if not annotation.is_of(width, height):
+        detail = "its XML is of an image of another size; the boxes are scaled to this one"
+        sizes = "{}x{}, here {}x{}".format(*annotation.size, width, height)
+        yield _finding(picture, Kind.OF_ANOTHER_SIZE, detail, because=sizes)
+    if any(box.reaches_outside(width, height) for box in annotation.on(width, height).boxes):
         detail = "a box reaches outside the image; the part inside counts"
         yield _finding(picture, Kind.BOX_OUTSIDE, detail, because=f"image {width}x{height}")
     if any(not box.has_area for box in annotation.boxes):

@@ -2,9 +2,9 @@
 
 import math
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 from models.taxonomy import known_name
 
@@ -45,10 +45,37 @@ class Box:
 
 @dataclass(frozen=True, kw_only=True)
 class Annotation:
-    """Attributes: filename: the image that the file says it describes, as written there."""
+    """What a file says of an image.
+
+    Attributes:
+        filename: of the image, as written there.
+        size: its width and height in the pixels that boxes are in; zeros where not given.
+    """
 
     filename: str | None
+    size: tuple[int, int]
     boxes: tuple[Box, ...]
+
+    def is_of(self, width: int, height: int) -> bool:
+        """Whether boxes are in the pixels of an image of this size, for all that is said."""
+        return self.size in ((0, 0), (width, height), (height, width))
+
+    def on(self, width: int, height: int) -> Self:
+        """The same on an image of this size, which was made smaller or larger since."""
+        if self.is_of(width, height):
+            return self
+        across, down = width / self.size[0], height / self.size[1]
+        boxes = tuple(
+            replace(
+                box,
+                left=box.left * across,
+                top=box.top * down,
+                right=box.right * across,
+                bottom=box.bottom * down,
+            )
+            for box in self.boxes
+        )
+        return replace(self, size=(width, height), boxes=boxes)
 
     def area_of_each_class(self, width: int, height: int) -> dict[str, float]:
         """Square pixels on an image of this size; a class without any is in it with 0."""
@@ -78,7 +105,16 @@ def read_annotation(path: Path) -> Annotation:
     if root.tag != "annotation":
         raise AnnotationError(f"begins with <{root.tag}>, expected <annotation>")
     boxes = tuple(_box(number, found) for number, found in enumerate(root.findall("object"), 1))
-    return Annotation(filename=_text(root, "filename"), boxes=boxes)
+    return Annotation(filename=_text(root, "filename"), size=_size(root), boxes=boxes)
+
+
+def _size(root: ET.Element) -> tuple[int, int]:
+    """Tools that do not know it write 0, or nothing."""
+    try:
+        width, height = (int(_text(root, f"size/{tag}") or 0) for tag in ("width", "height"))
+    except ValueError:
+        return 0, 0
+    return (width, height) if width > 0 and height > 0 else (0, 0)
 
 
 def _text(parent: ET.Element, tag: str) -> str | None:
