@@ -1,6 +1,7 @@
 """`models list`, `models show` and `models import`; promoting is in `daemon.cli.promoting`."""
 
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from config.settings import Settings
+from config.text import as_one_line
 from daemon.cli.options import (
     CommandError,
     ConfigOption,
@@ -24,6 +26,9 @@ from daemon.cli.options import (
 from daemon.cli.promoting import promote, rollback
 from daemon.names import to_text
 from daemon.serving import KnownModel, known_models, policy_of
+from daemon.store.database import StoreError
+from daemon.store.upgrading import open_existing
+from daemon.store.versions import ModelVersion, model_versions
 from models.binomial import interval
 from models.checkpoint import CheckpointError, Metadata, load_metadata
 from models.decision import Decider
@@ -51,23 +56,31 @@ def register(app: typer.Typer) -> None:
 
 
 def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Every model at hand: the shipped one, those in state_dir/models, model.folder, and which one serves."""
+    """Every model at hand, which one serves, and what became of each: what the gate said, and why."""
     settings = settings_of(config)
-    models = _known(settings)
+    recorded = _recorded(settings)
+    listed = [_listed(model, recorded) for model in _known(settings)]
     if as_json:
-        print_json([_listed(model) for model in models])
+        print_json(listed)
         return
-    table = table_of_answers("serves", "version", "test accuracy", "where")
-    for model in models:
-        row = _listed(model)
+    table = table_of_answers("serves", "version", "status", "test accuracy", "where")
+    for row in listed:
         accuracy = row["accuracy"]
         table.add_row(
-            "yes" if model.serving else "",
-            escape(row["version"] or f"none: {model.trouble}"),
+            "yes" if row["serving"] else "",
+            escape(row["version"] or f"none: {row['trouble']}"),
+            row["status"] or "",
             "" if accuracy is None else f"{accuracy:.2%} of {row['images']}",
-            escape(f"{row['folder']} ({model.origin})"),
+            escape(f"{row['folder']} ({row['origin']})"),
         )
-    console_of_answers().print(table)
+    console = console_of_answers()
+    console.print(table)
+    for row in listed:
+        if row["reason"]:
+            waits = row["status"] == "needs_a_person"
+            remedy = f"; `millwatch models promote {row['version']}` lets it serve" if waits else ""
+            told = f"{row['version']}: {row['reason']}{remedy}"
+            console.print(as_one_line(told), markup=False, highlight=False)
 
 
 def show(
@@ -194,12 +207,28 @@ def _support(folder: Path, settings: Settings) -> tuple[Metadata, Support]:
     return metadata, Support.of(decider, evidence, policy)
 
 
-def _listed(model: KnownModel) -> dict[str, Any]:
+def _recorded(settings: Settings) -> dict[str, ModelVersion]:
+    """What the database tells of each version; nothing where there is none, or it cannot be read."""
+    if not settings.database_file.exists():
+        return {}
+    try:
+        with open_existing(settings.database_file) as database:
+            return {each.version: each for each in model_versions(database)}
+    except (StoreError, OSError) as error:
+        sys.stderr.write(f"millwatch: what became of each model cannot be told: {error}\n")
+        return {}
+
+
+def _listed(model: KnownModel, recorded: Mapping[str, ModelVersion]) -> dict[str, Any]:
     metadata = model.metadata
+    # A folder of the registry that is damaged is known by its name.
+    told = recorded.get(metadata.version if metadata else model.folder.name)
     test = metadata.metrics.get("test", {}) if metadata else {}
     accuracy = test.get("accuracy")
     return {
         "version": metadata.version if metadata else None,
+        "status": told.status if told else None,
+        "reason": told.reason if told else None,
         "created_at": metadata.created_at if metadata else None,
         "classes": list(metadata.classes) if metadata else [],
         "accuracy": accuracy if isinstance(accuracy, int | float) else None,

@@ -176,6 +176,8 @@ def _print_status(answer: dict[str, Any]) -> None:
         console.print("  commissioning: no normal class is learned yet, so nothing passes")
     if shadow := answer.get("shadow"):
         _print_shadow(console, shadow)
+    if retraining := answer.get("retraining"):
+        _print_retraining(console, retraining)
     if cameras := answer.get("cameras"):
         table = table_of_answers("camera", "folder", "watching", "waiting")
         for camera in cameras:
@@ -194,6 +196,20 @@ def _print_shadow(console: Console, shadow: dict[str, Any]) -> None:
         f"{shadow['passed_called_defect']} defects{ended}",
         highlight=False,
     )
+
+
+def _print_retraining(console: Console, told: dict[str, Any]) -> None:
+    if told["running"]:
+        how_far = "begins"
+        if progress := told["progress"]:
+            how_far = "{stage}, {done} of {of}".format_map(progress)
+        going = f"{_shown(told['running'])}: {_shown(how_far)}"
+    else:
+        going = f"{told['new_labels']} new labels, next due {told['next_due'] or 'never'}"
+    console.print(f"  retraining: {going}", highlight=False)
+    if last := told["last_run"]:
+        came = f"{last['state']}: {last['reason']}"
+        console.print(f"  the last retraining: {_shown(came)}", highlight=False)
 
 
 def _shown(value: object) -> str:

@@ -9,10 +9,13 @@ import pytest
 import torch
 from builders import ALL_CLASSES, Station
 from commands import Millwatch
+from composed import by_hand
 from drawn import prepared_manifest
+from promoting import kept, promoter_of
 from torchvision.models import resnet18
 
-from daemon.serving import load_serving_model, point_to
+from daemon.serving import load_serving_model, point_to, registry_folder
+from daemon.store.models import remember_candidate
 from models.checkpoint import METADATA, load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import KNOWN_DEFECTS
@@ -40,6 +43,39 @@ def test_every_model_at_hand_is_listed_with_the_one_that_serves(
     assert table.status == 0
     for words in ("tiny-6-0", "tiny-7-0", shipped["version"], "model.json is missing"):
         assert words in table.out
+
+
+def test_what_became_of_each_model_is_listed_with_the_reason(
+    millwatch: Millwatch, station: Station, commissioned_model: Path
+) -> None:
+    """As the alarm and the trouble say who send people here."""
+    with by_hand(station.settings()) as line:
+        promoter_of(station, line)
+        for version, status, reason in (
+            ("worse", "rejected", "it no longer knows [crazing]"),
+            ("perhaps", "needs_a_person", "only 3 labelled images are held out"),
+        ):
+            folder = registry_folder(station.settings()) / kept(
+                station, commissioned_model, version
+            )
+            made = load_metadata(folder)
+            remember_candidate(line.database, made, status=status, reason=reason)
+    asked = ("models", "list", "--config", station.config)
+    told = {each["version"]: each for each in json.loads(millwatch(*asked, "--json").out)}
+    assert told["tiny-6-0"]["status"] == "current"
+    assert told["worse"]["status"] == "rejected"
+    assert told["perhaps"]["reason"] == "only 3 labelled images are held out"
+    assert told[load_metadata(PRETRAINED).version]["status"] is None
+    words = millwatch(*asked).out
+    assert "worse: it no longer knows [crazing]\n" in words
+    assert (
+        "perhaps: only 3 labelled images are held out; `millwatch models promote perhaps`" in words
+    )
+    assert "needs_a_person" in words
+    station.database.write_bytes(b"garbage" * 1000)
+    listed = millwatch(*asked)
+    assert (listed.status, "perhaps" in listed.out) == (0, True)
+    assert "what became of each model cannot be told" in listed.err
 
 
 def test_a_configured_model_is_at_hand_while_one_that_was_promoted_serves(

@@ -104,6 +104,35 @@ def test_a_database_that_cannot_be_read_is_said_and_not_taken_for_an_idle_line(
         assert done.out == ""
 
 
+def test_status_tells_how_far_a_retraining_is_when_the_next_is_due_and_what_came_of_the_last(
+    millwatch: Millwatch, station: Station
+) -> None:
+    last = {"state": "done", "reason": "v2: needs_a_person: only [3] labels are held out"}
+    retraining: dict[str, object] = {
+        "running": None,
+        "progress": None,
+        "next_due": "2026-11-27T03:00:00Z",
+        "new_labels": 12,
+        "last_run": None,
+    }
+    answer = {"state": "running", "recorded": {}, "retraining": retraining, "troubles": {}}
+
+    def shown() -> str:
+        return millwatch("status", "--config", station.config).out
+
+    station.state_dir.mkdir()
+    with answering(station.state_dir, {"status": lambda _: answer}):
+        words = shown()
+        assert "retraining: 12 new labels, next due 2026-11-27T03:00:00Z\n" in words
+        assert "the last retraining" not in words
+        retraining.update(running="run-7", last_run=last)
+        assert "retraining: run-7: begins\n" in shown()
+        retraining["progress"] = {"stage": "fitting", "done": 3, "of": 20}
+        words = shown()
+    assert "retraining: run-7: fitting, 3 of 20\n" in words
+    assert f"the last retraining: done: {last['reason']}\n" in words
+
+
 def test_status_shows_paths_as_they_are_and_lets_none_drive_the_terminal(
     millwatch: Millwatch, station: Station
 ) -> None:
