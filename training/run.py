@@ -13,7 +13,7 @@ from models.checkpoint import CheckpointError, Metadata, load_metadata, save
 from models.network import stored_weights
 from training.data.boxes import coverage
 from training.data.dataset import load_part
-from training.data.manifest import Manifest, Part
+from training.data.manifest import NAME, Manifest, Part
 from training.fitting.fit import Epoch, fit
 from training.fitting.recipe import Recipe
 from training.fitting.resuming import Saved
@@ -194,7 +194,8 @@ def _start(weights: Path | None) -> dict[str, object] | None:
 def _write_report(
     out: Path, manifest: Manifest, history: tuple[Epoch, ...], metadata: Metadata
 ) -> None:
-    """Figures and report, without spoilt images: those would take a small run longer than to train."""
+    """Figures, manifest and report, without spoilt images: those would take a small run longer than to train."""
     document = {"metrics": metadata.metrics, "history": [asdict(epoch) for epoch in history]}
     (out / "metrics.json").write_text(json.dumps(document, indent=2) + "\n")
+    manifest.save(out / NAME)
     page.write(assess(out, manifest, Part.TEST, corruptions=False), out / page.NAME)

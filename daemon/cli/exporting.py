@@ -21,7 +21,7 @@ def export(
         typer.Option(
             "--manifest",
             metavar="M",
-            help="Of the model's training run; else manifest.json in the model folder.",
+            help="Of the model's training run; else the one that `train` left in the model folder.",
         ),
     ] = None,
     *,
@@ -34,9 +34,9 @@ def export(
     """
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from models.runtimes.protocol import RuntimeUnavailableError  # noqa: PLC0415
-    from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
+    from training.data.manifest import NAME, ManifestError, load_manifest  # noqa: PLC0415
 
-    named = manifest or model / "manifest.json"
+    named = manifest or model / NAME
     if manifest is None and not named.is_file():
         raise typer.BadParameter(
             f"{named} does not exist; INT8 is calibrated and checked on the images of the "

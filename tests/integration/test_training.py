@@ -20,7 +20,7 @@ from models.runtimes.torch_runtime import TorchRuntime
 from training import run
 from training.crossvalidate import crossvalidate, fold_of
 from training.data.dataset import load_part
-from training.data.manifest import Manifest, ManifestError, Part
+from training.data.manifest import NAME, Manifest, ManifestError, Part, load_manifest
 from training.fitting.fit import Epoch, FitError
 from training.fitting.recipe import STEEL
 from training.fitting.resuming import ResumeError
@@ -98,7 +98,9 @@ def test_a_model_folder_says_how_it_came_to_be(trained: Trained, manifest: Manif
     assert metadata.metrics["images"] == {"fit": 30, "select": 15, "test": 12}
 
 
-def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Trained) -> None:
+def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(
+    trained: Trained, manifest: Manifest
+) -> None:
     out, evaluation, epochs = trained
     assert {path.name for path in out.iterdir()} == {
         "model.safetensors",
@@ -106,6 +108,7 @@ def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Tra
         "reference.safetensors",
         "model.json",
         "metrics.json",
+        "manifest.json",
         "report.html",
     }
     document = json.loads((out / "metrics.json").read_text())
@@ -113,6 +116,7 @@ def test_the_figures_and_the_report_of_the_run_lie_beside_the_model(trained: Tra
     assert document["metrics"]["test"]["accuracy"] == evaluation.accuracy
     assert document["history"] == [asdict(epoch) for epoch in epochs]
     assert len(epochs) == RECIPE.epochs
+    assert load_manifest(out / NAME) == manifest
     report = (out / "report.html").read_text()
     assert f"{100 * evaluation.accuracy:.2f} %" in report
     assert "How training went" in report

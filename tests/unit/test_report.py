@@ -14,6 +14,8 @@ from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 from training.data.manifest import Manifest, Part
 from training.fitting.fit import Epoch
 from training.judging.assessment import UNSURE_SHOWN, WRONG_SHOWN, Assessment, assess
+from training.judging.doubting import Doubt
+from training.judging.looking_over import Alike, Look, Mixed
 from training.judging.serving import AS_CONFIGURED
 from training.report.page import render, write
 
@@ -212,6 +214,39 @@ def test_learning_curves_are_drawn_where_the_training_is_told(
         numbers = [float(n) for pair in str(line["points"]).split() for n in pair.split(",")]
         assert all(0 <= number <= 460 for number in numbers)
         assert len(numbers) >= 4
+
+
+def test_what_a_person_should_look_at_in_the_images_is_listed(
+    assessment: Assessment, page: Page
+) -> None:
+    assert f"Of all {assessment.look.images} images of the manifest" in page.text
+    doubt = Doubt(
+        path="a<b>.jpg",
+        given="patches",
+        likelier="crazing",
+        probability=0.97,
+        confident=True,
+        margin=-0.9,
+    )
+    look = Look(
+        images=500,
+        doubts=(doubt,) * 102,
+        alike=(Alike(paths=("c.jpg", "d.jpg"), parts=(Part.FIT, Part.TEST)),),
+        mixed=(Mixed(path="e.jpg", label="patches", others=("crazing", "inclusion")),),
+    )
+    told = Page(render(replace(assessment, look=look))).text
+    for words in (
+        "a<b>.jpg patches likely crazing 97.0 %",
+        "2 more are not listed here",
+        "1 of them lie in more than one part, so that figures flatter the model",
+        "c.jpg, d.jpg (fit, test)",
+        "e.jpg: labelled patches, also crazing, inclusion",
+    ):
+        assert words in told
+    nothing = Look(images=9, doubts=None, alike=(), mixed=())
+    told = Page(render(replace(assessment, look=nothing))).text
+    for words in ("too few to tell", "No two pictures are nearly", "No image has boxes of more"):
+        assert words in told
 
 
 def test_what_was_not_measured_is_said(assessment: Assessment) -> None:

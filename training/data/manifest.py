@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from models.preprocessing import decode
 
 FORMAT: Final = 1
+NAME: Final = "manifest.json"
+"""In a model folder: the manifest of its training run."""
 
 
 class ManifestError(Exception):

@@ -22,6 +22,7 @@ from training.data.dataset import Dataset
 from training.data.manifest import LabelledImage, Manifest, Part
 from training.fitting.fit import Epoch
 from training.judging.evaluate import Bin, Evaluation, Rate, evaluate, reliability, run
+from training.judging.looking_over import Look, look_over
 from training.judging.novelty import Foreign, compare, read_pictures
 from training.judging.pointing import Pointing, measure
 from training.judging.serving import AS_CONFIGURED, Served, caution
@@ -66,6 +67,7 @@ class Assessment:
         pointing: None when no image has a box.
         wrong: by confidence in the wrong class, the worst first.
         unsure: right ones, the least confident first.
+        look: what a person should look at in the images of the manifest, all parts of it.
         history: of the training; empty when the model folder does not tell.
     """
 
@@ -84,6 +86,7 @@ class Assessment:
     pointing: Pointing | None
     wrong: tuple[Case, ...]
     unsure: tuple[Case, ...]
+    look: Look
     history: tuple[Epoch, ...]
 
     @property
@@ -139,6 +142,7 @@ def assess(
         pointing=measure(model.runtime, manifest, part, input_size=model.input_size),
         wrong=_cases(served, manifest, data, manifest.of_part(part), wrong),
         unsure=_cases(served, manifest, data, manifest.of_part(part), unsure),
+        look=look_over(manifest, folder),
         history=read_history(folder),
     )
 

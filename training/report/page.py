@@ -15,6 +15,8 @@ from training.judging.evaluate import Evaluation, Rate
 from training.report import charts
 
 NAME: Final = "report.html"
+_MOST_LISTED: Final = 100
+"""Images of one kind to look at; more make a page that nobody reads."""
 _JPEG_QUALITY: Final = 85
 """Of pictures in the report: a fifth of PNG's size, and no difference that a person sees."""
 
@@ -40,6 +42,7 @@ def render(assessment: Assessment) -> str:
         of=assessment,
         canvas=charts,
         most=max(max(row) for row in assessment.evaluation.confusion),
+        most_listed=_MOST_LISTED,
         spoilt_mean=_mean_accuracy(assessment.spoilt),
         loss_chart=charts.losses(history) if history else None,
         accuracy_chart=charts.accuracies(history) if history else None,
