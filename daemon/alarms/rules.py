@@ -16,7 +16,7 @@ from daemon.reports.rules import WORDS, signals
 from daemon.store import rates, retraining
 from daemon.store.database import Database
 from daemon.store.recent import recent_defects
-from daemon.store.versions import model_versions
+from daemon.store.versions import statuses
 
 _CHART: Final = timedelta(days=7)
 _FEWEST_HOURS: Final = 10
@@ -101,11 +101,11 @@ class Watch:
         """Each run for itself: that one was refused must not hide what came of the next."""
         troubles = self._health.troubles().items()
         holds = {name: what for name, what in troubles if name in _ABOUT_MODELS}
-        statuses = {each.version: each.status for each in model_versions(self._database)}
+        status_of = dict(statuses(self._database))
         runs = retraining.latest(self._database, states=("done", "failed"))
         for run in runs:
             version, why = (*(run.reason or "").split(": ", 1), "")[:2]
-            status = statuses.get(version, "")
+            status = status_of.get(version, "")
             if run.state == "done" and status not in _REFUSED:
                 break  # it serves, or did: what came before it is settled
             if run.state == "failed":

@@ -17,7 +17,8 @@ _MODELS: Final = columns(
     ("held_out", "held-out images of the line", Kind.COUNT),
     ("held_out_right", "named rightly", Kind.SHARE),
     ("held_out_missed", "defects that passed", Kind.COUNT),
-    ("reason", "what the gate decided"),
+    ("gate", "what the gate decided"),
+    ("reason", "what became of it"),
 )
 
 
@@ -59,6 +60,7 @@ def _row(version: ModelVersion) -> tuple[Value, ...]:
     normal = run.get("normal_classes", ())
     missed = sum(int(row["passed"]) for name, row in held_out.items() if name not in normal)
     accuracy = _table(version.metrics, "test").get("accuracy")
+    gate = version.metrics.get("gate")
     return (
         version.version,
         version.status,
@@ -68,6 +70,7 @@ def _row(version: ModelVersion) -> tuple[Value, ...]:
         images or None,
         sum(int(row["right"]) for row in rows) / images if images else None,
         missed if images else None,
+        gate if isinstance(gate, str) else None,
         version.reason,
     )
 

@@ -64,6 +64,7 @@ class Finisher:
                 status=status,
                 reason=ruling.reason,
                 figures=asdict(figures),
+                ruling=f"{ruling.outcome.value}: {ruling.reason}",
             )
         # Else it was promoted or refused already, and only the end of the run was not recorded.
         if ruling.outcome is Outcome.PROMOTE and status == "candidate":

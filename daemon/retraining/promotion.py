@@ -37,7 +37,7 @@ from daemon.serving import (
 from daemon.store import models as store
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
-from daemon.store.versions import model_versions
+from daemon.store.versions import statuses
 from models.binomial import interval
 from models.checkpoint import CheckpointError, load_metadata
 from models.registry import Model
@@ -342,7 +342,7 @@ class Promoter:
 
     def _remember_start(self, folder: Path) -> None:
         """A command alone may promote before any daemon recorded what the line began with."""
-        if not model_versions(self._database):
+        if not statuses(self._database):
             metadata = load_metadata(folder)
             store.remember_current(self._database, metadata, self._clock())
 
@@ -371,8 +371,8 @@ class Promoter:
             self._keep_few()
 
     def _keep_few(self) -> None:
-        versions = model_versions(self._database)
-        rejected = {each.version for each in versions if each.status == "rejected"}
+        found = statuses(self._database)
+        rejected = {version for version, status in found if status == "rejected"}
         registry = registry_folder(self._settings)
         serving, start = serving_folder(self._settings), start_folder(self._settings)
         safe = {each.resolve() for each in (serving, *self._before(serving)[:1], start)}

@@ -63,8 +63,13 @@ def remember_candidate(
     status: str,
     reason: str | None,
     figures: dict[str, Any] | None = None,
+    ruling: str | None = None,
 ) -> None:
     """Record what a run made, and what the gate said of it, with the figures that it saw.
+
+    Args:
+        reason: of its status. It gives way to that of each later one.
+        ruling: of the gate. It stays, whatever becomes of the model.
 
     Raises:
         StoreError: nothing was recorded; also when there is such a version already.
@@ -76,7 +81,7 @@ def remember_candidate(
                 status=status,
                 created_at=metadata.created_at,
                 trained_on=metadata.manifest_sha256,
-                metrics=json.dumps({**metadata.metrics, "run": figures}),
+                metrics=json.dumps({**metadata.metrics, "run": figures, "gate": ruling}),
                 reason=reason,
             )
         )

@@ -4,12 +4,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 
 from daemon.store.database import Database
 from daemon.store.schema import model
+
+_LATEST_FIRST: Final = (model.c.created_at.desc(), model.c.version.desc())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,8 @@ class ModelVersion:
 
     Attributes:
         status: `candidate`, `current`, `retired`, `rejected` or `needs_a_person`.
-        reason: what the gate decided, and why.
+        metrics: its figures; of one that a retraining made also the `run`'s, and what the `gate` said.
+        reason: why it has this status.
     """
 
     version: str
@@ -32,7 +35,7 @@ class ModelVersion:
 
 def model_versions(database: Database) -> list[ModelVersion]:
     """Latest made first. Raises StoreError."""
-    query = select(model).order_by(model.c.created_at.desc(), model.c.version.desc())
+    query = select(model).order_by(*_LATEST_FIRST)
     with database.reading() as connection:
         return [
             ModelVersion(
@@ -48,12 +51,23 @@ def model_versions(database: Database) -> list[ModelVersion]:
         ]
 
 
+def statuses(database: Database) -> list[tuple[str, str]]:
+    """Each version with its status, latest made first: after years of nights, figures are megabytes.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    query = select(model.c.version, model.c.status).order_by(*_LATEST_FIRST)
+    with database.reading() as connection:
+        return [(row.version, row.status) for row in connection.execute(query)]
+
+
 def latest_run(database: Database) -> ModelVersion | None:
     """The latest model that a retraining made, whatever became of it. Raises StoreError."""
     return next((each for each in model_versions(database) if each.metrics.get("run")), None)
 
 
-def waiting_for_a_person(versions: Sequence[ModelVersion]) -> list[ModelVersion]:
-    """Those, latest made first, that a person has still to decide on: no later one serves or did."""
-    later = takewhile(lambda each: each.status not in ("current", "retired"), versions)
-    return [each for each in later if each.status == "needs_a_person"]
+def count_waiting_for_a_person(statuses: Sequence[str]) -> int:
+    """How many a person has still to decide on, of models latest made first: no later one serves or did."""
+    later = takewhile(lambda status: status not in ("current", "retired"), statuses)
+    return list(later).count("needs_a_person")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station
+from commands import Millwatch
 from composed import ByHand, by_hand
 from promoting import kept, promoter_of
 from ruled import GOOD
@@ -101,6 +102,21 @@ def test_figures_that_make_no_sense_end_the_run_and_not_the_service(
     evaluation.write_text(json.dumps(document))
     assert "could not be ruled on: TypeError" in ended(station, line, state="failed")
     assert statuses(station) == {"tiny-6-0": "current"}
+
+
+def test_what_the_gate_said_is_kept_whatever_becomes_of_the_model(
+    station: Station, line: ByHand, millwatch: Millwatch
+) -> None:
+    """Its figures and its reason: promoted by somebody and rolled back, the model has reasons of its own."""
+    promoter = promoter_of(station, line)
+    _, _, said = ended(station, line, promoter).partition(": ")
+    promoter.roll_back("eva")
+    promoter.promote("made", "eva")
+    asked = ("report", "model", "--config", station.config, "--format", "json")
+    made = next(each for each in json.loads(millwatch(*asked).out) if each["version"] == "made")
+    assert made["gate"] == said
+    assert said.startswith("promote: it also knows")
+    assert made["reason"] == "promoted by eva"
 
 
 def test_what_was_held_against_a_model_that_serves_no_more_waits_for_a_person(

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from daemon.files.disks import Rooms
 from daemon.store.database import StoreError
 from daemon.store.queueing import Filter, count_waiting
-from daemon.store.versions import model_versions, waiting_for_a_person
+from daemon.store.versions import count_waiting_for_a_person, statuses
 from daemon.web.desk import Desk
 from daemon.web.door.access import Looking, TheDesk
 
@@ -139,11 +139,10 @@ def _database(desk: Desk) -> Iterator[Metric]:
     models = _gauge("models", "Models by what the gate and people decided.", "status")
     try:
         waiting = count_waiting(desk.database, Filter(), most=_MOST_COUNTED)
-        versions = model_versions(desk.database)
-        undecided = len(waiting_for_a_person(versions))
-        statuses = [each.status for each in versions]
+        found = [status for _, status in statuses(desk.database)]
+        undecided = count_waiting_for_a_person(found)
         for status in _STATUSES:
-            models.add_metric([status], statuses.count(status))
+            models.add_metric([status], found.count(status))
     except StoreError:
         readable = _gauge_of("database_readable", "0 while the database cannot be read.", 0)
     yield readable
