@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_what_only_looks_more_like_another_class_is_listed_last_and_leaves_none_
     suspects, doubted = suspects_of(line_of(labels.tolist()), probabilities)
     assert [each.image_id for each in suspects] == list(range(29, 19, -1))
     assert doubted["stain"] == 2 / 22
+
+
+def test_what_surely_is_of_a_class_that_nobody_labelled_is_listed_before_what_is_hard_to_tell() -> (
+    None
+):
+    """Scratches that somebody labelled clean, on a line whose other two classes are hard to tell."""
+    classes = (*CLASSES, "scratches")
+    labels = np.array([0] * 20 + [1] * 60)
+    probabilities = np.tile([0.5, 0.4, 0.1], (80, 1))
+    probabilities[20:] = [0.4, 0.5, 0.1]
+    probabilities[:10] = [0.3, 0.6, 0.1]
+    probabilities[77:] = [0.0, 0.1, 0.9]
+    suspects, _ = suspects_of(replace(line_of(labels.tolist()), classes=classes), probabilities)
+    assert [each.image_id for each in suspects[:3]] == [77, 78, 79]
+    assert {each.image_id for each in suspects[3:]} == set(range(10))
 
 
 def test_a_class_that_is_hard_to_tell_is_not_in_doubt_for_that_alone() -> None:

@@ -17,7 +17,7 @@ from models.runtimes.protocol import Halved, Outputs
 from models.taxonomy import Verdict
 from training.data.dataset import Dataset
 from training.judging.evaluate import error_by_chance, evaluate, run
-from training.judging.label_errors import find_label_errors
+from training.judging.label_errors import LabelError, find_label_errors
 from training.model_folder.references import judge_kept
 from training.retraining.crossfitting import OutOfFold
 from training.retraining.labelled import Labelled
@@ -103,16 +103,23 @@ def suspects_of(
             `(N, classes)`.
 
     Returns:
-        The suspects: first what confident learning counts as errors, then what merely looks more
-        like another class, the likeliest error first. Where many labels of a class are wrong the
-        former are too few: the network is less sure of all of them, and the threshold of a class is
-        its mean. And by class the share of the images that carry its name or likely should which
+        The suspects: first what confident learning counts as errors, and what is more likely of a
+        class of which there is no label than of all others together, as that method cannot count it;
+        then what merely looks more like another class; the likeliest error first. Where many labels
+        of a class are wrong the first are too few: the network is less sure of all of them, and the
+        threshold of a class is its mean. And by class the share of the images that carry its name or likely should which
         likely should and do not. There only those of the former count that are more likely of it
         than of all other classes together: where a class is hard to tell, confident learning asks
         for less.
     """
     errors = find_label_errors(probabilities, line.labels)
-    errors.sort(key=lambda each: not each.confident)  # which keeps their order otherwise
+    labelled = set(line.labels.tolist())
+
+    def is_behind(error: LabelError) -> bool:
+        unlabelled = error.likelier not in labelled and error.probability > _SURE
+        return not (error.confident or unlabelled)
+
+    errors.sort(key=is_behind)  # which keeps their order otherwise
     suspects = tuple(
         Suspect(
             path=str(line.sources[error.index].path),
