@@ -129,12 +129,17 @@ def _retrainer(settings: Settings) -> Iterator[Retrainer]:
 
 
 def _print(told: dict[str, Any]) -> None:
-    last = told["last"]
-    came = "none" if last is None else f"{last['state']}: {last['reason']}"
+    last, last_run = told["last"], told["last_run"]
     lines = [
         f"goes on    {told['running'] or 'none'}",
         f"next due   {told['next_due'] or 'never'}",
         f"new labels {told['new_labels']}",
-        f"last       {came}",
+        f"last       {_came(last)}",
     ]
+    if last_run != last:  # a due time since then needed none
+        lines.append(f"last run   {_came(last_run)}")
     sys.stdout.write("\n".join([*lines, ""]))
+
+
+def _came(of: dict[str, Any] | None) -> str:
+    return "none" if of is None else f"{of['state']}: {of['reason']}"

@@ -47,6 +47,7 @@ def test_a_due_time_that_needs_no_run_is_not_told_as_what_came_of_the_one_that_w
             told = millwatch("retrain", "--config", station.config)
     assert (done.status, done.out) == (0, "made: promote: it is better\n"), done.err
     assert "skipped: due, but there are 0 new labels" in told.out
+    assert "last run   done: made: promote: it is better\n" in told.out
 
 
 @pytest.mark.parametrize("asked", [["retrain"], ["retrain", "--now"]], ids=" ".join)
