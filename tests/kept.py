@@ -16,6 +16,7 @@ from daemon.files.mounts import MountMemory
 from daemon.process.health import Health
 from daemon.retention.deleting import Retention
 from daemon.store.database import Database
+from daemon.store.labels import follow
 
 TABLES = {"policy": {"max_missed_defect_rate": 0.2}}
 
@@ -93,6 +94,19 @@ def files(folder: Path) -> list[str]:
 def passed(station: Station) -> int:
     ((count,),) = station.query("SELECT count(*) FROM inspections WHERE verdict = 'pass'")
     return int(count)
+
+
+def bring_to_review(station: Station) -> tuple[int, Path]:
+    """The oldest image that passed, where one of the sample would lie: its id, and its file."""
+    query = "SELECT id, path FROM inspections WHERE verdict = 'pass' ORDER BY id LIMIT 1"
+    ((image_id, path),) = station.query(query)
+    there = station.review / "to_check" / "no_defect" / Path(path).name
+    there.parent.mkdir(parents=True, exist_ok=True)
+    Path(path).rename(there)
+    database = Database(station.database)
+    follow(database, image_id, there)
+    database.close()
+    return image_id, there
 
 
 def age(station: Station, days: float) -> None:

@@ -139,7 +139,7 @@ class Retention:
     def _mend(self) -> Iterator[None]:
         """Finish what a kill interrupted: record the deletion of files that are absent."""
         for verdict in self._roots:
-            page = expiry.kept_files(self._database, verdict, after=0, limit=_PAGE)
+            page = self._kept(verdict)(after=0, limit=_PAGE)
             absent = [old for old in page if old.path is not None and not old.path.exists()]
             self._delete(verdict, absent, "absent")
             yield
@@ -165,8 +165,10 @@ class Retention:
             yield
 
     def _pages(self, verdict: Verdict, limit: str) -> Iterator[list[Old]]:
-        read = partial(expiry.kept_files, self._database, verdict)
-        return _older(read, limit, timestamp(self._clock.now()))
+        return _older(self._kept(verdict), limit, timestamp(self._clock.now()))
+
+    def _kept(self, verdict: Verdict) -> Callable[..., list[Old]]:
+        return partial(expiry.kept_files, self._database, verdict, below=self._roots[verdict])
 
     def _delete(self, verdict: Verdict, olds: Sequence[Old], why: str) -> None:
         """Delete files, make it durable, then record it: also of those that are absent already."""
@@ -217,7 +219,7 @@ class Retention:
 
     def _holds_the_oldest(self, verdict: Verdict) -> bool:
         """Then it was moved to another disk with all that was in it, or there is nothing to lose."""
-        oldest = expiry.kept_files(self._database, verdict, after=0, limit=1)
+        oldest = self._kept(verdict)(after=0, limit=1)
         return all(old.path is None or os.path.lexists(old.path) for old in oldest)
 
     def _tell(self, path: Path, error: OSError) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, delete, exists, select, update
+from sqlalchemy import Row, Select, bindparam, delete, exists, func, select, update
 
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
@@ -33,9 +33,16 @@ class Old:
     path: Path | None
 
 
-def kept_files(database: Database, verdict: Verdict, *, after: int, limit: int) -> list[Old]:
-    """Images of this verdict that were moved and never labelled, oldest first."""
-    query = select(*_COLUMNS).where(KEPT, image.c.verdict == verdict.value)
+def kept_files(
+    database: Database, verdict: Verdict, *, below: Path, after: int, limit: int
+) -> list[Old]:
+    """Images of this verdict that lie in a folder and were never labelled, oldest first.
+
+    Of what passed some lie elsewhere: in review, drawn for a second look or brought there.
+    """
+    folder = f"{to_text(below)}/"
+    lies_there = func.substr(image.c.path, 1, len(folder)) == folder
+    query = select(*_COLUMNS).where(KEPT, image.c.verdict == verdict.value, lies_there)
     return _read(database, query, after, limit)
 
 

@@ -11,6 +11,7 @@ from filesystems import filesystem, full, hanging, unmounted
 from kept import (
     a_copy_of,
     age,
+    bring_to_review,
     files,
     keep,
     leave_little_room,
@@ -73,6 +74,7 @@ def test_an_archive_whose_disk_is_away_is_not_deleted_however_much_is_archived_m
     archive = line.state_dir / "archive"
     before, elsewhere = line.state_dir / "before", line.state_dir / "elsewhere"
     elsewhere.mkdir()
+    _, in_review = bring_to_review(line)
     archive.rename(before)
     gone = "SELECT count(*) FROM inspections WHERE verdict = 'pass' AND path IS NULL"
     with filesystem(archive, size="4m"):
@@ -88,9 +90,10 @@ def test_an_archive_whose_disk_is_away_is_not_deleted_however_much_is_archived_m
                 assert "nothing is deleted there until its disk is mounted" in told["retention"]
                 assert line.query(gone) == [(0,)]
             assert files(line.state_dir / "quarantine") == [], "which is in its place"
-        assert len(files(archive)) == passed(line) - 1
+        assert len(files(archive)) == passed(line) - 2
         assert keep(line, days=2, archive_days=1) == {}
         assert files(archive) == []
+        assert in_review.exists()
 
 
 @pytest.mark.fault(56)

@@ -11,6 +11,7 @@ from kept import (
     a_copy_of,
     age,
     archived_by_a_clock_that_was_ahead,
+    bring_to_review,
     files,
     keep,
     leave_little_room,
@@ -20,8 +21,6 @@ from kept import (
 )
 
 from daemon.files.disks import Room
-from daemon.store.database import Database
-from daemon.store.labels import follow
 
 RATES = "SELECT * FROM defect_rate_hourly ORDER BY camera, hour"
 
@@ -88,13 +87,7 @@ def test_records_go_with_their_files_and_those_of_the_review_and_the_rates_stay(
 def test_an_archived_image_that_somebody_brought_to_the_review_folder_is_never_deleted(
     line: Station,
 ) -> None:
-    image_id, path = line.query("SELECT id, path FROM inspections WHERE verdict = 'pass'")[0]
-    there = line.review / "to_check" / "mine" / Path(path).name
-    there.parent.mkdir(parents=True)
-    Path(path).rename(there)
-    database = Database(line.database)
-    follow(database, image_id, there)
-    database.close()
+    image_id, there = bring_to_review(line)
     keep(line, days=400, archive_days=5, rows_days=5)
     assert files(line.state_dir / "archive") == []
     assert line.query("SELECT path FROM inspections WHERE id = ?", image_id) == [(str(there),)]

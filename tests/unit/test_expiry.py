@@ -25,7 +25,7 @@ def test_an_image_that_was_labelled_or_moved_meanwhile_is_not_called_deleted(
 ) -> None:
     intents = record(store, *(finding(number, "pass") for number in (1, 2, 3, 4)))
     settle(store, *intents)
-    page = expiry.kept_files(store, Verdict.PASS, after=0, limit=100)
+    page = expiry.kept_files(store, Verdict.PASS, below=Path("/review"), after=0, limit=100)
     label(store, 1, Path("/review/labelled/x/1.jpg"))
     follow(store, 2, Path("/review/elsewhere.jpg"))
     label(store, 4, Path("/review/labelled/x/4.jpg"), is_there=False)
