@@ -48,13 +48,8 @@ class Problem(StrEnum):
     """A link, a pipe, or what cannot be read."""
 
 
-_UNFIT: Final = (
-    Problem.CONTRADICTION,
-    Problem.TWIN,
-    Problem.MISSING,
-    Problem.MISPLACED,
-    Problem.UNREADABLE,
-)
+_TORN: Final = (Problem.CONTRADICTION, Problem.TWIN, Problem.MISPLACED)
+_UNFIT: Final = (*_TORN, Problem.MISSING, Problem.UNREADABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -284,6 +279,14 @@ def unfit_images(database: Database) -> set[int]:
     query = select(review_file.c.image_id).where(
         review_file.c.image_id.is_not(None), unfit | edited_in_place
     )
+    with database.reading() as connection:
+        return set(connection.scalars(query))
+
+
+def torn_images(database: Database) -> set[int]:
+    """Images of which the folder says something else than their label, or two things. Raises StoreError."""
+    torn = review_file.c.problem.in_([each.value for each in _TORN])
+    query = select(review_file.c.image_id).where(review_file.c.image_id.is_not(None), torn)
     with database.reading() as connection:
         return set(connection.scalars(query))
 

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, func, select
 
 from daemon.store.database import Database
-from daemon.store.review_files import unfit_images
+from daemon.store.review_files import torn_images
 from daemon.store.schema import IN_FORCE, SAMPLED, WAITING, image, label, tally
 from models.binomial import interval
 from models.taxonomy import Verdict
@@ -65,10 +65,11 @@ def missed_defects(
         .where(IN_FORCE, SAMPLED, *bounds)
     )
     waiting = select(func.count()).select_from(image).where(WAITING, SAMPLED, *bounds)
-    unfit = unfit_images(database)
+    # A label stands also where its file was cleared away since: most are of what is sound.
+    torn = torn_images(database)
     with database.reading() as connection:
         rows = connection.execute(given)
-        labels = Counter(name for image_id, name in rows if image_id not in unfit)
+        labels = Counter(name for image_id, name in rows if image_id not in torn)
         still_waiting = int(connection.scalar(waiting) or 0)
         passed = _passed(connection, since, until, camera)
     labelled = labels.total()

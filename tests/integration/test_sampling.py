@@ -1,9 +1,14 @@
 """What passed and was drawn goes to review through the whole journey, the same after a restart."""
 
+import shutil
 from pathlib import Path
 
 from builders import Station, surface_file
 from composed import by_hand
+from reviewed import looking, move, paths, station_of
+
+from daemon.store.review_files import Problem, conflicts
+from daemon.store.sampled import missed_defects
 
 
 def judged(root: Path, model: Path, *, share: float, on_pass: str) -> dict[str, tuple[str, str]]:
@@ -43,3 +48,30 @@ def test_what_is_drawn_goes_to_review_and_what_is_not_goes_where_the_policy_says
     assert set(none_drawn.values()) == {("confident", "")}
     left = judged(tmp_path / "left", commissioned_model, share=1.0, on_pass="leave")  # noqa: S106
     assert set(left.values()) == {("confident", "drop")}
+
+
+def test_a_label_of_the_sample_counts_also_when_its_file_was_cleared_away_and_no_contradiction_does(
+    tmp_path: Path,
+) -> None:
+    four = range(1, 5)
+    reasons = dict.fromkeys(four, "sample")
+    station = station_of(tmp_path, dict.fromkeys(four, "pass"), reasons=reasons)
+    labelled = station.review / "labelled"
+
+    with looking(station) as line:
+
+        def found() -> tuple[int, int, list[Problem]]:
+            line.look()
+            told = missed_defects(line.database, normal_classes=("no_defect",))
+            return told.labelled, told.missed, [each.problem for each in conflicts(line.database)]
+
+        for number, path in paths(station).items():
+            move(path, labelled / ("no_defect" if number < 4 else "scratches") / path.name)
+        assert found() == (4, 1, [])
+        for path in (labelled / "no_defect").iterdir():
+            path.unlink()
+        assert found() == (4, 1, [Problem.MISSING] * 3)
+        (defect,) = (labelled / "scratches").iterdir()
+        (labelled / "patches").mkdir()
+        shutil.copy2(defect, labelled / "patches")
+        assert found()[:2] == (3, 0)
