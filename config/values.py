@@ -21,6 +21,7 @@ _CRON_FIELDS = (
     ("month", 1, 12),
     ("day of the week", 0, 7),
 )
+_LONGEST_MONTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def refuse(what: str, remedy: str, *, also: str = "") -> PydanticCustomError:
@@ -206,25 +207,40 @@ def _cron(schedule: str) -> str:
         raise refuse(
             f"{shown(schedule)} has {len(fields)} fields where a schedule has five", remedy
         )
+    named: list[list[int]] = []
     for text, (unit, low, high) in zip(fields, _CRON_FIELDS, strict=True):
+        named.append([])
         for part in text.split(","):
-            if not _fits(part, low, high):
+            values = _named(part, low, high)
+            if not values:
                 what = f"{shown(part)} is no {unit} from {low} to {high}, nor steps within them"
                 raise refuse(f"{what} in the schedule {shown(schedule)}", remedy)
+            named[-1] += values
+    _, _, days, months, _ = named
+    # Of a weekday without a star and such a day of the month, either is enough.
+    if "*" in fields[4] and min(days) > max(_LONGEST_MONTHS[month - 1] for month in months):
+        raise refuse(
+            f"the schedule {shown(schedule)} never comes: none of its months has a day {min(days)}",
+            'Write a day that there is, such as "0 3 28 * *". To retrain only when `millwatch retrain '
+            "--now` says so, make min_new_labels 1000000.",
+        )
     return schedule
 
 
-def _fits(part: str, low: int, high: int) -> bool:
+def _named(part: str, low: int, high: int) -> range:
+    """What a part of a field stands for; nothing where it is none."""
     found = _CRON_STEP.fullmatch(part)
     if found is None:
-        return False
+        return range(0)
     first, last = low, high
     if found["first"] is not None:
         first = int(found["first"])
         last = int(found["last"] or (high if found["step"] else first))
+    step = int(found["step"] or 1)
     # A step beyond the range, every 24 of 24 hours, is what APScheduler does not take.
-    steps_within = found["step"] is None or 0 < int(found["step"]) <= last - first
-    return low <= first <= last <= high and steps_within
+    steps_within = found["step"] is None or 0 < step <= last - first
+    fits = low <= first <= last <= high and steps_within
+    return range(first, last + 1, step) if fits else range(0)
 
 
 def _shift_time(text: str) -> str:

@@ -1,11 +1,12 @@
 """When a retraining is due: cron's times, in the plant's zone."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from apscheduler.triggers.cron import CronTrigger
 
+_INSTANT: Final = timedelta(microseconds=1)
 _DAYS: Final = ("sun", "mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
@@ -15,6 +16,7 @@ class Schedule:
     def __init__(self, line: str, time_zone: str) -> None:
         minute, hour, day, month, weekday = line.split()
         zone = ZoneInfo(time_zone)
+        self._is_hourly = "*" in hour
 
         def trigger(day: str, weekday: str) -> CronTrigger:
             return CronTrigger(
@@ -30,9 +32,15 @@ class Schedule:
 
     def after(self, moment: datetime) -> datetime | None:
         """The first due time later than a moment; None for a day that never comes."""
-        later = moment + timedelta(microseconds=1)
-        times = [each.get_next_fire_time(None, later) for each in self._triggers]
+        times = [self._next(each, moment) for each in self._triggers]
         return min((time for time in times if time is not None), default=None)
+
+    def _next(self, trigger: CronTrigger, moment: datetime) -> datetime | None:
+        due: datetime | None = trigger.get_next_fire_time(None, moment + _INSTANT)
+        # Where a clock that is put back shows an hour twice, cron keeps a time of the day once.
+        while due is not None and due.fold and not self._is_hourly:
+            due = trigger.get_next_fire_time(None, due.astimezone(UTC) + _INSTANT)
+        return due
 
 
 def _by_name(weekday: str) -> str:

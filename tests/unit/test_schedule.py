@@ -1,4 +1,4 @@
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Final
 
@@ -27,6 +27,10 @@ from daemon.retraining.schedule import Schedule
         ("0 3 27 * 0", "UTC", "2026-11-24T00:00:00", "2026-11-27T03:00:00"),
         # But not where one of them has a star: of the odd days, the next Monday.
         ("0 3 */2 * 1", "UTC", "2026-11-24T00:00:00", "2026-12-07T03:00:00"),
+        # 02:30 on 2026-10-25 comes twice in Berlin, and is kept once; every hour is every hour.
+        ("30 2 * * *", "Europe/Berlin", "2026-10-24T12:00:00", "2026-10-25T00:30:00"),
+        ("30 2 * * *", "Europe/Berlin", "2026-10-25T00:30:00", "2026-10-26T01:30:00"),
+        ("0 * * * *", "Europe/Berlin", "2026-10-25T00:00:00", "2026-10-25T01:00:00"),
     ],
 )
 def test_what_is_due_is_what_cron_says(line: str, zone: str, after: str, due: str) -> None:
@@ -36,8 +40,16 @@ def test_what_is_due_is_what_cron_says(line: str, zone: str, after: str, due: st
     assert found.astimezone(UTC) == datetime.fromisoformat(due).replace(tzinfo=UTC)
 
 
-def test_a_day_that_never_comes_is_never_due() -> None:
-    assert Schedule("0 3 30 2 *", "UTC").after(datetime(2026, 1, 1, tzinfo=UTC)) is None
+@pytest.mark.parametrize("weekday", ["*", "*/2", "1"])
+@pytest.mark.parametrize("months", ["2", "2-3", "4,6,9,11", "1"])
+def test_a_schedule_is_refused_where_none_of_its_days_ever_comes_and_only_there(
+    weekday: str, months: str
+) -> None:
+    for days in ("29", "30", "31", "31,28"):
+        line = f"0 3 {days} {months} {weekday}"
+        comes = Schedule(line, "UTC").after(datetime(2026, 1, 1, tzinfo=UTC)) is not None
+        with nullcontext() if comes else pytest.raises(ValidationError, match="never comes"):
+            Retraining(schedule=line)
 
 
 _PARTS: Final = st.from_regex(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})?", fullmatch=True)
