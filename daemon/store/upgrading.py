@@ -72,7 +72,7 @@ def open_existing(path: Path, *, to_write: bool = False) -> Iterator[Database]:
         StoreError: when there is none to read from.
     """
     try:
-        revision = _revision(path)
+        revision = _revision(path, MIGRATIONS)
     except DatabaseRefusedError as error:
         raise StoreError(f"{error}. {_WAY_BACK}") from error
     if revision != head_of(MIGRATIONS):
@@ -104,14 +104,9 @@ def inspect(path: Path, scripts: Path) -> str | None:
     Raises:
         DatabaseRefusedError, StoreError
     """
-    revision = _revision(path)
+    revision = _revision(path, scripts)
     if revision is None:
         return None
-    if revision not in chain_of(scripts):
-        raise DatabaseRefusedError(
-            f"the database {path} has schema {revision}, which this version of Millwatch does not "
-            "know; install the version that made it"
-        )
     with read_only(path) as connection:
         # Reads about 1 GB a second; a damaged page found later would stop the line.
         (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
@@ -120,8 +115,8 @@ def inspect(path: Path, scripts: Path) -> str | None:
     return revision
 
 
-def _revision(path: Path) -> str | None:
-    """Raises DatabaseRefusedError, StoreError."""
+def _revision(path: Path, scripts: Path) -> str | None:
+    """Raises DatabaseRefusedError, also where this version does not know it, and StoreError."""
     with read_only(path) as connection:
         tables = {
             name
@@ -134,8 +129,13 @@ def _revision(path: Path) -> str | None:
             return None
         if tables >= _OURS:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-            if row is not None:
+            if row is not None and row[0] in chain_of(scripts):
                 return str(row[0])
+            if row is not None:
+                raise DatabaseRefusedError(
+                    f"the database {path} has schema {row[0]}, which this version of Millwatch does "
+                    "not know; install the version that made it"
+                )
     raise DatabaseRefusedError(f"{path} holds other tables and is no Millwatch database")
 
 

@@ -1,8 +1,9 @@
-"""`millwatch db`, on what is no sound database, and on one of an older version."""
+"""`millwatch db`, on what is no sound database, and on one of another version."""
 
 import json
 import shutil
-from contextlib import nullcontext
+import sqlite3
+from contextlib import closing, nullcontext
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,20 @@ def test_an_older_database_is_upgraded_by_command_and_copied_first(
     (copy,) = (station.state_dir / "backups").iterdir()
     assert str(copy) in done.stderr
     assert millwatch("db", "check", copy, "--config", station.config).status == 0
+
+
+def test_commands_that_read_a_newer_versions_database_name_the_way_back(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    with closing(sqlite3.connect(station.database)) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    for command in (("report", "rates"), ("audit",)):
+        refused = millwatch(*command, "--config", station.config)
+        assert refused.status == 1
+        assert "has schema 9999, which this version of Millwatch does not know" in refused.err
+        assert "install the version that made it" in refused.err
 
 
 def test_reports_of_a_copy_leave_it_as_it_is_also_where_nobody_may_write(
