@@ -178,8 +178,8 @@ def _says(label: str, inspected: int, share: float, broken: Sequence[int]) -> st
 
 
 def _short(label: str) -> str:
-    """The hour of a time, the month and day of a date, else all of it."""
-    return label[11:16] if len(label) > 15 else label[5:10] if len(label) == 10 else label
+    """The month, the day and the hour of a time; all of anything else."""
+    return label[5:16] if len(label) > 15 else label
 
 
 def _round_up(share: float) -> float:
