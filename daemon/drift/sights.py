@@ -92,8 +92,8 @@ class Sights:
             self._tell(kind, finding.delivery.camera, sight.in_a_row[kind], appearance.brightness)
 
     def _tell(self, kind: str, camera: str, count: int, brightness: float) -> None:
-        # The first of identical images is like no other.
-        images = count + 1 if kind == "stuck" else count
+        # The first of identical images is like no other: it counts once there is a second.
+        images = count + 1 if kind == "stuck" and count else count
         enough = self._rules.images_in_a_row
         if not enough or images < enough:
             self._health.mended(f"{kind} {camera}")

@@ -59,6 +59,19 @@ def test_a_camera_that_delivers_one_picture_again_and_again_is_told_until_it_mov
     assert health.troubles() == {}
 
 
+def test_who_wants_to_be_told_of_the_first_black_image_hears_of_no_camera_that_moves(
+    sights: Sights, health: Health
+) -> None:
+    sights.reconfigure(Settings(drift=Drift(images_in_a_row=1)))
+    show(sights, noise(), 1)
+    show(sights, frame := noise(), 2)
+    assert health.troubles() == {}
+    show(sights, frame, 3)
+    assert health.troubles().keys() == {"stuck top-1"}
+    show(sights, np.full((32, 32), 2, np.uint8), 4)
+    assert health.troubles().keys() == {"black top-1"}
+
+
 def test_two_cameras_that_show_the_same_are_not_stuck(sights: Sights, health: Health) -> None:
     for number in range(6):
         frame = noise()
