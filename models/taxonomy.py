@@ -1,7 +1,9 @@
 """The classes that Millwatch knows by name, and the words for what it decides."""
 
 import re
+from collections.abc import Sequence
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 KNOWN_DEFECTS: Final[tuple[str, ...]] = (
@@ -24,14 +26,17 @@ UNKNOWN: Final = "unknown"
 """Where an image goes that is unlike anything in training. Never a class of a network."""
 
 
+@lru_cache(maxsize=1024)
 def as_read(name: str) -> str:
     """What people hardly tell apart is alike: the page shows `no_defect` as "no defect"."""
     return " ".join(re.split(r"[-_\s]+", name.casefold()))
 
 
-def known_name(name: str) -> str:
-    """`rolled-in_scale` for "Rolled-in scale"; a name that reads like none of `NAMED_CLASSES`, as it is."""
-    return next((known for known in NAMED_CLASSES if as_read(known) == as_read(name)), name)
+def known_name(name: str, known: Sequence[str] = NAMED_CLASSES) -> str:
+    """`rolled-in_scale` for "Rolled-in scale"; a name that reads like none of those known, as it is."""
+    if name in known:
+        return name
+    return next((each for each in known if as_read(each) == as_read(name)), name)
 
 
 class Verdict(StrEnum):

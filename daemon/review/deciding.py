@@ -8,7 +8,7 @@ from pathlib import Path
 from daemon.names import to_text
 from daemon.review.labelling import may_be_class
 from daemon.store.review_files import Known, Problem
-from models.taxonomy import Verdict
+from models.taxonomy import Verdict, known_name
 
 
 class Deed(Enum):
@@ -43,22 +43,30 @@ class Ruling:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """The two parts of the review folder."""
+    """The two parts of the review folder.
+
+    Attributes:
+        given: classes that there are before anybody makes a folder.
+    """
 
     to_check: Path
     labelled: Path
+    given: tuple[str, ...]
 
     @classmethod
-    def of(cls, review: Path) -> "Places":
-        return cls(to_check=review / "to_check", labelled=review / "labelled")
+    def of(cls, review: Path, given: tuple[str, ...]) -> "Places":
+        return cls(to_check=review / "to_check", labelled=review / "labelled", given=given)
 
     def class_of(self, path: Path) -> str | None:
-        """The label that a place says; None where it says none."""
+        """The label that a place says; None where it says none.
+
+        A folder that reads like a class that is given, `No defect` say, is no class beside that.
+        """
         if not path.is_relative_to(self.labelled):
             return None
         parts = path.relative_to(self.labelled).parts
         name = to_text(parts[0])
-        return name if len(parts) > 1 and may_be_class(name) else None
+        return known_name(name, self.given) if len(parts) > 1 and may_be_class(name) else None
 
     def holds(self, path: Path) -> bool:
         return path.is_relative_to(self.to_check) or path.is_relative_to(self.labelled)

@@ -6,6 +6,7 @@ after: a kill in between is made up for at the next start.
 
 import errno
 import math
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -27,11 +28,14 @@ from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelChangedError, LabelInForce, Relocation
 from daemon.store.review_files import known
-from models.taxonomy import KNOWN_DEFECTS, UNKNOWN, as_read
+from models.taxonomy import KNOWN_DEFECTS, UNKNOWN, as_read, known_name
 
 log = structlog.get_logger(__name__)
 
 _LONGEST_NAME: Final = 64
+# Of a folder of ours that somebody dragged into `labelled`, all would be labelled so.
+_OURS: Final = frozenset(map(as_read, (UNKNOWN, "to_check", "labelled")))
+_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RETRY_SECONDS: Final = 5.0
 _TROUBLE: Final = "labelled files"
 
@@ -54,7 +58,11 @@ class ChangedSinceError(RefusedError):
 
 
 class Labeller:
-    """Labels images, for the page and for commands. Safe between threads."""
+    """Labels images, for the page and for commands. Safe between threads.
+
+    Attributes:
+        given: the classes that there are before anybody labels anything.
+    """
 
     def __init__(
         self,
@@ -65,7 +73,7 @@ class Labeller:
         clock: Callable[[], datetime],
     ) -> None:
         self._review = settings.review_folder
-        self._normal_classes = settings.policy.normal_classes
+        self.given = (*settings.policy.normal_classes, *KNOWN_DEFECTS)
         self._ignore = settings.intake.ignore
         self._database = database
         self._health = health
@@ -188,7 +196,7 @@ class Labeller:
         return is_there(self._review)
 
     def names(self) -> list[str]:
-        """Every class that an image can be labelled: known ones, the plant's own, folders there.
+        """Every class that an image can be labelled: those given, the plant's own, folders there.
 
         Raises:
             StoreError: when the database cannot be read.
@@ -202,10 +210,12 @@ class Labeller:
             ]
         except OSError:  # not made yet, or a share that is away
             log.debug("no folder of labels")
+        folders = sorted(filter(self._may_be_class, folders))
         used = labels.used_labels(self._database)
-        # One that is new comes behind those in use, whose number keys people's fingers know.
-        own = [*used, *sorted(filter(self._may_be_class, folders))]
-        return list(dict.fromkeys((*self._normal_classes, *KNOWN_DEFECTS, *own)))
+        # Each keeps the number key that people's fingers know: a new one comes last, and one that was taken
+        # back goes on where it was.
+        own = [name for name, in_force in used.items() if in_force or name in folders] + folders
+        return list(dict.fromkeys((*self.given, *(known_name(name, self.given) for name in own))))
 
     def _may_be_class(self, name: str) -> bool:
         """No server's own folder either (`@eaDir`, say): what lies in these is not looked at."""
@@ -215,13 +225,15 @@ class Labeller:
         if not self._may_be_class(name):
             raise RefusedError(
                 f"{name!r} cannot be a class: use a short name without '/' and '\\', such as no_defect, and "
-                f"none that intake.ignore lists; {UNKNOWN} is what the model says of what it does not know"
+                "none that intake.ignore lists, nor that of a folder of Millwatch's own (to_check, labelled, a "
+                f"day); {UNKNOWN} is what the model says of what it does not know"
             )
-        if name in KNOWN_DEFECTS or (self._review / "labelled" / from_text(name)).is_dir():
-            return
-        names = self.names()
-        alike = next((each for each in names if as_read(each) == as_read(name)), name)
-        if alike != name and name not in names:
+        alike = known_name(name, self.given)
+        if alike == name and name not in self.given:
+            if (self._review / "labelled" / from_text(name)).is_dir():
+                return
+            alike = known_name(name, self.names())
+        if alike != name:
             raise RefusedError(
                 f"{name!r} reads like the class {alike}: label the image that, or name a new class so "
                 "that people can tell the two apart"
@@ -310,4 +322,4 @@ def may_be_class(name: str) -> bool:
         or len(name.encode()) > 3 * _LONGEST_NAME
         or to_text(from_text(name)) != name
     )
-    return not bad and name != UNKNOWN
+    return not bad and as_read(name) not in _OURS and not _DAY.fullmatch(name)

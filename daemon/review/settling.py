@@ -39,7 +39,7 @@ class Settler:
         labeller: Labeller,
         clock: Callable[[], datetime],
     ) -> None:
-        self.places = Places.of(review)
+        self.places = Places.of(review, labeller.given)
         self._database = database
         self._labeller = labeller
         self._clock = clock

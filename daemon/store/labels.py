@@ -162,12 +162,16 @@ def newest_label(database: Database) -> int:
         return int(connection.scalar(select(func.max(label.c.id))) or 0)
 
 
-def used_labels(database: Database) -> list[str]:
-    """Every class that a label in force names, the one first that was used first. Raises StoreError."""
-    query = select(label.c.label).where(IN_FORCE).group_by(label.c.label)
-    query = query.order_by(func.min(label.c.id))
+def used_labels(database: Database) -> dict[str, bool]:
+    """Every class that an image was ever labelled, the first used first; whether a label in force names it.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    in_force = func.count().filter(label.c.undone_at.is_(None)) > 0
+    query = select(label.c.label, in_force).group_by(label.c.label).order_by(func.min(label.c.id))
     with database.reading() as connection:
-        return list(connection.scalars(query))
+        return {name: bool(is_in_force) for name, is_in_force in connection.execute(query)}
 
 
 def put_label(

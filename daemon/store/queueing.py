@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, exists, func, select
 
 from daemon.store.database import Database
-from daemon.store.schema import WAITING, image
+from daemon.store.review_files import Problem
+from daemon.store.schema import WAITING, image, review_file
 from models.taxonomy import UNKNOWN, Reason
 
 _IN_REVIEW: Final = ("moved", "unseen")
+# Nobody can look at it; what people deleted by the thousand would stand before all that is there.
+_IS_MISSING: Final = exists().where(
+    review_file.c.image_id == image.c.id, review_file.c.problem == Problem.MISSING.value
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +37,8 @@ def queue(
     database: Database, wanted: Filter, *, after: tuple[float, int] | None = None, limit: int = 24
 ) -> list[tuple[float, int]]:
     """Images that wait for a label, most instructive first: how instructive, and the id.
+
+    None whose file is told as missing: it waits again once that is back.
 
     Args:
         after: the last of the images that were had before.
@@ -65,6 +72,7 @@ def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
 
 def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
     query = query.select_from(image).where(WAITING, image.c.progress.in_(_IN_REVIEW))
+    query = query.where(~_IS_MISSING)
     if wanted.camera is not None:
         query = query.where(image.c.camera == wanted.camera)
     if wanted.class_name == UNKNOWN:

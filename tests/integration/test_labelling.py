@@ -335,7 +335,7 @@ def test_the_queue_is_read_by_its_index(page: Page) -> None:
     assert "TEMP B-TREE" not in plan
 
 
-def test_a_new_class_takes_no_number_key_from_one_that_is_in_use(page: Page) -> None:
+def test_a_class_keeps_its_number_key_whatever_is_new_or_taken_back(page: Page) -> None:
     known = page.labeller.names()
     scale, burr, pit = (page.add_image(number) for number in (1, 2, 3))
     page.labeller.label(scale, "scale", "anna", seen=0)
@@ -343,4 +343,8 @@ def test_a_new_class_takes_no_number_key_from_one_that_is_in_use(page: Page) -> 
     (page.settings.review_folder / "labelled" / "arc").mkdir()
     page.labeller.label(burr, "burr", "otto", seen=0)
     page.labeller.label(pit, "scale", "otto", seen=0)
+    assert page.labeller.names() == [*known, "scale", "burr", "arc"]
+    page.labeller.undo(scale, "anna", seen=None)
+    assert page.labeller.names() == [*known, "scale", "burr", "arc"]
+    page.labeller.undo(pit, "otto", seen=None)  # its folder is there still
     assert page.labeller.names() == [*known, "scale", "burr", "arc"]

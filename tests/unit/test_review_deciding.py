@@ -8,9 +8,9 @@ import pytest
 from daemon.review.deciding import Deed, Places, decide
 from daemon.store.review_files import Known, Problem
 from daemon.values import Progress
-from models.taxonomy import Verdict
+from models.taxonomy import NAMED_CLASSES, Verdict
 
-PLACES = Places.of(Path("/review"))
+PLACES = Places.of(Path("/review"), NAMED_CLASSES)
 FIRST = Path("/review/to_check/scratches/a__1__b.jpg")
 ELSEWHERE = Path("/state/archive/top-1/a.jpg")
 PATCHES = Path("/review/labelled/patches/a.jpg")
@@ -99,6 +99,11 @@ def test_an_archived_image_is_labelled_by_a_copy_and_by_nothing_else() -> None:
         ("/review/labelled/patches/shift 2/a.jpg", "patches"),
         ("/review/labelled/a.jpg", None),
         ("/review/labelled/unknown/a.jpg", None),
+        ("/review/labelled/Rolled in scale/a.jpg", "rolled-in_scale"),
+        ("/review/labelled/No defect/a.jpg", "no_defect"),
+        ("/review/labelled/to_check/scratches/a.jpg", None),
+        ("/review/labelled/labelled/scratches/a.jpg", None),
+        ("/review/labelled/2026-03-01/a.jpg", None),
         ("/review/labelled/ space /a.jpg", None),
         (f"/review/labelled/{'x' * 65}/a.jpg", None),
         ("/review/labelled/\udcff/a.jpg", "\\xff"),

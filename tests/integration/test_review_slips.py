@@ -1,0 +1,80 @@
+"""Slips of the hand in the review folder: folders dragged too far, written in other letters, deleted with all in them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from builders import Station
+from reviewed import Looking, data_of, labels, looking, move, paths, station_of
+
+from daemon.store import review_files
+from daemon.store.queueing import Filter, count_waiting, queue
+from daemon.store.review_files import Problem
+
+
+@pytest.fixture
+def station(tmp_path: Path) -> Station:
+    return station_of(tmp_path)
+
+
+def waiting(one: Looking) -> set[int]:
+    found = {image_id for _, image_id in queue(one.database, Filter())}
+    assert count_waiting(one.database, Filter(), most=100) == len(found)
+    return found
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("dragged", ["to_check", "to_check/scratches/2026-03-01"])
+def test_a_folder_of_ours_that_is_dragged_into_labelled_labels_nothing(
+    station: Station, dragged: str
+) -> None:
+    at, folder = paths(station), station.review / dragged
+    with looking(station) as one:
+        one.look()
+        into = move(folder, station.review / "labelled" / folder.name)
+        one.look()
+        assert labels(station) == {}
+        assert folder.name not in one.labeller.names()
+        told = review_files.conflicts(one.database)
+        assert {each.problem for each in told} == {Problem.MISPLACED}
+        assert {each.image_id for each in told} == set(at)
+        move(into, folder)
+        one.look()
+        assert review_files.conflicts(one.database) == []
+    assert paths(station) == at
+
+
+@pytest.mark.fault(35)
+def test_a_folder_that_reads_like_a_class_that_there_is_is_that_class(station: Station) -> None:
+    at, labelled = paths(station), station.review / "labelled"
+    with looking(station) as one:
+        known = one.labeller.names()
+        sound = move(at[1], labelled / "No defect" / at[1].name)
+        scratched = move(at[2], labelled / "scratches" / at[2].name)
+        one.look()
+        (labelled / "scratches").rename(labelled / "Scratches")  # letters change, and nothing else
+        one.look()
+        assert labels(station) == {1: "no_defect", 2: "scratches"}
+        assert paths(station)[1] == sound
+        assert paths(station)[2] == labelled / "Scratches" / scratched.name
+        assert one.labeller.names() == known
+        assert review_files.conflicts(one.database) == []
+
+
+@pytest.mark.fault(41)
+def test_what_was_deleted_stands_before_nothing_that_is_there(station: Station) -> None:
+    at = paths(station)
+    with looking(station) as one:
+        one.look()
+        kept = move(at[4], station.root / "kept.jpg")
+        shutil.rmtree(station.review / "to_check")
+        one.look(seconds=30.0)
+        assert waiting(one) == set()
+        move(kept, at[4])
+        one.look()
+        assert waiting(one) == {4}
+        copy = station.review / "to_check" / "found again.jpg"
+        copy.write_bytes(data_of(1))
+        one.look()
+        assert waiting(one) == {1, 4}
+        assert {each.image_id for each in review_files.conflicts(one.database)} == {2, 3}
