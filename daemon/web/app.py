@@ -23,7 +23,7 @@ from daemon.web.desk import Desk
 from daemon.web.door.access import MayNotError, NotLoggedInError, is_for_programs
 from daemon.web.door.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.door.guarding import Guard
-from daemon.web.pages import looking, sessions
+from daemon.web.pages import deeds, looking, sessions
 from daemon.web.pages.rendering import Renderer
 
 log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
     app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)
     app.state.rooms = rooms or Rooms(desk.settings)
-    for module in (inspections, uploading, labelling, modelling, sessions, looking, metrics):
+    for module in (inspections, uploading, labelling, modelling, sessions, looking, deeds, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _tell(status))

@@ -219,3 +219,27 @@ def test_an_administrator_promotes_a_model_and_goes_back(
     anna = visit("anna")
     anna.open("/model")
     assert anna.page.get_by_role("button", name="Promote").count() == 0
+
+
+def test_without_a_script_models_are_promoted_and_labels_taken_back(
+    visit: Callable[..., Any], line: Station
+) -> None:
+    ((image,),) = line.query("SELECT id FROM inspections WHERE verdict = 'unsure' LIMIT 1")
+    line.ask("review label", image=image, label="crazing", by="anna")
+    boss = visit("otto", java_script_enabled=False)
+    boss.open("/model")
+    row = boss.page.get_by_role("row", name="tiny-7-0")
+    row.get_by_role("button", name="Promote").click()  # not yet sure: the browser wants to know
+    assert line.status()["model_version"] == "tiny-6-0"
+    row.get_by_label("Let tiny-7-0 serve from the next batch on?").check()
+    row.get_by_role("button", name="Promote").click()
+    boss.page.locator(".big").get_by_text("tiny-7-0").wait_for()
+    boss.page.get_by_label("Go back to the model that served before?").check()
+    boss.page.get_by_role("button", name="Roll back").click()
+    boss.page.locator(".big").get_by_text("tiny-6-0").wait_for()
+    boss.open(f"/images/{image}")
+    boss.page.get_by_label("Take this label back?").check()
+    boss.page.get_by_role("button", name="Take back").click()
+    boss.page.get_by_text("taken back or replaced").wait_for()
+    heatmap = boss.page.get_by_role("link", name="heatmap").get_attribute("href")
+    assert boss.page.request.get(boss.page.url.partition("/images")[0] + heatmap).ok

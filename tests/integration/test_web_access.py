@@ -217,6 +217,31 @@ def test_what_another_site_makes_a_browser_send_is_refused(page: Page) -> None:
 
 
 @pytest.mark.fault(39)
+def test_the_forms_of_the_pages_want_the_pages_token_and_the_role(page: Page) -> None:
+    image_id = page.add_image(1)
+    label_id = page.labeller.label(image_id, "crazing", "otto", seen=0)
+    forms = {
+        "/model/promote": {"version": page.model.version},
+        "/model/rollback": {},
+        f"/images/{image_id}/undo": {"seen": str(label_id)},
+    }
+    boss, looker = page.logged_in("otto", Role.ADMINISTER), page.logged_in("lena", Role.LOOK)
+    mine, hers = (each.headers.pop("x-millwatch-token") for each in (boss, looker))
+    for address, form in forms.items():
+        assert boss.post(address, data={**form, "token": "guessed"}).status_code == 403
+        foreign = {"origin": "http://evil.example"}
+        assert boss.post(address, data={**form, "token": mine}, headers=foreign).status_code == 403
+        assert looker.post(address, data={**form, "token": hers}).status_code == 403
+        nobody = page.browser(accept="text/html").post(address, data={**form, "token": mine})
+        assert nobody.headers["location"] == "/login"
+    assert rows(page.database, "SELECT count(*) FROM label WHERE undone_at IS NULL") == [(1,)]
+    for address, form in forms.items():
+        answer = boss.post(address, data={**form, "token": mine}, headers={"accept": "text/html"})
+        assert answer.status_code in (303, 409), answer.text
+    assert rows(page.database, "SELECT count(*) FROM label WHERE undone_at IS NULL") == [(0,)]
+
+
+@pytest.mark.fault(39)
 def test_a_cookie_without_the_pages_token_changes_nothing(page: Page) -> None:
     victim = page.logged_in("anna")
     del victim.headers["x-millwatch-token"]

@@ -94,12 +94,31 @@ class Needs:
         if request.method not in _SAFE_METHODS:
             refuse_foreign(request)
             _refuse_without_token(request, visitor)
-        if not visitor.role.may(self._role):
-            raise MayNotError(
-                f"{visitor.name} has the role {visitor.role}; this needs {self._role}. "
-                "`millwatch users add --replace` gives another"
-            )
+        _refuse_below(self._role, visitor)
         return visitor
+
+
+def who_sent(request: Request, token: str, role: Role = Role.LOOK) -> Visitor:
+    """Whose form it is, which brings the page's token.
+
+    Raises:
+        NotLoggedInError, MayNotError
+    """
+    visitor = find_visitor(request)
+    if visitor is None:
+        raise NotLoggedInError
+    refuse_foreign(request)
+    _refuse_forged(visitor, token)
+    _refuse_below(role, visitor)
+    return visitor
+
+
+def _refuse_below(role: Role, visitor: Visitor) -> None:
+    if not visitor.role.may(role):
+        raise MayNotError(
+            f"{visitor.name} has the role {visitor.role}; this needs {role}. "
+            "`millwatch users add --replace` gives another"
+        )
 
 
 def _refuse_without_token(request: Request, visitor: Visitor) -> None:
@@ -108,15 +127,11 @@ def _refuse_without_token(request: Request, visitor: Visitor) -> None:
     by_cookie = cookie_name(desk_of(request)) in request.cookies
     if visitor.token is None or (sent is None and not from_browser and not by_cookie):
         return  # a program: it has no cookie that a browser would send by itself
-    refuse_forged(visitor, sent or "")
+    _refuse_forged(visitor, sent or "")
 
 
-def refuse_forged(visitor: Visitor, sent: str) -> None:
-    """Refuse what does not come with the token that our page alone knows.
-
-    Raises:
-        MayNotError
-    """
+def _refuse_forged(visitor: Visitor, sent: str) -> None:
+    """Refuse what does not come with the token that our page alone knows."""
     known = (visitor.token or "").encode()
     if not known or not hmac.compare_digest(sent.encode("utf-8", "backslashreplace"), known):
         raise MayNotError("the page is out of date; load it again")

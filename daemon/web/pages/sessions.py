@@ -19,9 +19,9 @@ from daemon.web.door.access import (
     doorkeeper_of,
     find_visitor,
     refuse_foreign,
-    refuse_forged,
+    who_sent,
 )
-from daemon.web.door.doorkeeper import OPEN_NAME, TooManyAttemptsError, Visitor
+from daemon.web.door.doorkeeper import OPEN_NAME, TooManyAttemptsError
 from daemon.web.door.guarding import came_by_tls
 from daemon.web.pages.rendering import TheRenderer
 
@@ -104,7 +104,7 @@ def change_password(
     again: Annotated[str, Form()],
 ) -> Response:
     """A user's own. Every other session of that user ends."""
-    visitor = _who_sent(request, token)
+    visitor = who_sent(request, token)
     if visitor.name == OPEN_NAME:
         raise NotLoggedInError
     status, problem, session, headers = 422, "The two new passwords differ.", None, {}
@@ -130,23 +130,13 @@ def change_password(
 
 @router.post("/logout")
 def logout(request: Request, desk: TheDesk, token: Annotated[str, Form()] = "") -> Response:
-    visitor = _who_sent(request, token)
+    visitor = who_sent(request, token)
     session = request.cookies.get(cookie_name(desk))
     if session:
         doorkeeper_of(request).logout(session, visitor)
     answer = RedirectResponse("/login", 303)
     answer.delete_cookie(cookie_name(desk), secure=desk.settings.web.tls_certificate is not None)
     return answer
-
-
-def _who_sent(request: Request, token: str) -> Visitor:
-    """Whose form it is, which brings the page's token. Raises NotLoggedInError, MayNotError."""
-    visitor = find_visitor(request)
-    if visitor is None:
-        raise NotLoggedInError
-    refuse_foreign(request)
-    refuse_forged(visitor, token)
-    return visitor
 
 
 def _known_place(place: str) -> str:

@@ -82,7 +82,9 @@ function put(live, html) {
 // A button with data-post does that, once it was asked for with its own words.
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("button[data-post]");
-  if (!button || (button.dataset.confirm && !confirm(button.dataset.confirm))) return;
+  if (!button) return;
+  event.preventDefault();  // its form is for browsers without a script
+  if (!confirm(button.dataset.confirm)) return;
   button.disabled = true;
   try {
     await ask(button.dataset.post, "POST", button.dataset.body && JSON.parse(button.dataset.body));
