@@ -78,7 +78,7 @@ def test_the_line_page_draws_its_charts_and_renews_them(
     assert before > 0
     line.drop_surfaces(2, first=1000)
     page.get_by_text(str(before + 2), exact=True).wait_for()
-    page.get_by_label("Camera").select_option("top-1")
+    page.get_by_label("Camera", exact=True).select_option("top-1")
     page.wait_for_url("**/line?camera=top-1")
     assert int(page.locator(".tile .value").first.inner_text()) < before
 
@@ -185,14 +185,17 @@ def test_why_a_picture_is_not_to_be_seen_is_told_beside_all_about_its_image(
     told.wait_for(state="hidden")
 
 
-def test_on_a_tablet_held_upright_nothing_sticks_out(visit: Callable[..., Any]) -> None:
-    watched = visit("otto", viewport={"width": 768, "height": 1024}, has_touch=True)
+@pytest.mark.parametrize("width", [768, 360])
+def test_on_a_tablet_held_upright_and_on_a_phone_nothing_sticks_out(
+    visit: Callable[..., Any], width: int
+) -> None:
+    watched = visit("otto", viewport={"width": width, "height": 1024}, has_touch=True)
     for path in ("/line", "/model", "/images/1", "/audit", "/queue"):
         watched.open(path)
         if path == "/queue":
             watched.page.locator("#strip img").nth(7).wait_for(state="attached")
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
-        assert wide <= 768, path
+        assert wide <= width, path
 
 
 def test_an_administrator_promotes_a_model_and_goes_back(
@@ -243,3 +246,26 @@ def test_without_a_script_models_are_promoted_and_labels_taken_back(
     boss.page.get_by_text("taken back or replaced").wait_for()
     heatmap = boss.page.get_by_role("link", name="heatmap").get_attribute("href")
     assert boss.page.request.get(boss.page.url.partition("/images")[0] + heatmap).ok
+
+
+def test_a_filter_shows_what_is_filtered_also_after_going_back_and_by_a_kept_link(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit("lena").page
+
+    def chosen(which: str) -> str:
+        choice = page.locator(f"#{which}")
+        return str(choice.evaluate("choice => choice.selectedOptions[0].text"))
+
+    page.goto(page.url.replace("/queue", "/line"))
+    everything = page.locator(".tile .value").first.inner_text()
+    page.get_by_label("Camera", exact=True).select_option("top-1")
+    page.wait_for_url("**/line?camera=top-1")
+    page.go_back()
+    assert page.locator(".tile .value").first.inner_text() == everything
+    assert chosen("camera") == "all"
+    page.goto(page.url.replace("/line", "/line?camera=taken-away"))
+    assert chosen("camera") == "taken-away"
+    page.goto(page.url.replace("/line?camera=taken-away", "/queue?class=roll_mark"))
+    page.get_by_text("Nothing to check here").wait_for()
+    assert chosen("filter-class") == "roll mark"

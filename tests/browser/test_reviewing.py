@@ -297,6 +297,9 @@ def test_why_a_picture_is_not_shown_is_told_as_it_is(visit: Visit, line: Station
         anna.page.route("**/nothing", lambda route: route.abort())  # without the browser's cache
         anna.open("/queue")
         missing.get_by_text("no longer the one that was judged").wait_for()
+        anna.page.keyboard.press("1")  # of a picture that nobody has seen
+        anna.page.locator("#notice").get_by_text("no longer the one that was judged").wait_for()
+        assert image not in {number for number, _, _ in labels(line)}
     finally:
         Path(path).write_bytes(data)
 

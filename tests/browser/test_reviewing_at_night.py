@@ -150,8 +150,8 @@ def test_keys_do_what_is_printed_on_them_on_keyboards_of_other_countries(
     wait_until(lambda: shown(anna) == image)
 
 
-@pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768)])
-def test_on_a_tablet_the_picture_is_seen_together_with_every_button(
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768), (360, 740)])
+def test_on_a_tablet_or_a_phone_the_picture_is_seen_together_with_every_button(
     visit: Visit, width: int, height: int
 ) -> None:
     anna = visit("anna", viewport={"width": width, "height": height}, has_touch=True)

@@ -1,6 +1,6 @@
 """What the line page tells: rates, limits, Pareto, backlog, cameras, latency."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -51,7 +51,7 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     defects = sum(each.defects for each in today)
     return LineFigures(
         status=desk.status(),
-        cameras=rates.recorded_cameras(desk.database),
+        cameras=choices(all_cameras(desk), camera),
         camera=camera,
         inspected_today=inspected,
         rate_today=defects / inspected if inspected else None,
@@ -59,6 +59,17 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
         chart=_chart(desk, now, camera),
         pareto=_pareto(desk, now, camera),
     )
+
+
+def all_cameras(desk: Desk) -> list[str]:
+    """Those that are configured, and those that an image was recorded of. Raises StoreError."""
+    configured = {each.name for each in desk.settings.cameras}
+    return sorted(configured.union(rates.recorded_cameras(desk.database)))
+
+
+def choices(names: Iterable[str], chosen: str | None) -> list[str]:
+    """What a filter offers; with what a kept link names and is no more, which else would show as "all"."""
+    return list(dict.fromkeys((*names, chosen) if chosen else names))
 
 
 def _chart(desk: Desk, now: datetime, camera: str | None) -> ControlChart | None:

@@ -6,13 +6,13 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from daemon.store import audit, labels, rates
+from daemon.store import audit, labels
 from daemon.web.api.documents import Inspection
 from daemon.web.api.inspections import LARGEST_ID, ImageId, existing
 from daemon.web.api.modelling import model_figures
 from daemon.web.door.access import Administering, Looking, TheDesk
 from daemon.web.door.users import Role
-from daemon.web.pages.figures import line_figures
+from daemon.web.pages.figures import all_cameras, choices, line_figures
 from daemon.web.pages.rendering import TheRenderer
 from models.taxonomy import UNKNOWN, Reason
 
@@ -45,12 +45,12 @@ def queue(
     day: str | None = None,
     reason: str | None = None,
 ) -> Response:
-    cameras = {each.name for each in desk.settings.cameras}
+    classes = (*desk.model().metadata.classes, UNKNOWN)
     values = {
         "filters": (
-            ("camera", "Camera", sorted(cameras | {*rates.recorded_cameras(desk.database)})),
-            ("class", "Class", (*desk.model().metadata.classes, UNKNOWN)),
-            ("reason", "Reason", [each.value for each in Reason]),
+            ("camera", "Camera", choices(all_cameras(desk), camera)),
+            ("class", "Class", choices(classes, class_name)),
+            ("reason", "Reason", choices([each.value for each in Reason], reason)),
         ),
         "chosen": {"camera": camera, "class": class_name, "day": day, "reason": reason},
         "may_label": visitor.role.may(Role.LABEL),

@@ -60,6 +60,7 @@ picture.addEventListener("error", async () => {
   if (one !== image) return;
   if (error === null || error.status === 404) {
     one.missing = true;
+    one.refused = error !== null;
     one.lost = error ? `Not to be seen: ${error.message}.` : "This browser cannot show the picture.";
     showPicture(one);
   } else {

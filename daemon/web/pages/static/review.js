@@ -147,6 +147,8 @@ function label(name) {
     inTurn(() => giveMany(name, images));
   } else if (image && !image.missing && !isThere(image)) {
     tell("The picture is not there yet.");
+  } else if (image?.refused) {  // what was altered would be labelled, seen by nobody
+    tell(image.lost, true);
   } else if (!isTwice(name)) {
     const seen = image?.seen;  // a second press before the answer does not know what it says
     inTurn(() => give(name, image, seen));
