@@ -37,9 +37,9 @@ def upper_bound(successes: int, trials: int, *, assurance: float = ASSURANCE) ->
     return high
 
 
-def interval(successes: int, trials: int, *, assurance: float = ASSURANCE) -> tuple[float, float]:
-    """The two-sided interval of a rate: each side is wrong at most (1 - assurance) / 2."""
-    one_sided = 1 - (1 - assurance) / 2
+def interval(successes: int, trials: int) -> tuple[float, float]:
+    """The two-sided 95 % interval of a rate: each side is wrong at most one time in forty."""
+    one_sided = 1 - (1 - ASSURANCE) / 2
     upper = upper_bound(successes, trials, assurance=one_sided)
     lower = 1 - upper_bound(trials - successes, trials, assurance=one_sided)
     return lower, upper

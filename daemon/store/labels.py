@@ -18,6 +18,8 @@ from daemon.store.schema import IN_FORCE, ON_ITS_WAY, image, label
 from daemon.values import Progress
 from models.taxonomy import Verdict
 
+_AT_A_TIME: Final = 200
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelInForce:
@@ -301,14 +303,14 @@ def _lies_at(connection: Connection, image_id: int, path: Path) -> None:
     )
 
 
-def relocations(database: Database, *, after: int = 0, limit: int = 200) -> list[Relocation]:
-    """Files that are recorded to be on their way, by their label's id. Raises StoreError."""
+def relocations(database: Database, *, after: int = 0) -> list[Relocation]:
+    """Some files that are recorded to be on their way, by their label's id. Raises StoreError."""
     query = (
         select(label.c.id, label.c.image_id, label.c.moving_to, image.c.path, image.c.sha256)
         .join(image, image.c.id == label.c.image_id)
         .where(ON_ITS_WAY, label.c.id > after)
         .order_by(label.c.id)
-        .limit(limit)
+        .limit(_AT_A_TIME)
     )
     with database.reading() as connection:
         return [

@@ -89,7 +89,7 @@ def _load_openvino(folder: Path, metadata: Metadata) -> Chosen:
             return chosen
     else:
         remark = f"INT8 is not used: {exported.reason}"
-    return Chosen(runtime=load_fp32(folder, metadata), remarks=(f"FP32 serves: {remark}",))
+    return Chosen(runtime=load_fp32(folder), remarks=(f"FP32 serves: {remark}",))
 
 
 def _load_int8(folder: Path, exported: Exported) -> tuple[Chosen | None, str]:

@@ -17,7 +17,7 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from models.checkpoint import CheckpointError, Metadata, load_metadata, load_weights
+from models.checkpoint import CheckpointError, load_metadata, load_weights
 from models.runtimes.engine import openvino
 from models.runtimes.openvino_graph import (
     FEATURES,
@@ -156,14 +156,14 @@ class _Compiled:
             self._free.put(request)
 
 
-def load_fp32(folder: Path, metadata: Metadata | None = None) -> OpenVinoRuntime:
+def load_fp32(folder: Path) -> OpenVinoRuntime:
     """The network of a model folder as it was trained.
 
     Raises:
         CheckpointError: for a bad model folder.
         RuntimeUnavailableError: when OpenVINO cannot run here.
     """
-    known = metadata or load_metadata(folder)
+    known = load_metadata(folder)
     openvino()  # before megabytes are read
 
     def make_graph() -> Any:

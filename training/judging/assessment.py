@@ -14,7 +14,7 @@ from PIL import Image
 from config.text import as_one_line
 from models.calibration import softmax
 from models.checkpoint import Metadata
-from models.decision import Decision, Floats, Policy
+from models.decision import Decision, Floats
 from models.heatmap import overlay
 from models.preprocessing import decode
 from models.support import Support
@@ -100,7 +100,6 @@ def assess(
     manifest: Manifest,
     part: Part = Part.TEST,
     *,
-    policy: Policy = AS_CONFIGURED,
     corruptions: bool = True,
     foreign: Path | None = None,
 ) -> Assessment:
@@ -114,7 +113,7 @@ def assess(
         CheckpointError: for the folder.
         ManifestError: for the manifest, other classes, or `foreign`.
     """
-    served = Served.open(folder, manifest, policy=policy)
+    served = Served.open(folder, manifest)
     model = served.model
     others = None if foreign is None else read_pictures(foreign, side=model.input_size)
     data = served.images(manifest, part)
@@ -136,7 +135,7 @@ def assess(
         outcomes=_outcomes(decisions),
         called_unknown=Rate.measured(sum(each.unknown for each in decisions), len(decisions)),
         familiar_threshold=None if model.decider.normal.any() else model.decider.familiar_threshold,
-        support=Support.of(model.decider, served.evidence, policy),
+        support=Support.of(model.decider, served.evidence, AS_CONFIGURED),
         spoilt=served.judge_spoilt(data) if corruptions else {},
         foreign=None if others is None else compare(model, known, others),
         pointing=measure(model.runtime, manifest, part, input_size=model.input_size),

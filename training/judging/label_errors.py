@@ -82,11 +82,7 @@ def find_label_errors(
 
 
 def out_of_fold(
-    features: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    groups: Sequence[str],
-    *,
-    folds: int = FOLDS,
+    features: NDArray[np.float32], labels: NDArray[np.int64], groups: Sequence[str]
 ) -> NDArray[np.float64]:
     """Class probabilities `(N, K)` of every image by a discriminant that was fitted on others.
 
@@ -101,10 +97,10 @@ def out_of_fold(
     Raises:
         ValueError: if all images fall into one fold.
     """
-    fold = np.array([int(group[:8], 16) % folds for group in groups])
+    fold = np.array([int(group[:8], 16) % FOLDS for group in groups])
     size = int(labels.max()) + 1
     if len(set(fold.tolist())) < 2:
-        raise ValueError(f"{len(labels)} images are too few to divide into {folds} folds")
+        raise ValueError(f"{len(labels)} images are too few to divide into {FOLDS} folds")
     # What a feature is cannot depend on the images of a fold: length 1 is taken image by image.
     rows = features.astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -113,16 +113,14 @@ def pool(measured: Sequence[Pointing]) -> Pointing | None:
     )
 
 
-def point(
-    heat: Floats, boxes: Sequence[Box], *, height: int, width: int, tolerance: float = TOLERANCE_PX
-) -> Pointed:
+def point(heat: Floats, boxes: Sequence[Box], *, height: int, width: int) -> Pointed:
     """One picture `(height, width)`, its heatmap `(h, w)` and its boxes; hits are 0 or 1.
 
     Where several places are equally hot, their middle is the peak: a picture with its hottest cell
     in a corner has a plateau there. Without any heat there is no peak, and no hit.
     """
     distance = _distance(boxes, height, width)
-    inside, near = distance <= 0, distance <= tolerance
+    inside, near = distance <= 0, distance <= TOLERANCE_PX
     shown = enlarge(heat, height, width)
     centres = distance[np.ix_(_centres(heat.shape[0], height), _centres(heat.shape[1], width))]
     hit_near = hit_inside = share = 0.0
@@ -136,7 +134,7 @@ def point(
         heat=share,
         chance_near=float(near.mean()),
         chance_inside=float(inside.mean()),
-        ceiling_near=float((centres <= tolerance).any()),
+        ceiling_near=float((centres <= TOLERANCE_PX).any()),
         ceiling_inside=float((centres <= 0).any()),
     )
 

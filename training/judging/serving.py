@@ -64,7 +64,7 @@ class Served:
     evidence: Evidence
 
     @classmethod
-    def open(cls, folder: Path, manifest: Manifest, *, policy: Policy = AS_CONFIGURED) -> "Served":
+    def open(cls, folder: Path, manifest: Manifest) -> "Served":
         """Raises CheckpointError for the folder, ManifestError for a manifest of other classes."""
         metadata = load_metadata(folder)
         if metadata.classes != manifest.classes:
@@ -74,7 +74,7 @@ class Served:
                 "trained on"
             )
         return cls(
-            model=load_model(folder, policy=policy, runtime="torch"),
+            model=load_model(folder, policy=AS_CONFIGURED, runtime="torch"),
             evidence=read_evidence(folder, metadata),
         )
 
@@ -87,16 +87,14 @@ class Served:
         decider = self.model.decider
         return evaluate(logits, images.labels, decider.classes, temperature=decider.temperature)
 
-    def judge_spoilt(self, images: Dataset, *, seed: int = 0) -> dict[str, list[Evaluation]]:
+    def judge_spoilt(self, images: Dataset) -> dict[str, list[Evaluation]]:
         """The same on spoilt copies: by kind of corruption, at severities 1 to 3.
 
         Images are spoilt at the size that the network sees.
         """
         return {
             kind: [
-                self.judge(
-                    replace(images, pixels=corrupt(images.pixels, kind, severity, seed=seed))
-                )
+                self.judge(replace(images, pixels=corrupt(images.pixels, kind, severity, seed=0)))
                 for severity in SEVERITIES
             ]
             for kind in CORRUPTIONS

@@ -119,7 +119,7 @@ def export_with(
     metadata = load_metadata(folder)
     kept = read_evidence(folder, metadata)
     trained = _judged(load_torch(folder, device="cpu"), kept, selected, metadata, policy)
-    float32 = _judged(load_fp32(folder, metadata), kept, selected, metadata, policy)
+    float32 = _judged(load_fp32(folder), kept, selected, metadata, policy)
     fp32 = compare(trained, float32, selected.labels, metadata.classes)
     if not fp32.holds:
         raise CheckpointError(

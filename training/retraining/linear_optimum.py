@@ -8,6 +8,7 @@ from torch import Tensor
 from training.retraining.run_folder import RunError
 
 _LEAST_SPREAD = 1e-3
+_MOST_STEPS = 150
 
 
 def linear_optimum(
@@ -17,7 +18,6 @@ def linear_optimum(
     outputs: int,
     shrink: float,
     loss: Callable[[Tensor], Tensor],
-    most_steps: int = 150,
 ) -> tuple[Tensor, Tensor]:
     """Slopes `(outputs, D)` and offsets `(outputs,)`, by L-BFGS with the strong Wolfe conditions.
 
@@ -40,7 +40,7 @@ def linear_optimum(
     slopes = torch.zeros(outputs, features.shape[1], requires_grad=True)
     offsets = torch.zeros(outputs, requires_grad=True)
     search = torch.optim.LBFGS(
-        [slopes, offsets], max_iter=most_steps, line_search_fn="strong_wolfe"
+        [slopes, offsets], max_iter=_MOST_STEPS, line_search_fn="strong_wolfe"
     )
 
     def closure() -> Tensor:
