@@ -16,8 +16,6 @@ import structlog
 
 from config.text import as_one_line, escape_undecodable
 
-# At DEBUG these write a line for every event of every file, or for every chunk of an image.
-_CHATTY = ("PIL", "asyncio", "matplotlib", "watchdog")
 # Deeper than anything worth reading; also ends a value that contains itself.
 _DEEPEST = 8
 # The only values that may take several lines, and on a terminal only.
@@ -28,15 +26,10 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Marks the handler that `configure_logging` owns, so that a second call replaces only it."""
 
 
-def configure_logging(
-    *, stream: TextIO | None = None, as_json: bool | None = None, level: str = "INFO"
-) -> None:
+def configure_logging(*, stream: TextIO | None = None, as_json: bool | None = None) -> None:
     """Send every log line of the process to `stream` (standard error unless given).
 
     `as_json` None means: readable text on a terminal, JSON otherwise. A second call replaces the first.
-
-    Raises:
-        ValueError: `level` is not a level that `logging` knows.
     """
     stream = sys.stderr if stream is None else stream
     is_terminal = stream.isatty()
@@ -69,18 +62,16 @@ def configure_logging(
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
         )
     )
-    _install(handler, level)
+    _install(handler)
 
 
-def _install(handler: _Handler, level: str) -> None:
+def _install(handler: _Handler) -> None:
     root = logging.getLogger()
-    root.setLevel(level.upper())
+    root.setLevel(logging.INFO)
     for old in [each for each in root.handlers if isinstance(each, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
     logging.captureWarnings(capture=True)
-    for name in _CHATTY:
-        logging.getLogger(name).setLevel(max(root.level, logging.INFO))
 
 
 def _json_processors() -> list[structlog.typing.Processor]:

@@ -143,29 +143,14 @@ def test_values_that_json_has_no_word_for_are_still_written() -> None:
 
 def test_a_second_set_up_replaces_the_first() -> None:
     first, second = stream(), stream()
-    configure_logging(stream=first, level="DEBUG")
-    configure_logging(stream=second, level="warning")
+    configure_logging(stream=first)
+    configure_logging(stream=second)
 
-    log.info("unheard")
-    log.warning("heard")
+    log.debug("unheard")
+    log.info("heard")
 
     assert written(first) == ""
     assert len(written(second).splitlines()) == 1
-
-
-def test_asking_for_debug_does_not_ask_for_every_event_of_every_file() -> None:
-    out = stream()
-    configure_logging(stream=out, level="DEBUG")
-
-    log.debug("ours")
-    logging.getLogger("watchdog.observers.inotify_buffer").debug("in-event")
-
-    assert [json.loads(line)["event"] for line in written(out).splitlines()] == ["ours"]
-
-
-def test_a_level_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="LOUD"):
-        configure_logging(stream=stream(), level="loud")
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))
