@@ -19,9 +19,6 @@ class Source:
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
     variables: Mapping[KeyPath, str] = field(default_factory=dict)
 
-    def sets(self, path: KeyPath) -> bool:
-        return path in self.variables or path in self.lines
-
     def line(self, path: KeyPath) -> int | None:
         """Return the line of a key, or of the table it is missing from."""
         return next(

@@ -100,15 +100,11 @@ class SurfaceNetwork(nn.Module):
         low: Tensor = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images))))))
         return low
 
-    def middle(self, images: Tensor) -> Tensor:
-        """The activations below the last block, float `(N, 512, h, w)`, none below 0.
+    def middle_and_texture(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The activations below the last block, float `(N, 512, h, w)`, none below 0, and the texture, `(N, 256)`.
 
         A retraining on a line's own labels leaves all that is below them as it is.
         """
-        return self.middle_and_texture(images)[0]
-
-    def middle_and_texture(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same, and the texture, float `(N, 256)`: all that a retraining leaves as it is."""
         second = self.backbone.layer2(self.first_stage(images))
         return self._below(second), texture_of(second)
 

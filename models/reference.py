@@ -1,7 +1,7 @@
 """What a model keeps of the images that it came from, so that a retraining forgets nothing.
 
 Not the images, which may not ship: their activations halfway up the last stage of the network
-(`SurfaceNetwork.middle`), below which a retraining leaves everything as it is. Six bits a value, and
+(`SurfaceNetwork.middle_and_texture`), below which a retraining leaves everything as it is. Six bits a value, and
 compressed: 8 kB an image, where the picture has 40. On the shipped model no class of 133 held-out
 pictures changes by it, and the pooled features by 0.3 % of their length.
 """

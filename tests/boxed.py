@@ -3,8 +3,9 @@
 from hashlib import sha256
 from pathlib import Path
 
+from models.preprocessing import decode
 from models.taxonomy import KNOWN_DEFECTS
-from training.data.manifest import LabelledImage, Manifest, Part, pixel_hash
+from training.data.manifest import LabelledImage, Manifest, Part, hash_of_pixels
 from training.synthetic import draw_surface, encode
 
 
@@ -41,7 +42,7 @@ def write_boxed_manifest(root: Path, *, each: int = 3, boxed: int = 2, side: int
                     path=file.relative_to(root).as_posix(),
                     label=label,
                     sha256=sha256(data).hexdigest(),
-                    pixels=pixel_hash(data),
+                    pixels=hash_of_pixels(decode(data).pixels),
                     part=Part.TEST,
                 )
             )

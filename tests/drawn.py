@@ -7,7 +7,8 @@ from pathlib import Path
 from builders import surface_file
 from commands import Millwatch
 
-from training.data.manifest import LabelledImage, Manifest, Part, pixel_hash
+from models.preprocessing import decode
+from training.data.manifest import LabelledImage, Manifest, Part, hash_of_pixels
 
 
 def drawn_manifest(
@@ -27,7 +28,7 @@ def drawn_manifest(
                         path=path.name,
                         label=label,
                         sha256=hashlib.sha256(data).hexdigest(),
-                        pixels=pixel_hash(data),
+                        pixels=hash_of_pixels(decode(data).pixels),
                         part=part,
                     )
                 )

@@ -53,15 +53,13 @@ class Share:
         except OSError as error:
             raise SilentError(f"{self._what} cannot be looked into: {error.strerror}") from error
 
-    def follow(
-        self, work: Callable[[Alive], Result], *, seconds: float = _ANSWER_SECONDS
-    ) -> Result:
+    def follow(self, work: Callable[[Alive], Result]) -> Result:
         """What comes of work that may take long, as long as it says often enough that it goes on.
 
         Raises:
-            SilentError: for so many seconds it said nothing; it ends whenever the folder answers.
+            SilentError: for too long it said nothing; it ends whenever the folder answers.
         """
-        return self._begin(work, seconds, self._long)
+        return self._begin(work, _ANSWER_SECONDS, self._long)
 
     def _begin(
         self, work: Callable[[Alive], Result], seconds: float, among: "set[Future[Any]]"

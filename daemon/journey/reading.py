@@ -68,7 +68,7 @@ class Fetched:
     unreadable: UnreadableError | None = None
 
 
-def read(delivery: Delivery, *, size: int, limits: Limits, decodable: bool = True) -> Reading:
+def fetch(delivery: Delivery, *, limits: Limits, decodable: bool) -> Fetched:
     """Read a delivery in one pass: its hash and its pixels come from the same bytes.
 
     Args:
@@ -78,11 +78,6 @@ def read(delivery: Delivery, *, size: int, limits: Limits, decodable: bool = Tru
         MovedOnError: the file is gone, or was written to before or while it was read.
         OSError: it cannot be read now; trying again may help.
     """
-    return understand(fetch(delivery, limits=limits, decodable=decodable), size=size, limits=limits)
-
-
-def fetch(delivery: Delivery, *, limits: Limits, decodable: bool = True) -> Fetched:
-    """The first half of `read`: whatever touches the disk."""
     held = _open(delivery)
     try:
         _refuse_another(held, delivery)
@@ -95,7 +90,7 @@ def fetch(delivery: Delivery, *, limits: Limits, decodable: bool = True) -> Fetc
 
 
 def understand(fetched: Fetched, *, size: int, limits: Limits) -> Reading:
-    """The second half of `read`: whatever computes."""
+    """Whatever computes, after `fetch`."""
     sha256, unreadable = fetched.sha256, fetched.unreadable
     pixels: NDArray[np.uint8] | None = None
     notes: tuple[str, ...] = ()

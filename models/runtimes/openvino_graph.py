@@ -19,7 +19,7 @@ TEXTURE: Final = "texture"
 MAPS: Final = "maps"
 """Name of the node of the last feature map, which is an output only where it is asked for."""
 LAST_BLOCK: Final = "layer4.1.conv1"
-"""The first convolution above `models.network.SurfaceNetwork.middle`."""
+"""The first convolution above `models.network.SurfaceNetwork.middle_and_texture`."""
 NORMALISE: Final = "normalise"
 FIRST_CONVOLUTION: Final = "conv1"
 POOL: Final = "pool"
@@ -106,7 +106,7 @@ def with_maps(graph: Any) -> Any:
 
 
 def top_of(graph: Any) -> Any:
-    """What lies above `models.network.SurfaceNetwork.middle`, in whatever form the graph is.
+    """What lies above `models.network.SurfaceNetwork.middle_and_texture`, in whatever form the graph is.
 
     From its activations, float32 `(N, 512, h, w)`, to `logits` and `features`, the pooled ones alone;
     where it tells domains apart, from textures `(N, 256)` as well.

@@ -6,7 +6,7 @@ import pytest
 
 from models.preprocessing import decode
 from training.data.dataset import load_part
-from training.data.manifest import LabelledImage, Manifest, ManifestError, Part, pixel_hash
+from training.data.manifest import LabelledImage, Manifest, ManifestError, Part, hash_of_pixels
 from training.synthetic import draw_surface, encode
 
 CLASSES = ("crazing", "patches", "scratches")
@@ -25,7 +25,7 @@ def manifest(tmp_path: Path) -> Manifest:
                 path=f"{number}.jpg",
                 label=label,
                 sha256=sha256(data).hexdigest(),
-                pixels=pixel_hash(data),
+                pixels=hash_of_pixels(decode(data).pixels),
                 part=Part.FIT if number < 6 else Part.SELECT,
             )
         )

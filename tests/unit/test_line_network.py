@@ -94,7 +94,7 @@ def test_both_say_the_same_of_images_of_which_only_activations_are_kept(
     network: SurfaceNetwork, folder: Path, pictures: NDArray[np.uint8]
 ) -> None:
     with torch.inference_mode():
-        middle = network.middle(torch.from_numpy(pictures)).numpy()
+        middle = network.middle_and_texture(torch.from_numpy(pictures))[0].numpy()
     theirs = torch_runtime.load(folder, device="cpu").infer_above(middle)
     ours = openvino_runtime.load_fp32(folder).infer_above(middle)
     np.testing.assert_allclose(ours.logits, theirs.logits, atol=1e-3)

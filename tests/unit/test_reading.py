@@ -10,7 +10,7 @@ import pytest
 from builders import surface_file
 from delivered import delivery_of
 
-from daemon.journey.reading import Limits, MovedOnError, read
+from daemon.journey.reading import Limits, MovedOnError, Reading, fetch, understand
 from daemon.values import Delivery
 
 LIMITS = Limits(max_pixels=1_000_000, max_bytes=1_000_000, allow_zero_tail=False)
@@ -22,13 +22,17 @@ def delivered(path: Path, data: bytes) -> Delivery:
     return delivery_of(path)
 
 
+def read(delivery: Delivery, *, limits: Limits) -> Reading:
+    return understand(fetch(delivery, limits=limits, decodable=True), size=64, limits=limits)
+
+
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
 def test_hash_and_pixels_come_from_the_same_bytes(tmp_path: Path) -> None:
     data = surface_file(seed=1)
-    reading = read(delivered(tmp_path / "x.jpg", data), size=64, limits=LIMITS)
+    reading = read(delivered(tmp_path / "x.jpg", data), limits=LIMITS)
     assert reading.sha256 == hashlib.sha256(data).hexdigest()
     assert reading.pixels is not None
     assert reading.pixels.shape == (64, 64)
@@ -37,7 +41,7 @@ def test_hash_and_pixels_come_from_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_file_whose_descriptor_cannot_be_closed_is_let_go_like_any_other(tmp_path: Path) -> None:
     """As a share tells that lost its server: it must not end the watch on the line."""
-    reading = read(delivered(tmp_path / "x.jpg", b"no picture"), size=64, limits=LIMITS)
+    reading = read(delivered(tmp_path / "x.jpg", b"no picture"), limits=LIMITS)
     os.close(reading.held)
     reading.close()
 
@@ -68,17 +72,9 @@ def test_a_file_that_is_written_to_while_it_is_read_is_judged_again(tmp_path: Pa
     path.write_bytes(bytes(64 << 20))
     before = open_files()
     with writing_all_the_time(path):
-        status = path.stat()
-        delivery = Delivery(
-            camera="top-1",
-            filename=path.name,
-            path=path,
-            inode=status.st_ino,
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-        )
+        delivery = delivery_of(path)
         with pytest.raises(MovedOnError):
-            read(delivery, size=64, limits=HASHED_ONLY)
+            read(delivery, limits=HASHED_ONLY)
     assert open_files() == before
 
 
@@ -90,10 +86,10 @@ def test_what_was_replaced_or_removed_before_it_is_read_is_judged_again(tmp_path
     other.write_bytes(surface_file(seed=1))
     other.replace(path)
     with pytest.raises(MovedOnError):
-        read(delivery, size=64, limits=LIMITS)
+        read(delivery, limits=LIMITS)
     path.unlink()
     with pytest.raises(MovedOnError):
-        read(delivery, size=64, limits=LIMITS)
+        read(delivery, limits=LIMITS)
     assert open_files() == before
 
 
@@ -104,16 +100,16 @@ def test_a_link_or_a_pipe_that_took_the_name_is_not_opened(tmp_path: Path) -> No
     path.rename(tmp_path / "elsewhere.jpg")
     path.symlink_to(tmp_path / "elsewhere.jpg")
     with pytest.raises(OSError, match="symbolic links"):
-        read(delivery, size=64, limits=LIMITS)
+        read(delivery, limits=LIMITS)
     path.unlink()
     os.mkfifo(path)
     with pytest.raises(MovedOnError):
-        read(delivery, size=64, limits=LIMITS)
+        read(delivery, limits=LIMITS)
 
 
 def test_a_file_larger_than_the_limit_is_hashed_in_pieces_and_not_decoded(tmp_path: Path) -> None:
     data = surface_file(seed=1)
-    reading = read(delivered(tmp_path / "x.jpg", data), size=64, limits=HASHED_ONLY)
+    reading = read(delivered(tmp_path / "x.jpg", data), limits=HASHED_ONLY)
     assert reading.pixels is None
     assert reading.unreadable is not None
     assert reading.unreadable.reason == "too_many_bytes"

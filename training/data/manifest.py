@@ -12,8 +12,6 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from models.preprocessing import decode
-
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
 """In a model folder: the manifest of its training run."""
@@ -39,7 +37,7 @@ class LabelledImage:
     Attributes:
         path: relative to the manifest's `root`.
         sha256: of the file's bytes.
-        pixels: `pixel_hash` of the decoded picture.
+        pixels: `hash_of_pixels` of the decoded picture.
         group: the pixel hash that decides its part: its own, also when not given, or that of
             another picture which is nearly the same.
     """
@@ -140,17 +138,8 @@ def load_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def pixel_hash(data: bytes) -> str:
-    """SHA-256 of the decoded grey picture and its shape: equal for the same picture stored twice.
-
-    Raises:
-        models.preprocessing.UnreadableError: if the bytes are not a whole picture.
-    """
-    return hash_of_pixels(decode(data).pixels)
-
-
 def hash_of_pixels(pixels: NDArray[np.uint8]) -> str:
-    """The same of a picture that is decoded already, at its own size."""
+    """SHA-256 of a grey picture at its own size: equal for the same picture stored twice."""
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
 
 
