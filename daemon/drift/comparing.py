@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean, stdev
 from typing import Final
 
+from config.oversight import Drift
 from daemon.store.days import CameraDay
 from models.binomial import interval
 
@@ -29,17 +30,6 @@ T_BY_DAYS: Final = {
 days, as rare as three standard deviations are with very many."""
 MOST_UNKNOWN: Final = 0.1
 """Of what a mature model inspects, though of its held-out images one in a hundred is unknown."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """How many images make a day, and how much a figure changes before it is told (`[drift]`)."""
-
-    min_images: int
-    max_brightness_change: float
-    max_sharpness_change: float
-    max_novelty_change: float
-    max_mix_change: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +65,7 @@ class Usual:
 
 def compare(
     days: Sequence[CameraDay],
-    rules: Rules,
+    rules: Drift,
     *,
     version: str,
     side: int,
@@ -123,7 +113,7 @@ def _usual(
     return Usual.of(values, [day.day for day in earlier], least)
 
 
-def _brightness(days: Sequence[CameraDay], rules: Rules) -> list[Shift]:
+def _brightness(days: Sequence[CameraDay], rules: Drift) -> list[Shift]:
     usual = _usual(days, lambda day: day.brightness, rules.max_brightness_change, share=False)
     day = days[-1]
     if usual is None or usual.low <= day.brightness <= usual.high:
@@ -137,7 +127,7 @@ def _brightness(days: Sequence[CameraDay], rules: Rules) -> list[Shift]:
     return [_shift(day, "brightness", what)]
 
 
-def _sharpness(days: Sequence[CameraDay], rules: Rules) -> list[Shift]:
+def _sharpness(days: Sequence[CameraDay], rules: Drift) -> list[Shift]:
     usual = _usual(days, lambda day: day.sharpness, rules.max_sharpness_change, share=True)
     day = days[-1]
     if usual is None or usual.low <= day.sharpness <= usual.high:
@@ -155,7 +145,7 @@ def _sharpness(days: Sequence[CameraDay], rules: Rules) -> list[Shift]:
     return [_shift(day, "sharpness", what)]
 
 
-def _novelty(days: Sequence[CameraDay], rules: Rules, *, matured: bool) -> list[Shift]:
+def _novelty(days: Sequence[CameraDay], rules: Drift, *, matured: bool) -> list[Shift]:
     day = days[-1]
     unknown = day.unknown / day.images
     usual = _usual(days, lambda day: day.novelty, rules.max_novelty_change, share=True)
@@ -175,7 +165,7 @@ def _novelty(days: Sequence[CameraDay], rules: Rules, *, matured: bool) -> list[
     return [_shift(day, "novelty", what)]
 
 
-def _mix(days: Sequence[CameraDay], rules: Rules) -> list[Shift]:
+def _mix(days: Sequence[CameraDay], rules: Drift) -> list[Shift]:
     """By the share of images that would have to be called otherwise (total variation distance)."""
     earlier, day = days[:-1][:MOST_DAYS], days[-1]
     if len(earlier) < FEWEST_DAYS:

@@ -6,7 +6,7 @@ from typing import Final
 
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.drift.comparing import Rules, compare
+from daemon.drift.comparing import compare
 from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.store import days
@@ -94,7 +94,7 @@ class DriftMinder:
             first = since.get(camera.name, "")
             shifts = compare(
                 [day for day in by_camera.get(camera.name, ()) if day.day >= first],
-                self._rules(),
+                self._settings.drift,
                 version=model.version,
                 side=model.input_size,
                 matured=pass_rule is not None and pass_rule.kept,
@@ -108,16 +108,6 @@ class DriftMinder:
                     self._health.trouble(trouble, told[figure])
                 else:
                     self._health.mended(trouble)
-
-    def _rules(self) -> Rules:
-        drift = self._settings.drift
-        return Rules(
-            min_images=drift.min_images,
-            max_brightness_change=drift.max_brightness_change,
-            max_sharpness_change=drift.max_sharpness_change,
-            max_novelty_change=drift.max_novelty_change,
-            max_mix_change=drift.max_mix_change,
-        )
 
 
 def _day(moment: datetime) -> str:

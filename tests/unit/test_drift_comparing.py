@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from daemon.drift.comparing import T_BY_DAYS, Rules, compare
+from config.oversight import Drift
+from daemon.drift.comparing import T_BY_DAYS, compare
 from daemon.store.days import CameraDay
 
-RULES = Rules(
+RULES = Drift(
     min_images=200,
     max_brightness_change=15.0,
     max_sharpness_change=0.2,
