@@ -2,13 +2,25 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import URL, Connection, Dialect, Engine, Insert, Update, create_engine, event
+from sqlalchemy import (
+    URL,
+    Connection,
+    Dialect,
+    Engine,
+    Insert,
+    Table,
+    Update,
+    create_engine,
+    event,
+)
+from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -135,6 +147,25 @@ def _compiled(
     if not isinstance(compiled, SQLCompiler):
         raise TypeError(f"no statement with values: {statement}")
     return compiled
+
+
+def add_up(
+    connection: Connection, table: Table, rows: list[dict[str, Any]], columns: Iterable[str]
+) -> None:
+    """Insert kept aggregates, or add these columns to those that are there by the primary key."""
+    if not rows:
+        return
+    connection.execute(_adding(connection.dialect.name, table, tuple(columns)), rows)
+
+
+@cache
+def _adding(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
+    # Built once: to build and to look up a statement takes longer than SQLite takes to run it.
+    statement = (postgresql_insert if dialect == "postgresql" else sqlite_insert)(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: table.c[name] + statement.excluded[name] for name in columns},
+    )
 
 
 def explain(path: Path, deed: str, cause: BaseException | None) -> StoreError:

@@ -3,15 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Final
 
-from sqlalchemy import Connection, Insert, Table, select
+from sqlalchemy import Connection, select
 from sqlalchemy.dialects.postgresql import insert as postgresql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from daemon.clock import timestamp_of_ns
-from daemon.store.database import Database
+from daemon.store.database import Database, add_up
 from daemon.store.schema import camera_day, drift_reference
 from daemon.values import Finding
 from models.taxonomy import Reason
@@ -62,25 +61,6 @@ def count_days(connection: Connection, findings: Iterable[Finding], step: int) -
     names = [column.name for column in camera_day.primary_key]
     rows = [dict(zip(names, key, strict=True)) | values for key, values in sums.items()]
     add_up(connection, camera_day, rows, _SUMS)
-
-
-def add_up(
-    connection: Connection, table: Table, rows: list[dict[str, Any]], columns: Iterable[str]
-) -> None:
-    """Insert kept aggregates, or add these columns to those that are there by the primary key."""
-    if not rows:
-        return
-    connection.execute(_adding(connection.dialect.name, table, tuple(columns)), rows)
-
-
-@cache
-def _adding(dialect: str, table: Table, columns: tuple[str, ...]) -> Insert:
-    # Built once: to build and to look up a statement takes longer than SQLite takes to run it.
-    statement = (postgresql_insert if dialect == "postgresql" else sqlite_insert)(table)
-    return statement.on_conflict_do_update(
-        index_elements=list(table.primary_key),
-        set_={name: table.c[name] + statement.excluded[name] for name in columns},
-    )
 
 
 def camera_days(database: Database, *, since: str) -> dict[str, list[CameraDay]]:

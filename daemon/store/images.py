@@ -22,8 +22,8 @@ from sqlalchemy import (
 
 from daemon.clock import timestamp, timestamp_of_ns
 from daemon.names import from_text, to_text
-from daemon.store.database import Database, write_many
-from daemon.store.days import add_up, count_days
+from daemon.store.database import Database, add_up, write_many
+from daemon.store.days import count_days
 from daemon.store.deliveries import FIND, MAY_COME_BACK, identity, progress_of
 from daemon.store.schema import PENDING, image, tally
 from daemon.values import Action, Appearance, Delivery, Finding, Intent, Plan, Progress

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from sqlalchemy import Column, Connection, func, select
-from sqlalchemy.dialects.postgresql import insert as postgresql_insert
-from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-from daemon.store.database import Database
+from daemon.store.database import Database, add_up
 from daemon.store.schema import image, label, label_tally
 
 _KEY: Final = (
@@ -53,16 +51,8 @@ def count_label(connection: Connection, label_id: int, step: int) -> None:
     """Count a label in (1) or out (-1), in the transaction that gives or ends it."""
     query = select(*_KEY).join(image, image.c.id == label.c.image_id).where(label.c.id == label_id)
     row = connection.execute(query).mappings().first()
-    if row is None:
-        return
-    dialect_insert = postgresql_insert if connection.dialect.name == "postgresql" else sqlite_insert
-    statement = dialect_insert(label_tally).values(**row, labels=step)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=list(label_tally.primary_key),
-            set_={"labels": label_tally.c.labels + statement.excluded.labels},
-        )
-    )
+    rows = [] if row is None else [{**row, "labels": step}]
+    add_up(connection, label_tally, rows, ["labels"])
 
 
 @dataclass(frozen=True, kw_only=True)
