@@ -160,7 +160,7 @@ def load_weights(folder: Path, metadata: Metadata) -> Arrays:
     Raises:
         CheckpointError: if they are missing, altered or cannot be read.
     """
-    return _load_arrays(folder / WEIGHTS, metadata.weights_sha256)
+    return load_arrays(folder / WEIGHTS, metadata.weights_sha256)
 
 
 def load_evidence(folder: Path, metadata: Metadata) -> Arrays:
@@ -169,10 +169,10 @@ def load_evidence(folder: Path, metadata: Metadata) -> Arrays:
     Raises:
         CheckpointError: if they are missing, altered or cannot be read.
     """
-    return _load_arrays(folder / EVIDENCE, metadata.evidence_sha256)
+    return load_arrays(folder / EVIDENCE, metadata.evidence_sha256)
 
 
-def _load_arrays(path: Path, sha256: str) -> Arrays:
+def load_arrays(path: Path, sha256: str) -> Arrays:
     try:
         if _sha256(path) == sha256:
             return load_file(path)

@@ -6,7 +6,6 @@ compressed: 8 kB an image, where the picture has 40. On the shipped model no cla
 pictures changes by it, and the pooled features by 0.3 % of their length.
 """
 
-import hashlib
 import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +16,8 @@ from typing import Any, Final
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 
-from models.checkpoint import REFERENCE, CheckpointError, Metadata
+from models.checkpoint import REFERENCE, CheckpointError, Metadata, load_arrays
 
 _STEPS: Final = 63
 
@@ -146,13 +144,8 @@ def read_reference(folder: Path, metadata: Metadata) -> Reference | None:
     if not metadata.reference_sha256:
         return None
     path = folder / REFERENCE
+    arrays = load_arrays(path, metadata.reference_sha256)
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data).hexdigest() != metadata.reference_sha256:
-            raise CheckpointError(
-                f"{path} is not the file that the model folder describes (its SHA-256 differs); "
-                "restore the folder from a backup or retrain"
-            )
-        return Reference.from_arrays(safetensors.numpy.load(data))
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        return Reference.from_arrays(arrays)
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); restore it or retrain") from error
