@@ -61,10 +61,6 @@ def _loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
     return float(-np.log(np.maximum(likelihoods, np.finfo(np.float32).tiny)).mean())
 
 
-def _tell_nobody(_done: int, _of: int) -> None:
-    pass
-
-
 def crossfit(
     network: SurfaceNetwork,
     kept: Activated,
@@ -76,7 +72,7 @@ def crossfit(
     recipe: TopRecipe,
     seed: int,
     own: Callable[[NDArray[np.bool_], int], LineNetwork | None],
-    on_epoch: Callable[[int, int], None] = _tell_nobody,
+    on_epoch: Callable[[int, int], None] = lambda _, __: None,
 ) -> OutOfFold:
     """Fit as many networks as there are folds, each to the others.
 

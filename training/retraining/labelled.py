@@ -70,17 +70,13 @@ class Labelled:
         return hashlib.sha256(repr((self.classes, rows)).encode()).hexdigest()
 
 
-def _tell_nobody(_done: int, _of: int) -> None:
-    pass
-
-
 def load_labelled(
     labels: Sequence[Label],
     known: tuple[str, ...],
     *,
     side: int,
     earlier: Mapping[str, bool] = MappingProxyType({}),
-    on_image: Callable[[int, int], None] = _tell_nobody,
+    on_image: Callable[[int, int], None] = lambda _, __: None,
 ) -> Labelled:
     """Read every labelled image that can be read.
 

@@ -25,11 +25,6 @@ from training.fitting.augmentation import Augmentation
 from training.retraining.linear_optimum import linear_optimum
 from training.retraining.run_folder import RunError
 
-
-def _tell_nobody(_done: int, _of: int) -> None:
-    pass
-
-
 _MILD: Final = Augmentation(
     min_area=0.75,
     tilt_degrees=5.0,
@@ -106,7 +101,7 @@ def activate(
     *,
     recipe: TopRecipe,
     seed: int,
-    on_batch: Callable[[int, int], None] = _tell_nobody,
+    on_batch: Callable[[int, int], None] = lambda _, __: None,
 ) -> Activated:
     """Pass images of the line, and augmented copies of them, through the frozen part."""
     random = torch.Generator().manual_seed(seed)
@@ -137,7 +132,7 @@ def fit_top(
     classes: int,
     recipe: TopRecipe,
     seed: int,
-    on_epoch: Callable[[int, int], None] = _tell_nobody,
+    on_epoch: Callable[[int, int], None] = lambda _, __: None,
 ) -> SurfaceNetwork:
     """A network whose top knows what is kept of the first images (one view) and the line's.
 
