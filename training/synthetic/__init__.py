@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from training.synthetic.surfaces import CLEAN, DEFECTS, PAINTERS, SURFACES
-from training.synthetic.texture import CANVAS_UNITS, Canvas, Shape, resample
+from training.synthetic.texture import CANVAS_UNITS, Canvas, resample
 
 __all__ = ["CLEAN", "DEFECTS", "SURFACES", "draw_sequence", "draw_surface", "encode"]
 
-SMALLEST_SIDE: Final = 16
+_CLEAN_SHARE: Final = 0.5
 JPEG_QUALITY: Final = 92
 
 
@@ -34,16 +34,7 @@ def draw_surface(
     """Draw one picture of `surface`: grey uint8, shape (height, width).
 
     The same arguments always give the same pixels. `seed` is any integer from 0 up.
-
-    Raises:
-        ValueError: `surface` is not in SURFACES, or a side is shorter than 16 pixels.
     """
-    if surface not in PAINTERS:
-        raise ValueError(f"unknown surface {surface!r}; there are: {', '.join(SURFACES)}")
-    if min(height, width) < SMALLEST_SIDE:
-        raise ValueError(
-            f"cannot draw {height}x{width} pixels: each side needs at least {SMALLEST_SIDE}"
-        )
     rng = np.random.default_rng([seed, SURFACES.index(surface)])
     pixels_per_unit = min(height, width) / CANVAS_UNITS
     canvas = PAINTERS[surface](
@@ -55,23 +46,17 @@ def draw_surface(
     return np.rint(grey).astype(np.uint8)
 
 
-def draw_sequence(
-    *, seed: int, clean_share: float = 0.5, size: Shape = (CANVAS_UNITS, CANVAS_UNITS)
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
+def draw_sequence(seed: int) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     """Yield (surface, picture) without end, as a camera over a moving strip would.
 
-    Args:
-        seed: the same seed yields the same sequence.
-        clean_share: the probability, 0 to 1, that a picture is "no_defect"; the six defects share
-            the rest equally.
-        size: (height, width) in pixels of each picture.
+    The same seed yields the same sequence. Half is "no_defect"; the six defects share the rest.
     """
     rng = np.random.default_rng(seed)
     while True:
-        clean = rng.random() < clean_share
+        clean = rng.random() < _CLEAN_SHARE
         surface = CLEAN if clean else DEFECTS[rng.integers(len(DEFECTS))]
         picture_seed = int(rng.integers(2**32))
-        yield surface, draw_surface(surface, seed=picture_seed, height=size[0], width=size[1])
+        yield surface, draw_surface(surface, seed=picture_seed)
 
 
 def encode(pixels: NDArray[np.uint8], format: Literal["jpeg", "png", "bmp"]) -> bytes:  # noqa: A002 - Pillow's word for it
