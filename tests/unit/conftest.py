@@ -1,13 +1,24 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from delivered import DATA, delivery_of
 from neu_det_trees import Tree
+from numpy.typing import NDArray
 from records import open_store
 
 from daemon.store.database import Database
 from daemon.values import Delivery
+from training.synthetic import SURFACES, draw_surface
+
+
+@pytest.fixture(scope="session")
+def pictures() -> NDArray[np.uint8]:
+    """Small ones of every surface."""
+    names = [SURFACES[number % len(SURFACES)] for number in range(33)]
+    drawn = [draw_surface(name, seed=i, height=64, width=64) for i, name in enumerate(names)]
+    return np.stack(drawn)
 
 
 @pytest.fixture

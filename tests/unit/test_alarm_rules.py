@@ -1,13 +1,12 @@
 """What an alarm holds to be so."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filesystems import filesystem, hanging
-from records import NOW, finding, leave, nanoseconds, open_store
+from records import NOW, finding, leave, nanoseconds
 
 from config.oversight import Alarm
 from config.settings import Camera, Settings
@@ -19,13 +18,6 @@ from daemon.store.database import Database
 from models.checkpoint import Metadata
 
 TO = ("mailto:anna@plant.example",)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
-    database = open_store(tmp_path)
-    yield database
-    database.close()
 
 
 @pytest.fixture

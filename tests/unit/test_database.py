@@ -27,13 +27,6 @@ from daemon.store.database import Database, StoreError
 from daemon.store.inspections import all_inspections
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
-    database = open_store(tmp_path)
-    yield database
-    database.close()
-
-
 def pragma(store: Database, name: str) -> Any:
     with store.writing() as connection:
         return connection.execute(text(f"PRAGMA {name}")).scalar()

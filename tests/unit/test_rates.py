@@ -1,11 +1,8 @@
 import itertools
-from collections.abc import Iterator
 from datetime import datetime, time
-from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import pytest
-from records import finding, nanoseconds, open_store, record
+from records import finding, nanoseconds, record
 
 from daemon.reports.defects import rates as report
 from daemon.reports.periods import By, Calendar
@@ -14,13 +11,6 @@ from daemon.store.database import Database
 from daemon.store.rates import Rate, rates, recorded_cameras
 
 NUMBERS = itertools.count(1)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
-    database = open_store(tmp_path)
-    yield database
-    database.close()
 
 
 def capture(store: Database, moment: str, camera: str, **verdicts: int) -> None:

@@ -24,16 +24,8 @@ from models.novelty import POOLED, TEXTURE, pooled_of
 from models.runtimes import openvino_runtime, torch_runtime
 from models.runtimes.exported import GRAPH
 from models.runtimes.protocol import Outputs, Runtime
-from training.synthetic import SURFACES, draw_surface
 
 RUNTIMES = ("torch", "openvino fp32", "openvino int8")
-
-
-@pytest.fixture(scope="module")
-def pictures() -> NDArray[np.uint8]:
-    names = [SURFACES[number % len(SURFACES)] for number in range(33)]
-    drawn = [draw_surface(name, seed=i, height=64, width=64) for i, name in enumerate(names)]
-    return np.stack(drawn)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,10 @@
 """The sample of what passed: drawn by chance, the same again, and counted with an exact interval."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from records import NOW, finding, open_store, record, settle
+from records import NOW, finding, record, settle
 
 from daemon.journey.routing import Folders
 from daemon.journey.sampling import is_sampled
@@ -14,13 +13,6 @@ from daemon.store.database import Database
 from daemon.store.queueing import Filter
 from daemon.store.sampled import missed_defects
 from models.binomial import interval
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Database]:
-    database = open_store(tmp_path)
-    yield database
-    database.close()
 
 
 def passed(store: Database, *numbers: int, reason: str = "sample", **fields: str) -> list[int]:

@@ -14,16 +14,8 @@ from models.runtimes.choosing import Chosen, first_that_runs
 from models.runtimes.cuda_graphs import Graphs
 from models.runtimes.protocol import RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime, load
-from training.synthetic import SURFACES, draw_surface
 
 HAS_GPU = torch.cuda.is_available()
-
-
-@pytest.fixture(scope="module")
-def pictures() -> NDArray[np.uint8]:
-    names = [SURFACES[number % len(SURFACES)] for number in range(33)]
-    drawn = [draw_surface(name, seed=i, height=64, width=64) for i, name in enumerate(names)]
-    return np.stack(drawn)
 
 
 @pytest.fixture(scope="module")
