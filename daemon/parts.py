@@ -14,7 +14,7 @@ from daemon.files.mounts import DROP_FOLDERS, MountMemory
 from daemon.files.reserve import Reserve
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
-from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.intake.waiting import WaitingRoom
 from daemon.journey.pipeline import Pipeline
 from daemon.process.health import Health
 from daemon.retention.deleting import Retention
@@ -72,7 +72,9 @@ def compose(
 ) -> Parts:
     """Everything but the ways in (`daemon.commands`, the page). Nothing is started yet."""
     health = Health()
-    room = _room(settings)
+    room = WaitingRoom(
+        {camera.name: camera.folder for camera in settings.cameras}, settings.intake
+    )
     mounts = MountMemory(settings.state_dir / DROP_FOLDERS)
     labeller = Labeller(settings, database=database, health=health, clock=clock)
     review = ReviewMinder(
@@ -114,17 +116,6 @@ def compose(
     )
 
 
-def _room(settings: Settings) -> WaitingRoom:
-    return WaitingRoom(
-        {camera.name: camera.folder for camera in settings.cameras},
-        Patience(
-            quiet_seconds=settings.intake.quiet_seconds,
-            give_up_seconds=settings.intake.give_up_seconds,
-            marker_suffix=settings.intake.marker_suffix,
-        ),
-    )
-
-
 def _camera(
     camera: Camera,
     settings: Settings,
@@ -137,7 +128,7 @@ def _camera(
     return CameraMinder(
         camera,
         room=room,
-        rule=NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore),
+        rule=NameRule.of(settings.intake),
         known=partial(deliveries.known, database),
         mounts=mounts,
         health=health,

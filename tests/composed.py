@@ -13,7 +13,7 @@ from daemon.clock import now_utc
 from daemon.files.mounts import MountMemory
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
-from daemon.intake.waiting import Patience, WaitingRoom
+from daemon.intake.waiting import WaitingRoom
 from daemon.journey.pipeline import Pipeline
 from daemon.process.health import Health
 from daemon.serving import load_serving_model
@@ -65,14 +65,7 @@ def by_hand(
     )
     intake = settings.intake
     health = Health()
-    room = WaitingRoom(
-        {camera.name: camera.folder for camera in settings.cameras},
-        Patience(
-            quiet_seconds=intake.quiet_seconds,
-            give_up_seconds=intake.give_up_seconds,
-            marker_suffix=intake.marker_suffix,
-        ),
-    )
+    room = WaitingRoom({camera.name: camera.folder for camera in settings.cameras}, intake)
     pipeline = Pipeline(
         settings,
         database=database,
@@ -85,7 +78,7 @@ def by_hand(
         CameraMinder(
             camera,
             room=room,
-            rule=NameRule(extensions=intake.extensions, ignore=intake.ignore),
+            rule=NameRule.of(intake),
             known=lambda some: deliveries.known(database, some),
             mounts=MountMemory(settings.state_dir / "drop_folders.json"),
             health=health,

@@ -136,7 +136,7 @@ def _load(settings: Settings, folder: Path | None) -> Model:
 
 def _files(paths: list[Path], settings: Settings, troubles: _Troubles) -> Iterator[Path]:
     """The files as given, and the images in folders by name."""
-    rule = NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore)
+    rule = NameRule.of(settings.intake)
 
     for path in paths:
         try:

@@ -32,7 +32,7 @@ _WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 
 def camera_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
     """Of each camera whose folder is there; `config.folders` tells of the others."""
-    rule = NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore)
+    rule = NameRule.of(settings.intake)
     targets = (settings.review_folder, settings.archive_folder, settings.quarantine_folder)
     for camera in settings.cameras:
         if is_there(camera.folder):

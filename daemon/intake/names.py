@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from config.settings import Intake
 from daemon.names import is_ignored
 
 
@@ -18,6 +19,10 @@ class NameRule:
 
     extensions: tuple[str, ...]
     ignore: Sequence[str]
+
+    @classmethod
+    def of(cls, intake: Intake) -> "NameRule":
+        return cls(extensions=intake.extensions, ignore=intake.ignore)
 
     def ignores(self, component: str) -> bool:
         """Whether one file or folder name is to be passed over."""

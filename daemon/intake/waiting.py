@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from config.settings import Intake
 from daemon.intake.completeness import Look, StillnessTracker
 from daemon.names import to_text
 from daemon.values import Delivery
@@ -21,15 +22,6 @@ log = structlog.get_logger(__name__)
 PLACES: Final = 4096
 """For each camera. What finds no place is found again by a rescan."""
 _RETRY_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a file is waited for (`[intake]` in the configuration)."""
-
-    quiet_seconds: float
-    give_up_seconds: float
-    marker_suffix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +68,9 @@ class WaitingRoom:
     No file system is touched while the lock is held: a share that hangs must hold up no other.
     """
 
-    def __init__(
-        self, folders: dict[str, Path], patience: Patience, *, places: int = PLACES
-    ) -> None:
+    def __init__(self, folders: dict[str, Path], rules: Intake, *, places: int = PLACES) -> None:
         self._places = places
-        self._patience = patience
+        self._rules = rules
         self._cameras = {name: _Camera(folder=folder) for name, folder in folders.items()}
         self._order = list(folders)
         self._turns = count()
@@ -114,7 +104,7 @@ class WaitingRoom:
                 due = now
                 if look is not None:
                     entry.tracker.seen(look, now=now)
-                    due += min(self._patience.quiet_seconds, self._pause)
+                    due += min(self._rules.quiet_seconds, self._pause)
                 self._schedule(room, filename, entry, due)
             if closed:
                 entry.tracker.closed()
@@ -236,7 +226,7 @@ class WaitingRoom:
     @property
     def _pause(self) -> float:
         """Between looks at a file that is not whole."""
-        return min(max(self._patience.quiet_seconds, 0.1), self._patience.give_up_seconds / 4 + 0.1)
+        return min(max(self._rules.quiet_seconds, 0.1), self._rules.give_up_seconds / 4 + 0.1)
 
     def _pop(self, room: _Camera, now: float) -> str | None:
         while room.queue and room.queue[0][0] <= now:
@@ -256,10 +246,10 @@ class WaitingRoom:
             if entry is None:
                 return None
             complete = entry.tracker.is_complete(
-                look, now=now, quiet_seconds=self._patience.quiet_seconds
+                look, now=now, quiet_seconds=self._rules.quiet_seconds
             )
             hopeless = entry.tracker.is_hopeless(
-                look, now=now, give_up_seconds=self._patience.give_up_seconds
+                look, now=now, give_up_seconds=self._rules.give_up_seconds
             )
             if not complete and not hopeless:
                 self._return(room, candidate.filename, entry, now, now + self._pause)
@@ -316,7 +306,7 @@ class WaitingRoom:
         heapq.heappush(room.queue, (due, entry.turn, filename))
 
     def _is_marked(self, path: Path) -> bool:
-        marker = self._patience.marker_suffix
+        marker = self._rules.marker_suffix
         return not marker or os.path.lexists(f"{path}{marker}")
 
     def _say_once(self, camera: str, path: Path, what: str) -> None:

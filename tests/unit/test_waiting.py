@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from config.settings import Intake
 from daemon.intake.completeness import Look
-from daemon.intake.waiting import Arrival, Candidate, Patience, WaitingRoom
+from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
 
-PATIENCE = Patience(quiet_seconds=2.0, give_up_seconds=60.0)
+INTAKE = Intake(quiet_seconds=2.0, give_up_seconds=60.0)
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def room(tmp_path: Path) -> WaitingRoom:
     folders = {name: tmp_path / name for name in ("top", "bottom")}
     for folder in folders.values():
         folder.mkdir()
-    return WaitingRoom(folders, PATIENCE)
+    return WaitingRoom(folders, INTAKE)
 
 
 def take(room: WaitingRoom, limit: int = 32, *, now: float = 0.0) -> list[Arrival]:
@@ -157,7 +158,7 @@ def test_with_places_for_few_none_is_lost_and_the_stuck_keep_none_out(
 ) -> None:
     folder = tmp_path / "top"
     folder.mkdir()
-    room = WaitingRoom({"top": folder}, PATIENCE, places=10)
+    room = WaitingRoom({"top": folder}, INTAKE, places=10)
     stuck = [f"stuck-{number:02}.jpg" for number in range(25)]
     sound = [f"sound-{number:02}.jpg" for number in range(25)]
     put(folder, *stuck, *sound)
