@@ -2,9 +2,24 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from os import stat_result
 from pathlib import Path
+from typing import Self
 
 from models.taxonomy import Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """A file that keeps these has not been written to."""
+
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: stat_result) -> Self:
+        return cls(inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +41,10 @@ class Delivery:
     def __hash__(self) -> int:
         # Of these two alone: a path takes longer to hash than all else that is done to look one up.
         return hash((self.inode, self.mtime_ns))
+
+    @property
+    def signature(self) -> Signature:
+        return Signature(inode=self.inode, size=self.size, mtime_ns=self.mtime_ns)
 
 
 class Action(StrEnum):

@@ -13,7 +13,6 @@ import structlog
 
 from config.settings import Camera
 from daemon.files.mounts import MountMemory, is_network_filesystem, mount_of
-from daemon.intake.completeness import Look
 from daemon.intake.names import NameRule
 from daemon.intake.pushed import remove_leftovers
 from daemon.intake.scanning import count_images, scan
@@ -180,9 +179,12 @@ class CameraMinder:
             if delivery in recorded:
                 continue
             # A full room empties as images are judged: the scan goes on from where it is.
-            look = Look(inode=delivery.inode, size=delivery.size, mtime_ns=delivery.mtime_ns)
             while not self._room.offer(
-                delivery.camera, delivery.filename, closed=False, now=time.monotonic(), look=look
+                delivery.camera,
+                delivery.filename,
+                closed=False,
+                now=time.monotonic(),
+                look=delivery.signature,
             ):
                 self._busy_since = time.monotonic()
                 self._count_backlog()

@@ -1,21 +1,6 @@
 """Whether a camera has finished writing a file. Small and pure: no clock, no file system."""
 
-from dataclasses import dataclass
-from os import stat_result
-from typing import Self
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What one look at a file saw."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: stat_result) -> Self:
-        return cls(inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns)
+from daemon.values import Signature
 
 
 class StillnessTracker:
@@ -25,10 +10,10 @@ class StillnessTracker:
     """
 
     def __init__(self, *, now: float) -> None:
-        self._look: Look | None = None
+        self._look: Signature | None = None
         self._still_since = now
         self._closed = False
-        self._failed: Look | None = None
+        self._failed: Signature | None = None
         self._failing_since = now
 
     def closed(self) -> None:
@@ -39,17 +24,17 @@ class StillnessTracker:
         """Its turn to be judged has come: what was told of it so far is used up."""
         self._closed = False
 
-    def failed(self, look: Look, *, now: float) -> None:
+    def failed(self, look: Signature, *, now: float) -> None:
         """What this look saw does not decode: unless it changes, it is given up in time."""
         if self._failed != look:
             self._failed, self._failing_since = look, now
 
-    def seen(self, look: Look, *, now: float) -> None:
+    def seen(self, look: Signature, *, now: float) -> None:
         """What was seen of the file, now or before."""
         if look != self._look:
             self._look, self._still_since = look, now
 
-    def is_complete(self, look: Look, *, now: float, quiet_seconds: float) -> bool:
+    def is_complete(self, look: Signature, *, now: float, quiet_seconds: float) -> bool:
         """Whether the file as this look sees it may be judged."""
         self.seen(look, now=now)
         if self._closed:
@@ -58,6 +43,6 @@ class StillnessTracker:
             return True
         return look != self._failed and now - self._still_since >= quiet_seconds
 
-    def is_hopeless(self, look: Look, *, now: float, give_up_seconds: float) -> bool:
+    def is_hopeless(self, look: Signature, *, now: float, give_up_seconds: float) -> bool:
         """Whether what failed to decode has held still so long that it is judged all the same."""
         return look == self._failed and now - self._failing_since >= give_up_seconds

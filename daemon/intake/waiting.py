@@ -13,9 +13,9 @@ from typing import Final
 import structlog
 
 from config.settings import Intake
-from daemon.intake.completeness import Look, StillnessTracker
+from daemon.intake.completeness import StillnessTracker
 from daemon.names import to_text
-from daemon.values import Delivery
+from daemon.values import Delivery, Signature
 
 log = structlog.get_logger(__name__)
 
@@ -79,7 +79,7 @@ class WaitingRoom:
         self._changed = threading.Condition()
 
     def offer(
-        self, camera: str, filename: str, *, closed: bool, now: float, look: Look | None = None
+        self, camera: str, filename: str, *, closed: bool, now: float, look: Signature | None = None
     ) -> bool:
         """Name a file that may have been delivered.
 
@@ -158,7 +158,7 @@ class WaitingRoom:
         if not marked:
             self._wait_on(candidate, now, after_seconds=self._pause)
             return None
-        return self._judge_look(candidate, path, Look.of(status), now)
+        return self._judge_look(candidate, path, Signature.of(status), now)
 
     def done(self, deliveries: Sequence[Delivery], *, now: float) -> None:
         """These are recorded."""
@@ -167,11 +167,10 @@ class WaitingRoom:
 
     def undecodable(self, delivery: Delivery, *, now: float) -> None:
         """This did not decode: it may not be whole yet, and waits for a change or for its time."""
-        look = Look(inode=delivery.inode, size=delivery.size, mtime_ns=delivery.mtime_ns)
         with self._changed:
             room = self._cameras[delivery.camera]
             if entry := room.entries.get(delivery.filename):
-                entry.tracker.failed(look, now=now)
+                entry.tracker.failed(delivery.signature, now=now)
                 self._return(room, delivery.filename, entry, now, now + self._pause)
 
     def again(self, deliveries: Sequence[Delivery], *, now: float, after_seconds: float) -> None:
@@ -238,7 +237,7 @@ class WaitingRoom:
         return None
 
     def _judge_look(
-        self, candidate: Candidate, path: Path, look: Look, now: float
+        self, candidate: Candidate, path: Path, look: Signature, now: float
     ) -> Arrival | None:
         with self._changed:
             room = self._cameras[candidate.camera]

@@ -11,7 +11,8 @@ from typing import Final
 from daemon.names import to_text
 from daemon.store import review_files
 from daemon.store.database import Database
-from daemon.store.review_files import Known, Problem, ReviewFile, Signature
+from daemon.store.review_files import Known, Problem, ReviewFile
+from daemon.values import Signature
 from models.taxonomy import Verdict
 
 _ID: Final = re.compile(r"__([0-9]{1,18})(?=__|[-.]|$)")

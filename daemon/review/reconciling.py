@@ -27,8 +27,8 @@ from daemon.review.rounds import Rounds, known_unhurried
 from daemon.review.settling import Settler, is_as_judged
 from daemon.store import review_files
 from daemon.store.database import Database, StoreError
-from daemon.store.review_files import Known, Problem, ReviewFile, Signature
-from daemon.values import Progress
+from daemon.store.review_files import Known, Problem, ReviewFile
+from daemon.values import Progress, Signature
 
 log = structlog.get_logger(__name__)
 

@@ -20,8 +20,8 @@ from daemon.review.identifying import ids_in, signature_of
 from daemon.review.labelling import Labeller
 from daemon.store import labels, review_files
 from daemon.store.database import Database
-from daemon.store.review_files import Known, Problem, ReviewFile, Signature
-from daemon.values import Progress
+from daemon.store.review_files import Known, Problem, ReviewFile
+from daemon.values import Progress, Signature
 
 log = structlog.get_logger(__name__)
 

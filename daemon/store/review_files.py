@@ -8,9 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from os import stat_result
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from sqlalchemy import Row, Select, bindparam, delete, exists, func, insert, select
 
@@ -18,7 +17,7 @@ from daemon.clock import timestamp
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
 from daemon.store.schema import IN_FORCE, ON_ITS_WAY, image, label, review_file
-from daemon.values import Progress
+from daemon.values import Progress, Signature
 from models.taxonomy import Verdict
 
 _CHUNK: Final = 400
@@ -50,19 +49,6 @@ class Problem(StrEnum):
 
 _TORN: Final = (Problem.CONTRADICTION, Problem.TWIN, Problem.MISPLACED)
 _UNFIT: Final = (*_TORN, Problem.MISSING, Problem.UNREADABLE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Signature:
-    """A file that keeps these has not been written to."""
-
-    inode: int
-    size: int
-    mtime_ns: int
-
-    @classmethod
-    def of(cls, status: stat_result) -> Self:
-        return cls(inode=status.st_ino, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
 @dataclass(frozen=True, kw_only=True)

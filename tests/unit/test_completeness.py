@@ -1,9 +1,10 @@
 import pytest
 
-from daemon.intake.completeness import Look, StillnessTracker
+from daemon.intake.completeness import StillnessTracker
+from daemon.values import Signature
 
-FIRST = Look(inode=1, size=10, mtime_ns=100)
-GROWN = Look(inode=1, size=20, mtime_ns=200)
+FIRST = Signature(inode=1, size=10, mtime_ns=100)
+GROWN = Signature(inode=1, size=20, mtime_ns=200)
 
 
 @pytest.mark.fault(4, 5)

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from config.settings import Intake
-from daemon.intake.completeness import Look
 from daemon.intake.waiting import Arrival, Candidate, WaitingRoom
+from daemon.values import Signature
 
 INTAKE = Intake(quiet_seconds=2.0, give_up_seconds=60.0)
 
@@ -65,7 +65,7 @@ def test_a_file_that_a_scan_saw_is_due_when_it_has_held_still_since_however_many
     names = [f"{number}.jpg" for number in range(3)]
     put(tmp_path / "top", *names)
     for at, name in enumerate(names):
-        look = Look.of((tmp_path / "top" / name).stat())
+        look = Signature.of((tmp_path / "top" / name).stat())
         assert room.offer("top", name, closed=False, now=float(at), look=look)
     assert take(room, now=1.9) == []
     assert [each.delivery.filename for each in take(room, now=10.0)] == names, "one look is enough"
@@ -75,7 +75,7 @@ def test_a_file_that_changed_since_a_scan_saw_it_holds_still_anew(
     room: WaitingRoom, tmp_path: Path
 ) -> None:
     put(tmp_path / "top", "a.jpg")
-    look = Look.of((tmp_path / "top" / "a.jpg").stat())
+    look = Signature.of((tmp_path / "top" / "a.jpg").stat())
     room.offer("top", "a.jpg", closed=False, now=0.0, look=look)
     (tmp_path / "top" / "a.jpg").write_bytes(b"more")
     assert take(room, now=5.0) == []
