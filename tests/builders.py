@@ -26,7 +26,7 @@ from config.loading import load_settings
 from config.settings import Settings
 from daemon.clock import now_utc
 from daemon.names import from_text
-from daemon.process.control import NoDaemonError, ask
+from daemon.process.control import NoAnswerError, NoDaemonError, ask
 from daemon.starting import serve
 from models.checkpoint import Metadata, save
 from models.evidence import collect_evidence
@@ -296,7 +296,7 @@ class Station:
     def is_up(self) -> bool:
         try:
             return bool(self.status()["state"] == "running")
-        except (NoDaemonError, FileNotFoundError):
+        except (NoDaemonError, NoAnswerError, FileNotFoundError):
             return False
 
     def ask(self, command: str, **arguments: Any) -> dict[str, Any]:

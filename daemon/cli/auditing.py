@@ -60,7 +60,7 @@ def audit(
                     mended += 1
                     settled += 2 if difference.mend.finds_what_was_missing else 1
                 _tell(difference, outcome, as_json=as_json)
-    except (OSError, AlreadyRunningError, NoDaemonError) as error:
+    except (OSError, AlreadyRunningError, NoDaemonError, NoAnswerError) as error:
         raise CommandError(f"the audit is not complete: {error}") from error
     _tell_whole(counts, mended, as_json=as_json)
     if counts.differences.total() > settled:
@@ -68,29 +68,23 @@ def audit(
 
 
 @contextmanager
-def _mending(settings: Settings) -> Iterator[Callable[[Mend], None]]:
+def _mending(settings: Settings) -> Iterator[Callable[[Mend], object]]:
     """What mends: the daemon, or this process in its stead."""
     by = user_name()
     try:
         ask(settings.state_dir, "status")
-    except NoAnswerError:
-        raise
     except NoDaemonError:
         with (
             instance_lock(settings.state_dir),
             open_existing(settings.database_file, to_write=True) as database,
         ):
             mender = Mender(settings, database=database, clock=now_utc)
-            yield lambda mend: _discard(mender.mend(arguments_of(mend, by)))
+            yield lambda mend: mender.mend(arguments_of(mend, by))
         return
-    yield lambda mend: _discard(ask(settings.state_dir, COMMAND, **arguments_of(mend, by)))
+    yield lambda mend: ask(settings.state_dir, COMMAND, **arguments_of(mend, by))
 
 
-def _discard(_: object) -> None:
-    """An answer that says only that it is done."""
-
-
-def _outcome(difference: Difference, mend: Callable[[Mend], None] | None) -> str:
+def _outcome(difference: Difference, mend: Callable[[Mend], object] | None) -> str:
     if difference.mend is None or mend is None:
         return ""
     try:

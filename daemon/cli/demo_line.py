@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from daemon.cli.options import CommandError
-from daemon.process.control import NoDaemonError, ask
+from daemon.process.control import NoAnswerError, NoDaemonError, ask
 
 CAMERAS: Final = ("top-1", "bottom-1")
 _START_SECONDS: Final = 120.0
@@ -112,7 +112,7 @@ class Line:
         while time.monotonic() < deadline and process.poll() is None:
             try:
                 return self.status()
-            except NoDaemonError:
+            except (NoDaemonError, NoAnswerError):
                 time.sleep(0.1)
         raise CommandError(f"the daemon did not start; {self.root / 'daemon.log'} says why")
 

@@ -41,8 +41,6 @@ def retrain(
     try:
         try:
             told = _by_daemon(settings, now=now)
-        except NoAnswerError:
-            raise
         except NoDaemonError:
             told = _alone(settings, now=now)
     except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
@@ -76,7 +74,7 @@ def _by_daemon(settings: Settings, *, now: bool) -> dict[str, Any]:
         run = ask(settings.state_dir, "retrain", seconds=_ANSWER_SECONDS)["run"]
         try:
             _wait(status, run)
-        except NoDaemonError as error:
+        except (NoDaemonError, NoAnswerError) as error:
             raise CommandError(
                 f"the retraining {run} was begun, and what becomes of it is not known: {error}; "
                 "`millwatch retrain` tells it once the daemon answers"

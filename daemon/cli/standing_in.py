@@ -58,8 +58,6 @@ def by_daemon_or_alone(
     try:
         try:
             return ask(settings.state_dir, command, seconds=seconds, **arguments)
-        except NoAnswerError:
-            raise
         except NoDaemonError:
             with own_database(settings, makes=makes) as database:
                 return handlers(database)[command](arguments)

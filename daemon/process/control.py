@@ -34,7 +34,7 @@ class NoDaemonError(Exception):
     """No daemon answers on this state folder."""
 
 
-class NoAnswerError(NoDaemonError):
+class NoAnswerError(Exception):
     """What was asked of a daemon was not answered, and may be done or not; the message says more."""
 
 

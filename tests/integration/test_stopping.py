@@ -16,7 +16,7 @@ from builders import (
 )
 from promoting import kept
 
-from daemon.process.control import SOCKET, NoDaemonError
+from daemon.process.control import SOCKET, NoAnswerError, NoDaemonError
 from daemon.process.instance import AlreadyRunningError
 from daemon.serving import registry_folder
 from models.checkpoint import METADATA
@@ -106,7 +106,7 @@ def test_told_to_stop_while_a_model_is_loaded_the_service_does_not_crash(
     with station.process() as process:
 
         def promote() -> None:
-            with suppress(NoDaemonError):  # it may end before it answers
+            with suppress(NoDaemonError, NoAnswerError):  # it may end before it answers
                 station.ask("models promote", version=second, by="eva")
 
         asking = threading.Thread(target=promote)

@@ -149,9 +149,8 @@ def test_the_socket_of_a_killed_daemon_is_replaced(tmp_path: Path) -> None:
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(tmp_path / SOCKET))
     dead.close()
-    with pytest.raises(NoDaemonError) as caught:
+    with pytest.raises(NoDaemonError):
         ask(tmp_path, "status")
-    assert not isinstance(caught.value, NoAnswerError)
     with serving(tmp_path):
         assert ask(tmp_path, "status") == {"state": "running"}
 
