@@ -4,7 +4,6 @@ import sys
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from config.settings import Settings
 from config.text import as_one_line
@@ -17,6 +16,7 @@ from daemon.cli.options import (
     console_of_answers,
     print_json,
     settings_of,
+    shown,
     table_of_answers,
 )
 from daemon.clock import now_utc, timestamp
@@ -92,7 +92,7 @@ def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     for line in lines:
         holds = "; ".join(line["holds"].values())
         cells = (line["alarm"], line["when"], " ".join(line["to"]), line["last_told"] or "never")
-        table.add_row(*(escape(as_one_line(str(x))) for x in (*cells, holds, line["waiting"])))
+        table.add_row(*map(shown, (*cells, holds, line["waiting"])))
     console_of_answers().print(table)
 
 

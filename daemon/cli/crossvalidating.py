@@ -1,6 +1,7 @@
 """`crossvalidate`: how good a recipe is, not one lucky split."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -60,9 +61,7 @@ def crossvalidate(
     as_json: JsonOption = False,
 ) -> None:
     """Test a recipe on every image once, each by a model that never saw it. Goes on where it ended."""
-    from dataclasses import asdict  # noqa: PLC0415 -- see `daemon.cli.learning`
-
-    from models.checkpoint import CheckpointError  # noqa: PLC0415
+    from models.checkpoint import CheckpointError  # noqa: PLC0415 -- see `daemon.cli.learning`
     from training import crossvalidate as step  # noqa: PLC0415
     from training.data.manifest import ManifestError, load_manifest  # noqa: PLC0415
     from training.fitting.fit import FitError  # noqa: PLC0415

@@ -1,6 +1,7 @@
 """`train` and `evaluate`. What trains is imported when it is asked for: it is heavy."""
 
 import sys
+from dataclasses import asdict
 from hashlib import sha256
 from http.client import HTTPException
 from pathlib import Path
@@ -96,8 +97,6 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Judge a part of a manifest by the network as it was trained, in PyTorch: accuracy, recall, confusion."""
-    from dataclasses import asdict  # noqa: PLC0415
-
     from models.checkpoint import CheckpointError  # noqa: PLC0415
     from training.data.manifest import ManifestError, Part, load_manifest  # noqa: PLC0415
     from training.judging.assessment import assess  # noqa: PLC0415

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 import structlog
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Column, Table
 
 from config.loading import load_settings
@@ -51,6 +52,11 @@ def text_alone(value: str | None) -> str | None:
     if value is not None and not value.isascii() and escape_undecodable(value) != value:
         raise typer.BadParameter(f"'{as_one_line(value)}' is not in UTF-8")
     return value
+
+
+def shown(value: object) -> str:
+    """Text from a file name or an error: it neither drives the terminal nor reads as markup."""
+    return escape(as_one_line(str(value)))
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:

@@ -6,7 +6,6 @@ import time
 from typing import Annotated, Any, Final
 
 import typer
-from rich.markup import escape
 
 from config.settings import Settings
 from config.text import as_one_line
@@ -16,6 +15,7 @@ from daemon.cli.options import (
     console_of_answers,
     print_json,
     settings_of,
+    shown,
     table_of_answers,
     text_alone,
 )
@@ -83,7 +83,7 @@ def list_waiting(
         place = "missing" if each["missing"] else each["path"]
         names = ("image", "camera", "captured_at", "verdict", "reason", "predicted_class")
         cells = (*(each[name] for name in names), sure, place)
-        table.add_row(*map(_shown, cells))
+        table.add_row(*map(shown, cells))
     console = console_of_answers()
     console.print(table)
     console.print(_missed_in_words(told["missed_defects"], camera), markup=False, highlight=False)
@@ -120,7 +120,7 @@ def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
     table = table_of_answers("problem", "image", "why, and what to do", "path", "since")
     for each in found:
         cells = (each[name] or "" for name in ("problem", "image", "reason", "path", "since"))
-        table.add_row(*map(_shown, cells))
+        table.add_row(*map(shown, cells))
     console_of_answers().print(table if found else "Every file in the review folder is in order.")
 
 
@@ -136,7 +136,7 @@ def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> Non
         sure = "" if each["confidence"] is None else f"{each['confidence']:.0%}"
         who = "the latest retraining" if each["doubted_by"] == "run" else "the model that judged it"
         names = (each["image"], each["label"], each["suggested"], sure, who, each["path"])
-        table.add_row(*map(_shown, names))
+        table.add_row(*map(shown, names))
     nothing = "No label looks wrong to the models that judged, nor to the latest retraining."
     console_of_answers().print(table if told["suspects"] else nothing)
 
@@ -190,8 +190,3 @@ def settle(settings: Settings, database: Database, labeller: Labeller, health: H
         if time.monotonic() > until:
             return
         pause.wait(_PAUSE_SECONDS)
-
-
-def _shown(value: object) -> str:
-    """Text from a file name: it neither drives the terminal nor reads as markup."""
-    return escape(as_one_line(str(value)))

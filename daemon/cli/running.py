@@ -9,13 +9,11 @@ from typing import Annotated, Any, Final
 import structlog
 import typer
 from rich.console import Console
-from rich.markup import escape
 
 from config.loading import check_settings, load_settings
 from config.logging import configure_logging
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError, Problem
 from config.settings import Settings
-from config.text import as_one_line
 from daemon.checking import (
     CHECKS,
     alarm_problems,
@@ -30,6 +28,7 @@ from daemon.cli.options import (
     console_of_answers,
     print_json,
     settings_of,
+    shown,
     table_of_answers,
 )
 from daemon.names import to_text
@@ -167,7 +166,7 @@ def _print_status(answer: dict[str, Any]) -> None:
     console.print(f"Millwatch is [bold]{answer['state']}[/bold]")
     for name in ("since", "model_version", "runtime", "pending_moves"):
         if name in answer:
-            console.print(f"  {name.replace('_', ' ')}: {_shown(answer[name])}", highlight=False)
+            console.print(f"  {name.replace('_', ' ')}: {shown(answer[name])}", highlight=False)
     counts = answer.get("recorded", answer.get("in_database", {}))
     told = ", ".join(f"{count} {verdict}" for verdict, count in sorted(counts.items())) or "none"
     where = "recorded since the start" if "recorded" in answer else "in the database"
@@ -182,16 +181,16 @@ def _print_status(answer: dict[str, Any]) -> None:
         table = table_of_answers("camera", "folder", "watching", "waiting")
         for camera in cameras:
             keys = ("name", "folder", "watching", "waiting")
-            table.add_row(*(_shown(camera[key]) for key in keys))
+            table.add_row(*(shown(camera[key]) for key in keys))
         console.print(table)
     for name, what in answer["troubles"].items():
-        console.print(f"[red]{_shown(name)}[/red]: {_shown(what)}", highlight=False)
+        console.print(f"[red]{shown(name)}[/red]: {shown(what)}", highlight=False)
 
 
 def _print_shadow(console: Console, shadow: dict[str, Any]) -> None:
-    ended = f"; ended: {_shown(shadow['ended'])}" if shadow["ended"] else ""
+    ended = f"; ended: {shown(shadow['ended'])}" if shadow["ended"] else ""
     console.print(
-        f"  shadow: model {_shown(shadow['model_version'])} also judged {shadow['judged']} of "
+        f"  shadow: model {shown(shadow['model_version'])} also judged {shadow['judged']} of "
         f"{shadow['of']} images, {shadow['agreed']} alike; of {shadow['passed']} that passed it calls "
         f"{shadow['passed_called_defect']} defects{ended}",
         highlight=False,
@@ -203,15 +202,10 @@ def _print_retraining(console: Console, told: dict[str, Any]) -> None:
         how_far = "begins"
         if progress := told["progress"]:
             how_far = "{stage}, {done} of {of}".format_map(progress)
-        going = f"{_shown(told['running'])}: {_shown(how_far)}"
+        going = f"{shown(told['running'])}: {shown(how_far)}"
     else:
         going = f"{told['new_labels']} new labels, next due {told['next_due'] or 'never'}"
     console.print(f"  retraining: {going}", highlight=False)
     if last := told["last_run"]:
         came = f"{last['state']}: {last['reason']}"
-        console.print(f"  the last retraining: {_shown(came)}", highlight=False)
-
-
-def _shown(value: object) -> str:
-    """Text from a file name or an error: it neither drives the terminal nor reads as markup."""
-    return escape(as_one_line(str(value)))
+        console.print(f"  the last retraining: {shown(came)}", highlight=False)
