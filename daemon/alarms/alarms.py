@@ -109,9 +109,7 @@ class Alarms:
             except Exception as error:
                 # Unforeseen. Alarms must not end the watch on a line.
                 log.exception("alarms failed")
-                self._health.trouble(
-                    f"{OWN_TROUBLE}thread", f"alarms failed: {error!r}; see the log"
-                )
+                self._health.trouble(_FAILED, f"alarms failed: {error!r}; see the log")
 
     def _take_over(self) -> None:
         settings, self._wanted = self._wanted, None

@@ -112,7 +112,7 @@ class Labeller:
         deed = Deed(who=by, address=address, deed="label", what=f"image {image_id}: {label}")
         with self.lock:
             target = self._target(image_id, label)
-            seen = self._in_force(image_id) if seen is None else seen
+            seen = self.in_force(image_id) if seen is None else seen
             begin()
             try:
                 relocation = labels.put_label(
@@ -144,7 +144,7 @@ class Labeller:
         with self.lock:
             self._path(image_id)
             target = self._first_place(image_id)
-            seen = self._in_force(image_id) if seen is None else seen
+            seen = self.in_force(image_id) if seen is None else seen
             if seen == 0:
                 raise RefusedError(f"image {image_id} has no label to take back")
             begin()
@@ -239,7 +239,7 @@ class Labeller:
                 "that people can tell the two apart"
             )
 
-    def _in_force(self, image_id: int) -> int:
+    def in_force(self, image_id: int) -> int:
         label = labels.label_of(self._database, image_id)
         return 0 if label is None else label.label_id
 

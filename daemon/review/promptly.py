@@ -45,7 +45,7 @@ class PromptLabeller:
             SilentError: the review folder does not answer, or is not there; nothing was changed.
             NotKnownError: it does not answer, and this label may yet be recorded.
         """
-        before = self._newest(image_id)
+        before = self._labeller.in_force(image_id)
 
         def give(begin: Callable[[], None]) -> int:
             return self._labeller.label(
@@ -62,13 +62,16 @@ class PromptLabeller:
 
     def undo(self, image_id: int, by: str, *, seen: int | None, address: str = "command") -> None:
         """Take a label back. Arguments and errors as of `label`."""
-        before = self._newest(image_id)
+        before = self._labeller.in_force(image_id)
 
         def take_back(begin: Callable[[], None]) -> bool:
             self._labeller.undo(image_id, by, seen=seen, address=address, begin=begin)
             return True
 
-        if self._in_time(image_id, take_back) is None and self._newest(image_id) == before:
+        if (
+            self._in_time(image_id, take_back) is None
+            and self._labeller.in_force(image_id) == before
+        ):
             raise self._not_known(image_id)
 
     def _in_time(
@@ -83,10 +86,6 @@ class PromptLabeller:
             if wanted.give_up():
                 raise SilentError(f"nothing was changed: {error}") from error
             return None
-
-    def _newest(self, image_id: int) -> int:
-        label = labels.label_of(self._database, image_id)
-        return 0 if label is None else label.label_id
 
     def _not_known(self, image_id: int) -> NotKnownError:
         return NotKnownError(
