@@ -6,7 +6,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from builders import WAIT_SECONDS, wait_until
+from numpy.typing import NDArray
 
 from config.settings import Settings
 from daemon.clock import now_utc
@@ -21,6 +23,22 @@ from daemon.store import deliveries
 from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 from models.registry import Model
+from models.runtimes.protocol import Runtime
+
+
+@dataclass
+class Wrapped:
+    """Another runtime by its name and its head; how it judges, a test's own class says."""
+
+    sound: Runtime
+
+    @property
+    def name(self) -> str:
+        return self.sound.name
+
+    @property
+    def head(self) -> NDArray[np.float32]:
+        return self.sound.head
 
 
 @dataclass

@@ -5,29 +5,20 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file
-from composed import by_hand
+from composed import Wrapped, by_hand
 from numpy.typing import NDArray
 
 from daemon.serving import load_serving_model
 from models.preprocessing import decode
-from models.runtimes.protocol import Outputs, Runtime
+from models.runtimes.protocol import Outputs
 
 
 @dataclass
-class Fragile:
+class Fragile(Wrapped):
     """A runtime that fails on some pictures, as an inference library with a defect does."""
 
-    sound: Runtime
     poison: NDArray[np.uint8] | None = None
     broken: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def head(self) -> NDArray[np.float32]:
-        return self.sound.head
 
     def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
         if self.broken:

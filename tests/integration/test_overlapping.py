@@ -16,34 +16,25 @@ from builders import (
     surface_file,
     wait_until,
 )
-from composed import ByHand, by_hand
+from composed import ByHand, Wrapped, by_hand
 from numpy.typing import NDArray
 from PIL import Image
 
 from daemon.journey.pipeline import AHEAD
 from daemon.serving import load_serving_model
 from models.preprocessing import decode
-from models.runtimes.protocol import Outputs, Runtime
+from models.runtimes.protocol import Outputs
 from training.synthetic import draw_surface
 
 BATCH = 4
 
 
 @dataclass
-class Gated:
+class Gated(Wrapped):
     """A runtime that takes its time: until the gate is opened."""
 
-    sound: Runtime
     gate: threading.Event = field(default_factory=threading.Event)
     begun: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def head(self) -> NDArray[np.float32]:
-        return self.sound.head
 
     def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
         self.begun.release()

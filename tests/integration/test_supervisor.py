@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
+from composed import Wrapped
 from numpy.typing import NDArray
 
 from daemon.clock import now_utc
 from daemon.service import Service
 from daemon.serving import load_serving_model
 from daemon.store.upgrading import prepare_database
-from models.runtimes.protocol import Outputs, Runtime
+from models.runtimes.protocol import Outputs
 
 PING_SECONDS = 0.2
 
@@ -32,20 +33,11 @@ def systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 
 @dataclass
-class Hanging:
+class Hanging(Wrapped):
     """A runtime that does not come back until it is let, as a driver does that has lost its device."""
 
-    sound: Runtime
     entered: threading.Event = field(default_factory=threading.Event)
     let: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def name(self) -> str:
-        return self.sound.name
-
-    @property
-    def head(self) -> NDArray[np.float32]:
-        return self.sound.head
 
     def infer(self, images: NDArray[np.uint8], *, with_maps: bool = False) -> Outputs:
         self.entered.set()
