@@ -72,9 +72,7 @@ def compose(
 ) -> Parts:
     """Everything but the ways in (`daemon.commands`, the page). Nothing is started yet."""
     health = Health()
-    room = WaitingRoom(
-        {camera.name: camera.folder for camera in settings.cameras}, settings.intake
-    )
+    room = WaitingRoom({camera.name: camera.folder for camera in settings.cameras}, settings.intake)
     mounts = MountMemory(settings.state_dir / DROP_FOLDERS)
     labeller = Labeller(settings, database=database, health=health, clock=clock)
     review = ReviewMinder(
