@@ -39,8 +39,8 @@ class Rules:
         max_calibration_error: expected calibration error, unless the current model's is as large.
         max_times_slower: in milliseconds an image; beyond it a person is asked.
         max_loss: of the images of one class, held out or reference, and of all held-out ones, which the
-            current model names rightly or lets pass as sound, for a candidate that is better elsewhere;
-            two images always. Beyond it a person is asked.
+            current model names rightly, calls defects or lets pass as sound, for a candidate that is
+            better elsewhere; two images always. Beyond it a person is asked.
         max_doubted: of a defect's labelled images, the share that may have a likely wrong label.
         min_held_out: held-out images of this line, defects and others together.
         min_class_images: labelled images of each of this line's defects.
@@ -261,6 +261,8 @@ def _worse_somewhere(figures: RunFigures, rules: Rules) -> Iterator[str]:
     ):
         for name in sorted(before.keys() & after.keys()):
             yield from _fewer(before[name], after[name], f"{what} of {name}", rules)
+            if _is_defect(figures, name) and name in current.classes:
+                yield from _believed_less(before[name], after[name], f"{what} of {name}", rules)
     all_before, all_after = _sum(current.held_out.values()), _sum(candidate.held_out.values())
     yield from _fewer(all_before, all_after, "held-out images", rules)
     sound = _sum(_normal(figures, current)), _sum(_normal(figures, candidate))
@@ -276,6 +278,18 @@ def _fewer(before: ClassFigures, after: ClassFigures, what: str, rules: Rules) -
     loss = before.right - after.right
     if before.images == after.images and loss > _margin(after.images, rules):
         yield f"of {after.images} {what} it names {loss} fewer rightly than the current model"
+
+
+def _believed_less(
+    before: ClassFigures, after: ClassFigures, what: str, rules: Rules
+) -> Iterator[str]:
+    """Named as rightly as before, and not believed: defect rates and alarms would lose that defect."""
+    more = after.unsure - before.unsure
+    if before.images == after.images and more > _margin(after.images, rules):
+        yield (
+            f"of {after.images} {what} it leaves {more} more unsure than the current model, which are "
+            "then in no defect rate"
+        )
 
 
 def _margin(images: int, rules: Rules) -> float:

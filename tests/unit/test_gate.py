@@ -139,8 +139,19 @@ KNOWS_MORE = replace(
             {"reference": {**REFERENCE, "crazing": row(23, right=13), "inclusion": row(23)}},
             "of 23 reference images of crazing it names 10 fewer rightly",
         ),
+        (
+            CURRENT,
+            {"reference": {**REFERENCE, "scratches": replace(row(12), defect=1, unsure=11)}},
+            "of 12 reference images of scratches it leaves 11 more unsure",
+        ),
     ],
-    ids=["sound ones passed", "a class of the line", "all together", "a reference class"],
+    ids=[
+        "sound ones passed",
+        "a class of the line",
+        "all together",
+        "a reference class",
+        "a reference class that is named and not believed",
+    ],
 )
 def test_what_is_better_here_and_much_worse_there_waits_for_a_person(
     current: ModelFigures, fields: dict[str, object], why: str
