@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from pages import Page, open_page
+from sqlalchemy import event
 
 from daemon.web.app import create_app
 from models.taxonomy import Verdict
@@ -78,3 +79,19 @@ def test_an_image_that_a_wrong_clock_dates_ahead_is_in_no_figure_of_now(page: Pa
     assert "No defect in this time." in html
     page.add_image(2, verdict=Verdict.DEFECT, reason="")
     assert images_today(page.browser().get("/line").text) == 1
+
+
+def test_the_line_page_is_renewed_from_the_counts_of_some_days_however_many_years_there_are(
+    page: Page,
+) -> None:
+    page.add_image(1, camera="side")
+    browser = page.browser()
+    assert ">side</option>" in browser.get("/line").text
+    asked: list[str] = []
+    event.listen(
+        page.database.engine, "before_cursor_execute", lambda *told: asked.append(str(told[2]))
+    )
+    assert images_today(browser.get("/line/now").text) == 1
+    of_counts = [each for each in asked if "tally" in each or "defect_rate" in each]
+    assert of_counts
+    assert all("hour >=" in each for each in of_counts)

@@ -29,7 +29,6 @@ class LineFigures:
     """
 
     status: dict[str, Any]
-    cameras: list[str]
     camera: str | None
     inspected_today: int
     rate_today: float | None
@@ -51,7 +50,6 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     defects = sum(each.defects for each in today)
     return LineFigures(
         status=desk.status(),
-        cameras=choices(all_cameras(desk), camera),
         camera=camera,
         inspected_today=inspected,
         rate_today=defects / inspected if inspected else None,

@@ -62,7 +62,12 @@ def queue(
 def line(
     renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
 ) -> Response:
-    return renderer.page("line", visitor, {"line": line_figures(desk, camera or None)})
+    values = {
+        "line": line_figures(desk, camera or None),
+        # Of all the years, so not again and again with what is live.
+        "cameras": choices(all_cameras(desk), camera),
+    }
+    return renderer.page("line", visitor, values)
 
 
 @router.get("/line/now")
