@@ -18,6 +18,8 @@ PACKAGES=(config models training daemon migrations)
 OURS=(millwatch.service millwatch-retrain.path millwatch-retrain.service millwatch-retrain.slice
     millwatch-backup.service millwatch-backup.timer)
 
+rebuilt=
+
 # Whatever the shell of whoever installs: the service's user is to read all of it.
 umask 022
 
@@ -47,7 +49,7 @@ release_id() {
     version=$(sed -n 's/^version = "\(.*\)"/\1/p' "$SOURCE/pyproject.toml")
     lock=$(lock_file)
     digest=$(cd "$SOURCE" && {
-        find "${PACKAGES[@]}" systemd pyproject.toml -type f ! -path '*/__pycache__/*' -print0
+        find "${PACKAGES[@]}" systemd docs pyproject.toml README.md CHANGELOG.md LICENSE -type f ! -path '*/__pycache__/*' -print0
     } | LC_ALL=C sort -z | xargs -0 sha256sum | { cat; sha256sum <"$lock"; say "$TORCH_BACKEND"; } | sha256sum)
     say "$version-${digest:0:10}"
 }
@@ -73,10 +75,25 @@ find_uv() {
     fi
 }
 
-# $1: the release's folder, which is whole or not there.
+# $1: the release's folder. Whether the files of its packages are there, and as long as they were.
+is_whole() {
+    [ -x "$1/bin/python" ] && [ -e "$1/share/millwatch/systemd/configure.sh" ] && "$PYTHON" -I -c '
+import csv, pathlib, sys
+for record in pathlib.Path(sys.argv[1]).glob("lib/python3*/site-packages/*.dist-info/RECORD"):
+    for path, _, size in csv.reader(record.open(encoding="utf-8", newline="")):
+        if size and (record.parents[1] / path).stat().st_size != int(size):
+            sys.exit(f"{path} is not what was installed")' "$1" 2>/dev/null
+}
+
+# $1: the release's folder, which then is whole.
 build_release() {
     local release=$1 part=$1.part work offline=()
-    [ ! -e "$release" ] || return 0
+    if [ -e "$release" ]; then
+        ! is_whole "$release" || return 0
+        say "files of it are lost: it is built anew"
+        # shellcheck disable=SC2034 # install.sh tells of it
+        rebuilt=1
+    fi
     "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
         fail "Millwatch needs Python 3.11 or later; name one with PYTHON=/path/to/python3"
     case $("$PYTHON" -c 'import os, sys; print(os.path.realpath(sys.executable))') in
@@ -112,8 +129,9 @@ build_release() {
     chmod -R go+rX "$part"
     # Else a power cut soon after leaves a release of empty files.
     [ -n "$DESTDIR" ] || sync -f "$part"
+    [ ! -e "$release" ] || mv "$release" "$release.lost"
     mv "$part" "$release"
-    rm -rf "$work"
+    rm -rf "$work" "$release.lost"
     trap - EXIT
 }
 
@@ -170,7 +188,11 @@ apply_configuration() {
     said=$("$release/bin/millwatch" check --config "$CONFIG" --write-unit "$UNITS" 2>&1 >/dev/null) || status=$?
     case $status in 0 | 78) ;; *) say "$said" >&2 ;; esac
     review=$(setting "$release" review_folder) || review=
-    [ -z "$review" ] || [ -e "$review" ] || install -d -m 2770 -o millwatch -g millwatch-review "$review"
+    # On a share that hangs, neither a look nor what would make the folder ends; while the line stands still.
+    # shellcheck disable=SC2016 # of the shell inside
+    [ -z "$review" ] || timeout --signal=KILL 2 sh -c \
+        '[ -e "$1" ] || install -d -m 2770 -o millwatch -g millwatch-review "$1"' sh "$review" || status=$?
+    [ "$status" != 137 ] || say "$review does not answer; it is not waited for"
     if has_systemd; then systemctl daemon-reload; fi
 }
 

@@ -28,6 +28,7 @@ systemctl enable --quiet millwatch.service millwatch-retrain.path millwatch-back
 systemctl start millwatch-retrain.path millwatch-backup.timer
 if systemctl --quiet is-active millwatch.service; then
     say "installed already, and running${GPU:+; systemctl restart millwatch lets it at the card}"
+    [ -z "$rebuilt" ] || say "systemctl restart millwatch runs what was built anew"
     exit 0
 fi
 if ! can_serve "$release"; then

@@ -20,12 +20,15 @@ rm -rf "$DESTDIR$PREFIX/releases" "$DESTDIR$PREFIX/current"
 rmdir "$DESTDIR$PREFIX" 2>/dev/null || true
 if has_systemd; then systemctl daemon-reload; fi
 if [ "${PURGE:-}" = 1 ]; then
-    rm -rf "$DESTDIR/etc/millwatch" "$DESTDIR/var/lib/millwatch" "$DESTDIR/var/cache/millwatch" "$DESTDIR/srv/millwatch"
+    # A disk's own folder cannot be removed; and what lies on a share belongs to others too.
+    left=
+    rm -rf --one-file-system "$DESTDIR/etc/millwatch" "$DESTDIR/var/lib/millwatch" "$DESTDIR/var/cache/millwatch" \
+        "$DESTDIR/srv/millwatch" || left=", but for what rm names above, where something is mounted"
     if [ -z "$DESTDIR" ]; then
         userdel millwatch 2>/dev/null || true
         groupdel millwatch-review 2>/dev/null || true
     fi
-    say "removed, with configuration, database and images. Folders that the configuration named elsewhere are left"
+    say "removed, with configuration, database and images$left. Folders that the configuration named elsewhere are left"
 else
     say "removed. Left as they are: /etc/millwatch, /var/lib/millwatch, /srv/millwatch (PURGE=1 removes them)"
 fi

@@ -3,7 +3,7 @@
 # again, with the database as it was.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=common.sh
-. "$(dirname "$0")/common.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 main() {
     local before after backup
@@ -15,6 +15,7 @@ main() {
     [ -d "$before" ] || fail "nothing is installed in $PREFIX; install.sh (make install) does so"
     after=$PREFIX/releases/$(release_id)
     if [ "$after" = "$before" ]; then
+        is_whole "$before" || fail "files of $(basename "$before") are lost; install.sh (make install) builds it anew"
         say "$(basename "$after") serves already"
         return
     fi
@@ -28,7 +29,7 @@ main() {
     # One that fails again and again, or was given up (78), is to run; one that somebody stopped is not.
     stopped=
     [ "$(systemctl is-active millwatch.service || true)" != inactive ] || stopped=1
-    # Whatever ends this from here on, the line does not stand still for it.
+    # Whatever ends this from here on, on the way back too, the line does not stand still for it.
     trap 'systemctl start millwatch-retrain.path; [ -n "$stopped" ] || systemctl start millwatch.service' EXIT
     systemctl stop millwatch-retrain.path millwatch-retrain.service millwatch.service
     backup=$(back_up "$before") || fail "nothing was changed: the database could not be backed up"
@@ -41,7 +42,6 @@ main() {
         stop_again
         return
     fi
-    trap - EXIT
     go_back "$before" "$backup" "$after"
 }
 
@@ -71,19 +71,22 @@ put_in_service() {
 # It judged nothing: an image is recorded after READY only. So the copy is the whole truth.
 go_back() {
     local before=$1 backup=$2 database
+    # At once: systemd starts it again after two seconds, and one that then is ready would judge.
+    systemctl stop millwatch.service
     say "it did not become ready; going back to $(basename "$before"). What it said:"
     journalctl --unit=millwatch.service --lines=20 --output=cat --no-pager || true
-    systemctl stop millwatch.service
     database=$(setting "$before" database_file)
     if [ -n "$backup" ] && [ "$(schema "$before" "$backup")" != "$(schema "$before" "$database")" ]; then
         as_millwatch "$before/bin/millwatch" db restore "$backup" --config "$CONFIG" || {
             put_in_service "$before"
+            trap - EXIT
             fail "$(basename "$before") is back and its database is not; mend what it says above, then:" \
                 "millwatch db restore $backup && systemctl start millwatch"
         }
     fi
     put_in_service "$before"
     rm -rf "$3"
+    trap - EXIT
     systemctl start millwatch.service ||
         fail "nor does $(basename "$before") start any more: journalctl -u millwatch"
     stop_again
@@ -103,4 +106,4 @@ prune() {
     done
 }
 
-main
+[ "${BASH_SOURCE[0]}" != "$0" ] || main

@@ -6,13 +6,20 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from filesystems import filesystem
 
 ROOT = Path(__file__).parents[2]
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 UV = """#!/bin/sh
 # Makes the folder of an environment, and fetches nothing.
 [ "$1" != venv ] || for last in "$@"; do :; done
-[ "$1" != venv ] || mkdir -p "$last/bin"
+[ "$1" = venv ] || exit 0
+packages="$last/lib/python3.11/site-packages"
+mkdir -p "$last/bin" "$packages/one-1.dist-info"
+touch "$last/bin/python"
+chmod +x "$last/bin/python"
+echo "1" >"$packages/one.py"
+echo "one.py,sha256=x,2" >"$packages/one-1.dist-info/RECORD"
 """
 
 pytestmark = pytest.mark.skipif(not SYSTEM_PYTHON.exists(), reason="there is no Python of Debian's")
@@ -70,6 +77,21 @@ def test_installed_again_without_a_word_it_stays_where_and_what_it_is(machine: M
     assert f"{release.name} is installed; upgrade.sh" in with_cuda.stderr
 
 
+def test_a_release_that_lost_files_is_built_anew_by_installing_it_again(machine: Machine) -> None:
+    assert machine.make("install").returncode == 0
+    (release,) = machine.releases("/opt/millwatch")
+    package = release / "lib/python3.11/site-packages/one.py"
+    package.unlink()
+
+    again = machine.make("install")
+
+    assert again.returncode == 0, again.stderr
+    assert machine.releases("/opt/millwatch") == [release]
+    assert package.read_text() == "1\n"
+    assert "built anew" in again.stdout
+    assert "built anew" not in machine.make("install").stdout
+
+
 def test_the_first_time_it_goes_where_the_readme_says_and_is_removed_from_there(
     machine: Machine,
 ) -> None:
@@ -81,6 +103,23 @@ def test_the_first_time_it_goes_where_the_readme_says_and_is_removed_from_there(
 
     assert removed.returncode == 0, removed.stderr
     assert not (machine.root / "opt/millwatch").exists()
+
+
+def test_a_purge_goes_to_its_end_where_disks_are_mounted_and_leaves_what_lies_on_a_share(
+    machine: Machine,
+) -> None:
+    assert machine.make("install").returncode == 0
+    disk = machine.root / "srv/millwatch"
+    with filesystem(disk, size="1m"), filesystem(disk / "review", size="1m"):
+        (disk / "of the disk").touch()
+        (disk / "review/of the share").touch()
+        purged = machine.make("uninstall", PURGE="1")
+        left = [each.name for each in disk.rglob("*")]
+
+    assert purged.returncode == 0, purged.stderr
+    assert left == ["review", "of the share"]
+    assert "images, but for what rm names above, where something is mounted." in purged.stdout
+    assert not (machine.root / "etc/millwatch").exists()
 
 
 @pytest.mark.parametrize("prefix", ["/opt/millwatch", "/srv/mw"])
