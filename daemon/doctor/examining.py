@@ -10,7 +10,7 @@ from config.loading import CONFIG_VARIABLE, load_settings
 from config.problems import ConfigurationError
 from config.settings import Settings
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good
-from daemon.doctor.folders import without_silent
+from daemon.doctor.folders import silent_folders
 from daemon.doctor.machine import clock_checks, gpu_check, memory_check, processor_check
 from daemon.doctor.page import port_check
 from daemon.doctor.storage import database_checks, disk_checks, last_recorded, model_checks
@@ -44,7 +44,7 @@ def examine(
     running = list(_daemon(settings))
     yield from running
     yield from database_checks(settings)
-    yield from disk_checks(without_silent(settings))
+    yield from disk_checks(settings, silent_folders(settings))
     yield from clock_checks(settings, now, last_recorded=last_recorded(settings))
     yield processor_check()
     yield memory_check()

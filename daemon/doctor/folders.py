@@ -5,7 +5,7 @@ import os
 import pwd
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
@@ -30,24 +30,28 @@ _AHEAD_SECONDS: Final = 60.0
 _WATCHES: Final = Path("/proc/sys/fs/inotify/max_user_watches")
 
 
-def camera_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
-    """Of each camera whose folder is there; `config.folders` tells of the others."""
+def camera_checks(
+    settings: Settings, now: datetime, silent: Collection[Path] = ()
+) -> Iterator[Checked]:
+    """Of each camera whose folder is there; `config.folders` tells of the others, and of those that hang."""
     rule = NameRule.of(settings.intake)
-    targets = (settings.review_folder, settings.archive_folder, settings.quarantine_folder)
-    for camera in settings.cameras:
+    targets = {name: each for name, each in _targets(settings).items() if each not in silent}
+    answering = [each for each in settings.cameras if each.folder not in silent]
+    for camera in answering:
         if is_there(camera.folder):
             yield from _links(camera, targets)
             yield from _owners(camera, rule, now)
             yield from _events(camera)
-    yield from _watches(settings)
+    yield from _watches(answering)
 
 
-def _links(camera: Camera, targets: tuple[Path, ...]) -> Iterator[Checked]:
+def _links(camera: Camera, targets: Mapping[str, Path]) -> Iterator[Checked]:
     """Whether an image gets a second name in its new place, or has to be copied there."""
     check = f"camera {camera.name}: moving"
     try:
         with _scratch(camera.folder) as scratch:
-            copied = [to_text(each) for each in targets if not _can_link(scratch, nearest(each))]
+            places = targets.values()
+            copied = [to_text(each) for each in places if not _can_link(scratch, nearest(each))]
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             found = f"{to_text(camera.folder)} is full"
@@ -59,8 +63,8 @@ def _links(camera: Camera, targets: tuple[Path, ...]) -> Iterator[Checked]:
             "It is safe, and slower; put the drop folder and these on one filesystem to be quick."
         )
         yield remark(check, found, step)
-    else:
-        yield good(check, "images are linked to review, archive and quarantine, never copied")
+    elif targets:
+        yield good(check, f"images are linked to {', '.join(targets)}, never copied")
 
 
 @contextmanager
@@ -92,12 +96,20 @@ def nearest(folder: Path) -> Path:
     return folder
 
 
-def without_silent(settings: Settings) -> Settings:
-    """The settings without the cameras whose share hangs; `config.folders` tells of these."""
-    looks = [partial(is_there, camera.folder) for camera in settings.cameras]
-    looked = zip(settings.cameras, hang(looks, seconds=_ANSWER_SECONDS), strict=True)
-    answering = tuple(camera for camera, hangs in looked if not hangs)
-    return settings.model_copy(update={"cameras": answering})
+def _targets(settings: Settings) -> dict[str, Path]:
+    """Where images are brought to."""
+    return {
+        "review": settings.review_folder,
+        "archive": settings.archive_folder,
+        "quarantine": settings.quarantine_folder,
+    }
+
+
+def silent_folders(settings: Settings) -> frozenset[Path]:
+    """Those whose share hangs, so that they are looked into no more; `config.folders` tells of them."""
+    folders = [*(camera.folder for camera in settings.cameras), *_targets(settings).values()]
+    hung = hang([partial(is_there, each) for each in folders], seconds=_ANSWER_SECONDS)
+    return frozenset(each for each, hangs in zip(folders, hung, strict=True) if hangs)
 
 
 def is_there(folder: Path) -> bool:
@@ -172,9 +184,9 @@ def _events(camera: Camera) -> Iterator[Checked]:
         yield good(check, f"by inotify, at once ({kind})")
 
 
-def _watches(settings: Settings) -> Iterator[Checked]:
+def _watches(cameras: Sequence[Camera]) -> Iterator[Checked]:
     folders = 0
-    for camera in settings.cameras:
+    for camera in cameras:
         with suppress(OSError):
             if camera.watch != "polling" and not is_network_filesystem(camera.folder):
                 folders += sum(1 for _ in os.walk(camera.folder))

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
@@ -74,8 +75,8 @@ def last_recorded(settings: Settings) -> str | None:
     return newest[0].recorded_at if newest else None
 
 
-def disk_checks(settings: Settings) -> Iterator[Checked]:
-    """Space and inodes of each disk, once."""
+def disk_checks(settings: Settings, silent: Collection[Path] = ()) -> Iterator[Checked]:
+    """Space and inodes of each disk, once; not of a share that hangs."""
     keep = settings.retention
     folders = {
         "state_dir": settings.state_dir,
@@ -87,6 +88,8 @@ def disk_checks(settings: Settings) -> Iterator[Checked]:
     }
     seen: dict[int, str] = {}
     for name, wanted in folders.items():
+        if wanted in silent:
+            continue
         folder = nearest(wanted)
         try:
             disk, room, status = folder.stat().st_dev, Room.of(folder), os.statvfs(folder)

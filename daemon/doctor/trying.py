@@ -20,7 +20,7 @@ from daemon.checking import (
     state_problems,
 )
 from daemon.doctor.checked import Checked, State, bad, good
-from daemon.doctor.folders import camera_checks, user_name, without_silent
+from daemon.doctor.folders import camera_checks, silent_folders, user_name
 from daemon.doctor.page import certificate_checks
 
 _SECONDS: Final = 300.0
@@ -39,8 +39,8 @@ def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> lis
         )
     if settings is None:
         return found
-    tryable = without_silent(settings)
-    return [*found, *camera_checks(tryable, now), *certificate_checks(settings, now)]
+    silent = silent_folders(settings)
+    return [*found, *camera_checks(settings, now, silent), *certificate_checks(settings, now)]
 
 
 def tried_as(

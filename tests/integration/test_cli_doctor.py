@@ -23,6 +23,7 @@ from records import finding, open_store, record
 from config.loading import load_settings
 from config.settings import Settings
 from daemon.doctor.checked import Checked, State
+from daemon.doctor.examining import examine
 from daemon.doctor.folders import camera_checks
 from daemon.doctor.machine import clock_checks, gpu_check, processor_check
 from daemon.doctor.page import certificate_checks, port_check
@@ -140,11 +141,17 @@ def test_folders_without_permission_are_told(station: Station) -> None:
 
 @pytest.mark.fault(28)
 def test_a_share_that_hangs_is_told_and_the_other_cameras_are_tried(station: Station) -> None:
-    with hanging(station.folder("top-1")):
-        found = tried(station.config, {}, datetime.now(UTC))
-    assert "the folder of camera top-1" in found[0].found
-    assert "does not answer" in found[0].found
-    assert {each.check.partition(":")[0] for each in found[1:]} >= {"camera bottom-1"}
+    station.review.mkdir(exist_ok=True)
+    with hanging(station.folder("top-1")), hanging(station.review):
+        found = list(examine(station.config, {}, NOW, unit_folders=()))
+    told = [each.found for each in found if "does not answer" in each.found]
+    assert [each.partition(" (")[0].rpartition(": ")[2] for each in told] == [
+        "the review folder",
+        "the folder of camera top-1",
+    ]
+    tried_too = {each.check: each.found for each in found}
+    assert tried_too["camera bottom-1: moving"].endswith("archive, quarantine, never copied")
+    assert {"disk of state_dir", "model"} <= tried_too.keys()
 
 
 def test_images_of_the_future_are_told(station: Station) -> None:
