@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 
 from config.text import as_one_line
 
+_LONGEST_NAME = 255
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _CRON_STEP = re.compile(r"(?P<range>\*|(?P<first>\d+)(-(?P<last>\d+))?)(/(?P<step>\d+))?")
 _CRON_FIELDS = (
@@ -68,6 +69,13 @@ def _absolute_path(value: object) -> Path:
         )
     if "\0" in text:
         raise refuse(f"{shown(text)} holds a zero byte", "Remove it: no file name can have one.")
+    if any(
+        len(part.encode("utf-8", "surrogateescape")) > _LONGEST_NAME for part in text.split("/")
+    ):
+        raise refuse(
+            f"{shown(text)} holds a name of more than {_LONGEST_NAME} bytes, which no disk can have",
+            "Choose a shorter one.",
+        )
     # POSIX lets "//srv" mean something else than "/srv"; nobody who types it means that.
     return Path("/" + text.lstrip("/"))
 
@@ -128,6 +136,7 @@ def _database_url(url: str) -> str:
         raise refuse(f"{shown(url)} does not name a file by an absolute path", remedy)
     if "?" in url or "#" in url or "\0" in url:
         raise refuse(f"{shown(url)} has more than a path", f'{remedy} "?" and "#" cannot be used.')
+    _absolute_path(url.removeprefix("sqlite://"))
     return url
 
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 
 from config.settings import Settings
 from daemon.integrity.mending import Mender
 from daemon.parts import Parts
-from daemon.process.control import Handlers
+from daemon.process.control import Answer, Arguments, Handlers
+from daemon.process.health import Health
 from daemon.review.commands import ReviewCommands
 from daemon.status import Status
 from daemon.store.database import Database
@@ -40,4 +42,14 @@ def commands_of(
         **Mender(settings, database=database, clock=clock).commands(),
         **parts.drift.commands(),
         **parts.alarms.commands(),
+        "backed up": partial(_backed_up, parts.health),
     }
+
+
+def _backed_up(health: Health, asked: Arguments) -> Answer:
+    """What came of a backup that is made again and again: else the timer's log alone would tell."""
+    if asked["failed"]:
+        health.trouble("backup", f"the last backup of the database failed: {asked['failed']}")
+    else:
+        health.mended("backup")
+    return {}

@@ -1,9 +1,13 @@
 """Filesystems of a test's own: small, full, and with permissions that hold for root too."""
 
 import ctypes
+import errno
 import os
+import platform
+import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -108,6 +112,35 @@ def read_only(folder: Path) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
+
+
+def where_modes_are_the_mounts(work: Callable[[], None]) -> None:
+    """Do this where no file's permissions can be set, as on a USB stick (vfat) or a share of Windows'.
+
+    The kernel refuses it to the thread that does the work (seccomp(2)).
+    """
+    chmods = {"x86_64": (90, 91, 268), "aarch64": (52, 53)}.get(platform.machine())
+    if chmods is None:
+        pytest.skip("the numbers of system calls are another processor's")
+    load, equal, give = (
+        0x20,
+        0x15,
+        0x06,
+    )  # BPF_LD|BPF_W|BPF_ABS, BPF_JMP|BPF_JEQ|BPF_K, BPF_RET|BPF_K
+    steps = [(load, 0, 0, 0)]
+    steps += [(equal, len(chmods) - place, 0, each) for place, each in enumerate(chmods)]
+    steps += [(give, 0, 0, 0x7FFF0000), (give, 0, 0, 0x00050000 | errno.EPERM)]
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+    program = struct.pack("HxxxxxxP", len(steps), ctypes.addressof(code))
+
+    def refused() -> None:
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.prctl(38, 1, 0, 0, 0) == 0  # PR_SET_NO_NEW_PRIVS
+        assert libc.prctl(22, 2, program, 0, 0) == 0  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
+        work()
+
+    with ThreadPoolExecutor(1) as alone:
+        alone.submit(refused).result()
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """`db`: the database backed up, checked, put back, and brought to this version's schema."""
 
 import sys
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,8 +21,10 @@ from daemon.cli.options import (
 from daemon.clock import now_utc
 from daemon.integrity.names import last_id_in_names
 from daemon.names import to_text
+from daemon.process.control import NoAnswerError, NoDaemonError, NotAskedError, RefusedError, ask
 from daemon.process.instance import AlreadyRunningError, instance_lock
 from daemon.store.backups import back_up, delete_old_backups, new_backup
+from daemon.store.database import StoreError
 from daemon.store.restoring import Restored
 from daemon.store.restoring import restore as put_back
 from daemon.store.soundness import Soundness, examine
@@ -53,6 +56,25 @@ def backup(
 ) -> None:
     """Copy the database, whether or not the daemon runs; the copy is checked."""
     settings = settings_of(config)
+    try:
+        copy, revision, deleted = _copied(settings, file, keep)
+    except (CommandError, DatabaseRefusedError, StoreError) as error:
+        _tell_daemon(settings, keep, failed=str(error))
+        raise
+    _tell_daemon(settings, keep, failed="")
+    if as_json:
+        told = {"backup": to_text(copy), "schema": revision, "bytes": copy.stat().st_size}
+        print_json({**told, "deleted": [to_text(each) for each in deleted]})
+        return
+    sys.stdout.write(f"{to_text(copy)}\n")
+    if deleted:
+        sys.stdout.write(f"{len(deleted)} older deleted\n")
+
+
+def _copied(
+    settings: Settings, file: Path | None, keep: int | None
+) -> tuple[Path, str, list[Path]]:
+    """The backup that was made, its schema, and the older ones that were deleted."""
     path = settings.database_file
     try:
         revision = inspect(path, MIGRATIONS)
@@ -71,14 +93,14 @@ def backup(
         raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
     back_up(path, copy)
     inspect(copy, MIGRATIONS)
-    deleted = _delete_old(path, copy, keep)
-    if as_json:
-        told = {"backup": to_text(copy), "schema": revision, "bytes": copy.stat().st_size}
-        print_json({**told, "deleted": [to_text(each) for each in deleted]})
-        return
-    sys.stdout.write(f"{to_text(copy)}\n")
-    if deleted:
-        sys.stdout.write(f"{len(deleted)} older deleted\n")
+    return copy, revision, _delete_old(path, copy, keep)
+
+
+def _tell_daemon(settings: Settings, keep: int | None, *, failed: str) -> None:
+    """Of backups that are made again and again, by a timer whose log nobody reads; where a daemon runs."""
+    if keep is not None:
+        with suppress(NoDaemonError, NoAnswerError, NotAskedError, RefusedError):
+            ask(settings.state_dir, "backed up", failed=failed)
 
 
 @_db.command()

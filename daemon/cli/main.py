@@ -95,6 +95,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"millwatch: {_denied(error)}\n")
         sys.exit(1)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            name = as_one_line(str(error.filename))
+            sys.stderr.write(
+                f"millwatch: no file can have a name as long as {name}; choose a shorter one\n"
+            )
+            sys.exit(1)
         if error.filename is not None or error.errno not in _NO_ROOM:
             raise
         sys.stderr.write(

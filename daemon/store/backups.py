@@ -88,7 +88,7 @@ def delete_old_backups(path: Path, made: Path, *, keep: int) -> list[Path]:
 
 
 def fsync_file(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("r+b") as file:  # some shares know no fsync of a file open for reading
         os.fsync(file.fileno())
 
 
@@ -106,7 +106,8 @@ def _copy(path: Path, partial: Path) -> None:
     # It holds hashes of passwords: nobody may read more of it than of the database itself.
     os.close(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     copy_database(path, partial)
-    partial.chmod(stat.S_IMODE(path.stat().st_mode))
+    with suppress(OSError):  # a share or a stick that gives every file the permissions of its mount
+        partial.chmod(stat.S_IMODE(path.stat().st_mode))
 
 
 def _refuse_without_room(path: Path, folder: Path) -> None:

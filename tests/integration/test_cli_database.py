@@ -55,6 +55,35 @@ def test_a_folder_for_backups_may_be_named_from_where_one_stands(
     assert len(list((tmp_path / "usb").iterdir())) == 2
 
 
+def test_a_nightly_backup_that_fails_is_told_by_the_daemon_until_one_succeeds(
+    millwatch: Millwatch, station: Station
+) -> None:
+    backups = station.state_dir / "backups"
+    nightly = ("db", "backup", "--keep", "14", "--config", station.config)
+    with station.running():
+        backups.touch()  # no folder can be made there
+        failed = millwatch(*nightly)
+        assert failed.status == 1
+        assert "is not backed up" in failed.err or "could not be backed up" in failed.err
+        told = station.troubles()["backup"]
+        assert told.startswith("the last backup of the database failed: the database ")
+        backups.unlink()
+        assert millwatch(*nightly).status == 0
+        assert "backup" not in station.troubles()
+
+
+def test_a_name_that_no_file_can_have_is_told_in_words(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    done = millwatch("db", "backup", tmp_path / ("x" * 300), "--config", station.config)
+    assert (done.status, done.err.startswith("millwatch: no file can have a name as long as ")) == (
+        1,
+        True,
+    ), done.err
+
+
 def test_an_older_database_is_upgraded_by_command_and_copied_first(
     millwatch: Millwatch, station: Station
 ) -> None:

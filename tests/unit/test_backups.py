@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from filesystems import filesystem
+from filesystems import filesystem, where_modes_are_the_mounts
 from records import NOW, another_process, count, finding, open_store, record, rows
 
 from daemon.store.backups import back_up, delete_old_backups, new_backup
@@ -62,6 +62,21 @@ def test_a_backup_is_one_file_with_every_commit_however_busy_the_database_is(
     assert images_in(copy) == 1, "what was committed, and not what was about to be"
     assert examine(copy).is_sound
     assert stat.S_IMODE(copy.stat().st_mode) == 0o640
+
+
+def test_a_backup_to_a_stick_or_a_share_that_knows_no_permissions_is_made(
+    store: Database, tmp_path: Path
+) -> None:
+    record(store, finding(1))
+    copy = tmp_path / "stick" / "copy.db"
+
+    def back_up_there() -> None:
+        with pytest.raises(PermissionError):
+            store.path.chmod(0o640)
+        back_up(store.path, copy)
+
+    where_modes_are_the_mounts(back_up_there)
+    assert images_in(copy) == 1
 
 
 def test_a_backup_overwrites_nothing(store: Database) -> None:

@@ -196,6 +196,14 @@ def test_a_folder_whose_name_is_not_utf8_can_be_set(tmp_path: Path) -> None:
     assert Camera(name="a", folder=tmp_path / "\udcff").folder.name == "\udcff"
 
 
+@pytest.mark.parametrize("key", ["state_dir", "database_url"])
+def test_a_name_that_no_disk_can_have_is_refused(key: str) -> None:
+    start = {"state_dir": "/srv/", "database_url": "sqlite:////srv/"}[key]
+    Settings.model_validate({key: start + "ß" * 127})
+    with pytest.raises(ValidationError, match="more than 255 bytes"):
+        Settings.model_validate({key: start + "ß" * 128})
+
+
 @pytest.mark.parametrize("name", ["top-1", "A", "9.b_c", "x" * 64])
 def test_a_short_plain_camera_name_is_accepted(name: str) -> None:
     assert Camera(name=name, folder=Path("/srv/a")).name == name
