@@ -61,7 +61,7 @@ def read_document(path: Path, asked_by: str) -> Document:
     name = os.fspath(path)
     try:
         # Notepad begins a file with a byte order mark, which TOML forbids.
-        data = _bytes_of(path).removeprefix(b"\xef\xbb\xbf")
+        data = bytes_of(path).removeprefix(b"\xef\xbb\xbf")
     except (OSError, ValueError) as failure:
         reason = getattr(failure, "strerror", None) or failure
         what = f"the configuration file named by {asked_by} cannot be read: {reason}"
@@ -75,8 +75,12 @@ def read_document(path: Path, asked_by: str) -> Document:
     return _parse(name, text)
 
 
-def _bytes_of(path: Path) -> bytes:
-    """A FIFO would be waited for, also by a service that reads its configuration again."""
+def bytes_of(path: Path) -> bytes:
+    """What an ordinary file holds; a FIFO would be waited for, by a service that must not stand still.
+
+    Raises:
+        OSError, ValueError: it is no ordinary file.
+    """
 
     def without_waiting(name: str, flags: int) -> int:
         return os.open(name, flags | os.O_NONBLOCK)

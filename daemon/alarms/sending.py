@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.addresses import Address, Way
+from config.document import bytes_of
 from config.settings import Settings
 from config.text import as_one_line
 from daemon.clock import moment
@@ -154,9 +155,11 @@ def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> No
 def _secret(file: Path) -> str:
     name = as_one_line(str(file))
     try:
-        secret = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not text"
+        secret = bytes_of(file).decode().strip()
+    except UnicodeError as error:
+        raise SendError(f"the file {name} cannot be read: it is not text") from error
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
         raise SendError(f"the file {name} cannot be read: {why}") from error
     if "\n" in secret or "\r" in secret:  # what refuses it further down would tell it
         raise SendError(f"the file {name} has several lines; write the secret alone into it")

@@ -85,7 +85,7 @@ class MountMemory:
         self.file = file
         self._lock = threading.Lock()
         self._mounts: dict[str, list[str]] = {}
-        with suppress(OSError, ValueError):  # a memory that is lost is made anew
+        with suppress(OSError, ValueError, TypeError):  # a memory that is lost is made anew
             self._mounts = dict(json.loads(file.read_text()))
 
     def is_the_same(self, folder: Path, mount: Mount) -> bool:

@@ -49,5 +49,6 @@ def test_the_mount_of_a_folder_is_remembered_over_a_restart(tmp_path: Path) -> N
     again = MountMemory(tmp_path / "memory.json")
     assert again.is_the_same(folder, share)
     assert not again.is_the_same(folder, disk)
-    (tmp_path / "memory.json").write_text("{ of a power cut")
-    assert MountMemory(tmp_path / "memory.json").is_the_same(folder, disk)
+    for spoilt in ("{ of a power cut", "5", "[1, 2]"):
+        (tmp_path / "memory.json").write_text(spoilt)
+        assert MountMemory(tmp_path / "memory.json").is_the_same(folder, disk)

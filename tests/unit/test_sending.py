@@ -1,5 +1,6 @@
 """Mail servers and brokers, spoken to for real; and what is said when they refuse."""
 
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,10 @@ def test_a_secret_that_cannot_be_sent_is_not_told_with_the_reason(tmp_path: Path
         with pytest.raises(SendError, match="write ASCII alone"):
             sender.send(parse_address(f"{hook.url}/ü"), BODY)
         sender.send(parse_address(hook.url), BODY)
+        secret.unlink()
+        os.mkfifo(secret)  # which nobody writes to
+        with pytest.raises(SendError, match="token cannot be read: it is not an ordinary file"):
+            sender.send(parse_address(hook.url), BODY)
     assert hook.tokens == ["Bearer s3cret"]
 
 
