@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 from builders import clean_environment
+from forking import orders
 
-from config.loading import load_settings
-from config.logging import configure_logging
 from config.settings import Settings
 from daemon.serving import load_serving_model
 from models.registry import Model
@@ -60,21 +59,13 @@ class Zygote:
         self._log.close()
 
 
-def orders() -> Iterator[tuple[dict[str, Any], Settings, Model]]:
+def orders_with_model() -> Iterator[tuple[dict[str, Any], Settings, Model]]:
     """The zygote's side: each order, with what a child needs and none has to load."""
     torch.set_num_threads(1)
-    configure_logging()
     model: Model | None = None
-    for line in sys.stdin:
-        order = json.loads(line)
-        settings = load_settings(Path(order["config"]), {})
+    for order, settings in orders():
         if model is None:
             model = load_serving_model(settings)
             for images_at_once in (1, 2):  # what torch prepares for a shape, the children inherit
                 model.judge(np.zeros((images_at_once, *[model.input_size] * 2), dtype=np.uint8))
         yield order, settings, model
-
-
-def answer(status: int) -> None:
-    sys.stdout.write(json.dumps({"status": status}) + "\n")
-    sys.stdout.flush()

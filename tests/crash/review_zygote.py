@@ -4,20 +4,16 @@ Each line on the standard input, a JSON object, is a child; each line on the sta
 it ended.
 """
 
-import json
-import os
-import sys
 import threading
 import time
-import traceback
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from crash.kills import Kill
+from forking import answer, fork, orders
 
-from config.loading import load_settings
-from config.logging import configure_logging
 from config.settings import Settings
 from daemon.process.health import Health
 from daemon.review.labelling import Labeller
@@ -54,24 +50,8 @@ def live(order: dict[str, Any], settings: Settings) -> None:
 
 
 def main() -> None:
-    configure_logging()
-    for line in sys.stdin:
-        order = json.loads(line)
-        settings = load_settings(Path(order["config"]), {})
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                live(order, settings)
-                code = 0
-            except BaseException:  # noqa: BLE001 -- told in the log, and by the status
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        sys.stdout.write(json.dumps({"status": os.waitstatus_to_exitcode(status)}) + "\n")
-        sys.stdout.flush()
+    for order, settings in orders():
+        answer(fork(partial(live, order, settings)))
 
 
 if __name__ == "__main__":

@@ -5,17 +5,16 @@ object, is a child; each line on the standard output says how it ended. The step
 that change something on a disk; `crash.kills` counts them.
 """
 
-import os
-import sys
-import traceback
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from composed import by_hand
 from crash.kills import Kill
 from filesystems import obeying_permissions
-from zygotes import answer, orders
+from forking import answer, fork
+from zygotes import orders_with_model
 
 from config.settings import Settings
 from daemon.store import images
@@ -55,20 +54,8 @@ def live(order: dict[str, Any], settings: Settings, model: Model) -> None:
 
 
 def main() -> None:
-    for order, settings, model in orders():
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                live(order, settings, model)
-                code = 0
-            except BaseException:  # noqa: BLE001 -- told in the log, and by the status
-                traceback.print_exc()
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        _, status = os.waitpid(child, 0)
-        answer(os.waitstatus_to_exitcode(status))
+    for order, settings, model in orders_with_model():
+        answer(fork(partial(live, order, settings, model)))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,10 @@ without it.
 
 import os
 import signal
-import sys
-import traceback
+from functools import partial
 
-from zygotes import answer, orders
+from forking import answer, fork
+from zygotes import orders_with_model
 
 from config.settings import Settings
 from daemon.starting import serve
@@ -22,36 +22,24 @@ ENDED = {signal.SIGCHLD}
 
 
 def live(settings: Settings, model: Model) -> None:
-    """Never returns."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDED)
-    code = 1
-    try:
-        serve(settings, load=lambda _: (model, None))
-        code = 0
-    except BaseException:  # noqa: BLE001 -- told in the log, and by the status
-        traceback.print_exc()
-    finally:
-        sys.stderr.flush()
-        os._exit(code)
+    serve(settings, load=lambda _: (model, None))
 
 
-def end(child: int, number: int, *, seconds: float) -> int:
-    """Let the child live for so long, then end it. Its exit code, a signal's being negative."""
+def end(child: int, number: int, *, seconds: float) -> None:
+    """Let the child live for so long, then end it."""
     if signal.sigtimedwait(ENDED, seconds) is None:
         os.kill(child, number)
         if signal.sigtimedwait(ENDED, STOP_SECONDS) is None:
             os.kill(child, signal.SIGKILL)
-    _, status = os.waitpid(child, 0)
-    return os.waitstatus_to_exitcode(status)
 
 
 def main() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDED)
-    for order, settings, model in orders():
-        child = os.fork()
-        if child == 0:
-            live(settings, model)
-        answer(end(child, order["signal"], seconds=order["seconds"]))
+    for order, settings, model in orders_with_model():
+        child = fork(partial(live, settings, model))
+        end(child, order["signal"], seconds=order["seconds"])
+        answer(child)
 
 
 if __name__ == "__main__":
