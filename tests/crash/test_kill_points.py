@@ -1,12 +1,10 @@
 """SIGKILL on either side of every step that changes a disk; then a fresh start."""
 
 import itertools
-import os
 import random
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from filesystems import mount_memory
 from zygotes import Zygote
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
-MEMORY = Path("/dev/shm")  # noqa: S108 -- another filesystem is what is wanted
 STEPS = ("link", "unlink", "rename", "fsync", "commit")
 
 
@@ -54,17 +51,6 @@ def zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Journeys]:
     zygote = Journeys(tmp_path_factory.mktemp("zygote"))
     yield zygote
     zygote.close()
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Path]:
-    """A folder in memory where there is one: fsync costs nothing there, and a kill is no power loss."""
-    if not os.access(MEMORY, os.W_OK):
-        yield tmp_path / "here"
-        return
-    folder = Path(tempfile.mkdtemp(prefix="millwatch-test-", dir=MEMORY))
-    yield folder
-    shutil.rmtree(folder)
 
 
 @pytest.fixture

@@ -1,9 +1,7 @@
 """SIGKILL at every step while labels are taken from the review folder; then a fresh start."""
 
-import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +11,6 @@ from reviewed import UNSURE, data_of, paths, station_of
 from zygotes import Zygote
 
 ZYGOTE = Path(__file__).with_name("review_zygote.py")
-MEMORY = Path("/dev/shm")  # noqa: S108 -- fsync costs nothing there, and a kill is no power loss
 PASSED = 5
 VERDICTS = {**UNSURE, PASSED: "pass"}
 
@@ -43,16 +40,6 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Looks]:
     looks = Looks(tmp_path_factory.mktemp("looks"))
     yield looks
     looks.close()
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Iterator[Path]:
-    if not os.access(MEMORY, os.W_OK):
-        yield tmp_path / "here"
-        return
-    folder = Path(tempfile.mkdtemp(prefix="millwatch-test-", dir=MEMORY))
-    yield folder
-    shutil.rmtree(folder)
 
 
 def outcome(station: Station) -> dict[int, tuple[str | None, str]]:
