@@ -6,7 +6,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 
-from fuzz.seeds import png_chunk
+from pictures import png_chunk
 
 Numbers = Sequence[int]
 Breaker = Callable[[random.Random, bytes, Numbers], bytes]

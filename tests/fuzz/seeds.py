@@ -1,14 +1,13 @@
 """Whole pictures of every kind that `decode` takes, drawn and encoded here, to be mutated."""
 
-import io
 import struct
-import zlib
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pictures import encoded, png
 from PIL import Image
 
 from training.synthetic import draw_surface
@@ -46,19 +45,13 @@ def _images() -> dict[str, Image.Image]:
     }
 
 
-def _encoded(image: Image.Image, form: str, **options: Any) -> bytes:
-    file = io.BytesIO()
-    image.save(file, form, **options)
-    return file.getvalue()
-
-
 def _exif(image: Image.Image) -> bytes:
     """Turned by a quarter, and a thumbnail behind the tags."""
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010F] = "a camera"
     exif.get_ifd(0x8769)[0x9003] = "2026:01:01 00:00:00"
-    return exif.tobytes() + _encoded(image.resize((16, 12)), "JPEG")
+    return exif.tobytes() + encoded(image.resize((16, 12)), "JPEG")
 
 
 def _jpegs() -> Iterator[tuple[str, bytes]]:
@@ -78,12 +71,8 @@ def _jpegs() -> Iterator[tuple[str, bytes]]:
         "comment and profile": (grey, {"comment": b"line 4", "icc_profile": bytes(200)}),
     }
     for name, (image, options) in kinds.items():
-        yield f"JPEG {name}", _encoded(image, "JPEG", **options)
-    yield "JPEG preview", _encoded(grey, "MPO", save_all=True, append_images=[colour.convert("L")])
-
-
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        yield f"JPEG {name}", encoded(image, "JPEG", **options)
+    yield "JPEG preview", encoded(grey, "MPO", save_all=True, append_images=[colour.convert("L")])
 
 
 def _interlaced(pixels: Pixels) -> bytes:
@@ -101,23 +90,22 @@ def _interlaced(pixels: Pixels) -> bytes:
     for (top, down), (left, right) in steps:
         for row in pixels[top::down, left::right]:
             rows += b"\0" + row.tobytes()
-    header = struct.pack(">IIBBBBB", pixels.shape[1], pixels.shape[0], 8, 0, 0, 0, 1)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+    height, width = pixels.shape
+    return png(width, height, bits=8, colour=0, rows=rows, interlaced=True)
 
 
 def _pngs() -> Iterator[tuple[str, bytes]]:
     images = _images()
     for name, image in images.items():
         if name != "CMYK":
-            yield f"PNG {name}", _encoded(image, "PNG")
-    yield "PNG 4-bit palette", _encoded(images["colour"].quantize(12), "PNG", bits=4)
-    yield "PNG grey and alpha", _encoded(images["alpha"].convert("LA"), "PNG")
-    yield "PNG transparent colour", _encoded(images["grey"], "PNG", transparency=3)
-    yield "PNG EXIF", _encoded(images["grey"], "PNG", exif=_exif(images["grey"]), dpi=(300, 300))
+            yield f"PNG {name}", encoded(image, "PNG")
+    yield "PNG 4-bit palette", encoded(images["colour"].quantize(12), "PNG", bits=4)
+    yield "PNG grey and alpha", encoded(images["alpha"].convert("LA"), "PNG")
+    yield "PNG transparent colour", encoded(images["grey"], "PNG", transparency=3)
+    yield "PNG EXIF", encoded(images["grey"], "PNG", exif=_exif(images["grey"]), dpi=(300, 300))
     yield "PNG interlaced", _interlaced(_surface(0))
     pages = [images["alpha"]]
-    yield "PNG animated", _encoded(images["colour"], "PNG", save_all=True, append_images=pages)
+    yield "PNG animated", encoded(images["colour"], "PNG", save_all=True, append_images=pages)
 
 
 def bmp(bits: int, body: bytes, *, width: int, height: int, compression: int = 0) -> bytes:
@@ -142,7 +130,7 @@ def _run_lengths(pixels: Pixels) -> bytes:
 def _bmps() -> Iterator[tuple[str, bytes]]:
     images = _images()
     for name in ("grey", "colour", "alpha", "palette", "black and white"):
-        yield f"BMP {name}", _encoded(images[name], "BMP")
+        yield f"BMP {name}", encoded(images[name], "BMP")
     surface, sides = _surface(0), {"width": WIDTH, "height": HEIGHT}
     nibbles = (surface[:, ::2] >> 4 << 4) | surface[:, 1::2] >> 4
     yield "BMP 4-bit", bmp(4, nibbles.tobytes(), **sides)
@@ -173,30 +161,30 @@ def _tiffs() -> Iterator[tuple[str, bytes]]:
     images = _images()
     grey, colour = images["grey"], images["colour"]
     for name, image in images.items():
-        yield f"TIFF {name}", _encoded(image, "TIFF")
+        yield f"TIFF {name}", encoded(image, "TIFF")
     for how in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg"):
-        yield f"TIFF {how}", _encoded(grey, "TIFF", compression=how)
-        yield f"TIFF {how} colour", _encoded(colour, "TIFF", compression=how)
+        yield f"TIFF {how}", encoded(grey, "TIFF", compression=how)
+        yield f"TIFF {how} colour", encoded(colour, "TIFF", compression=how)
     for how in ("group3", "group4", "tiff_ccitt"):
-        yield f"TIFF {how}", _encoded(images["black and white"], "TIFF", compression=how)
+        yield f"TIFF {how}", encoded(images["black and white"], "TIFF", compression=how)
     for how in ("lzma", "zstd"):
-        yield f"TIFF {how}", _encoded(colour, "TIFF", compression=how)
-    yield "TIFF deep lzw", _encoded(images["deep"], "TIFF", compression="tiff_lzw")
+        yield f"TIFF {how}", encoded(colour, "TIFF", compression=how)
+    yield "TIFF deep lzw", encoded(images["deep"], "TIFF", compression="tiff_lzw")
     strips = {278: 7, 317: 2}  # rows in a strip, horizontal differences
-    yield "TIFF strips", _encoded(grey, "TIFF", compression="tiff_deflate", tiffinfo=strips)
+    yield "TIFF strips", encoded(grey, "TIFF", compression="tiff_deflate", tiffinfo=strips)
     odd = {65000: "plant 7", 65001: 5, 270: "strip", 33432: "nobody", 274: 8}
-    yield "TIFF odd tags", _encoded(grey, "TIFF", tiffinfo=odd)
-    yield "TIFF big", _encoded(grey, "TIFF", big_tiff=True)
-    yield "TIFF pages", _encoded(grey, "TIFF", save_all=True, append_images=[colour])
+    yield "TIFF odd tags", encoded(grey, "TIFF", tiffinfo=odd)
+    yield "TIFF big", encoded(grey, "TIFF", big_tiff=True)
+    yield "TIFF pages", encoded(grey, "TIFF", save_all=True, append_images=[colour])
     yield "TIFF tiles", _tiled(_surface(0))
-    yield "TIFF floats", _encoded(grey.convert("F"), "TIFF")
+    yield "TIFF floats", encoded(grey.convert("F"), "TIFF")
 
 
 def _others() -> Iterator[tuple[str, bytes]]:
     images = _images()
     surface = _surface(0)
     for name in ("grey", "colour", "black and white", "deep"):
-        yield f"PPM {name}", _encoded(images[name], "PPM")
+        yield f"PPM {name}", encoded(images[name], "PPM")
     sides = b"%d %d" % (WIDTH, HEIGHT)
     twelve_bits = (surface.astype(">u2") * 16).tobytes()
     yield "PPM 12-bit", b"P5\n# line 4\n" + sides + b" 4095\n" + twelve_bits
@@ -206,7 +194,7 @@ def _others() -> Iterator[tuple[str, bytes]]:
     for name in ("grey", "colour", "alpha"):
         for lossless in (False, True):
             exif = _exif(images["grey"]) if lossless else b""
-            data = _encoded(images[name], "WEBP", lossless=lossless, exif=exif)
+            data = encoded(images[name], "WEBP", lossless=lossless, exif=exif)
             yield f"WEBP {name}{' lossless' if lossless else ''}", data
     pages = {"save_all": True, "append_images": [images["alpha"]]}
-    yield "WEBP animated", _encoded(images["colour"], "WEBP", **pages)
+    yield "WEBP animated", encoded(images["colour"], "WEBP", **pages)
