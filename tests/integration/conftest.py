@@ -1,10 +1,12 @@
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from builders import Station
 from commands import Millwatch
 from kept import used_line
+from pages import Page, open_page
 
 
 @pytest.fixture
@@ -15,6 +17,13 @@ def millwatch(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "300")
     return Millwatch(capsys)
+
+
+@pytest.fixture
+def page(tmp_path: Path, model: Path) -> Iterator[Page]:
+    """Of a line, to which a test adds images and users."""
+    with open_page(tmp_path, model) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

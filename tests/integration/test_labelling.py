@@ -1,6 +1,5 @@
 """Labels: recorded, the file brought to its class, taken back, and never over somebody else's."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from daemon.store import labels, queueing
 from daemon.store.queueing import Filter
 from daemon.web.app import create_app
 from models.taxonomy import Verdict
-
-
-@pytest.fixture
-def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with open_page(tmp_path, model) as made:
-        yield made
 
 
 def path_of(page: Page, image_id: int) -> Path:

@@ -4,7 +4,6 @@ import base64
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -25,12 +24,6 @@ from models.checkpoint import Metadata
 
 DOCS = Path(__file__).parents[2] / "docs"
 _WORDS = {"by", "and", "or", "unless", "without", "on", "ignoring", "bool", "offset"}
-
-
-@pytest.fixture
-def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with open_page(tmp_path, model) as made:
-        yield made
 
 
 def told(text: str) -> dict[tuple[str, tuple[str, ...]], float]:

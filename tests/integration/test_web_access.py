@@ -19,12 +19,6 @@ from daemon.web.door.doorkeeper import Doorkeeper
 from daemon.web.door.users import Role, hash_password
 
 
-@pytest.fixture
-def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with open_page(tmp_path, model) as made:
-        yield made
-
-
 def basic(name: str, password: str = PASSWORD) -> dict[str, str]:
     return {"authorization": "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()}
 

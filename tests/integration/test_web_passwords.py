@@ -1,6 +1,5 @@
 """A user's own password, changed on the page; and browsers that came by TLS, told to come in no other way."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -14,12 +13,6 @@ from daemon.store.audit import Deed
 from daemon.web.door.attempts import FAILURES
 
 NEW = "four other plain words"
-
-
-@pytest.fixture
-def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with open_page(tmp_path, model) as made:
-        yield made
 
 
 def change(

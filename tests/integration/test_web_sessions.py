@@ -1,20 +1,11 @@
 """A session from the login to the logout: how long it lasts, and where it leads."""
 
 import html
-from collections.abc import Iterator
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-from pages import ORIGIN, Page, log_in, open_page, token_of
+from pages import ORIGIN, Page, log_in, token_of
 
 from daemon.web.app import create_app
-
-
-@pytest.fixture
-def page(tmp_path: Path, model: Path) -> Iterator[Page]:
-    with open_page(tmp_path, model) as made:
-        yield made
 
 
 def test_a_login_lasts_until_it_is_over(page: Page) -> None:
