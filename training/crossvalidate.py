@@ -72,7 +72,7 @@ def crossvalidate(
     *,
     recipes: Sequence[Recipe],
     folds: int = FOLDS,
-    first: int | None = None,
+    only: Sequence[int] | None = None,
     seed: int = 1,
     corruptions: bool = False,
     foreign: Path | None = None,
@@ -82,7 +82,9 @@ def crossvalidate(
 
     Args:
         recipes: the phases of training; see `training.run.train_in_phases`.
-        first: only so many of the folds, all when None; the images of the others stay untested.
+        only: these of the folds, counted from 1, and all when None; the images of the others stay
+            untested. So several nights or machines can share the work: what they made is only
+            judged by the run that asks for all.
         foreign: a folder with pictures of other things than the manifest's.
         on_epoch: told the fold, from 0, and the epoch.
 
@@ -90,14 +92,16 @@ def crossvalidate(
         CheckpointError, ManifestError, FitError, ResumeError: as in
             `training.run.train_unless_made`.
     """
-    numbers = range(folds if first is None else min(first, folds))
+    numbers = range(folds) if only is None else sorted({number - 1 for number in only})
+    if not all(0 <= number < folds for number in numbers):
+        raise ManifestError(f"the folds are numbered 1 to {folds}")
     divided = [fold_of(manifest, number, folds=folds) for number in numbers]
-    _refuse_empty_parts(divided, folds)
+    _refuse_empty_parts(numbers, divided, folds)
     others = None
     if foreign is not None:
         others = read_pictures(foreign, side=recipes[-1].input_size)
     judged = []
-    for number, fold in enumerate(divided):
+    for number, fold in zip(numbers, divided, strict=True):
         model = out / f"fold-{number}"
         told = partial(on_epoch, number)
         train_unless_made(fold, model, recipes=recipes, seed=seed, on_epoch=told)
@@ -105,13 +109,13 @@ def crossvalidate(
     return _pool(manifest, judged)
 
 
-def _refuse_empty_parts(divided: Sequence[Manifest], folds: int) -> None:
+def _refuse_empty_parts(numbers: Sequence[int], divided: Sequence[Manifest], folds: int) -> None:
     """Said now, not after hours of training."""
-    for number, fold in enumerate(divided, start=1):
+    for number, fold in zip(numbers, divided, strict=True):
         for part in Part:
             if not fold.of_part(part):
                 raise ManifestError(
-                    f"fold {number} of {folds} has no image in its part {part.value!r}; ask for "
+                    f"fold {number + 1} of {folds} has no image in its part {part.value!r}; ask for "
                     "fewer folds (--folds), or prepare more images"
                 )
 

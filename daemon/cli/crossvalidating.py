@@ -34,9 +34,9 @@ def crossvalidate(
     ],
     recipe: RecipesOption = None,
     folds: Annotated[int, typer.Option(min=2, help="Into how many the images are divided.")] = 5,
-    first: Annotated[
-        int | None,
-        typer.Option(min=1, help="Only so many of the folds: less time, less certainty."),
+    fold: Annotated[
+        list[int] | None,
+        typer.Option(metavar="N", min=1, help="Only this of the folds; can be given again."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipes'.")] = None,
     seed: SeedOption = 1,
@@ -68,9 +68,9 @@ def crossvalidate(
     from training.fitting.resuming import ResumeError  # noqa: PLC0415
     from training.leaveout import leave_out as leave_each_out  # noqa: PLC0415
 
-    if leave_out and (corruptions or novel is not None or first is not None):
+    if leave_out and (corruptions or novel is not None or fold):
         raise typer.BadParameter(
-            "--corruptions, --novel and --first are of folds", param_hint="--leave-out"
+            "--corruptions, --novel and --fold are of folds", param_hint="--leave-out"
         )
     chosen = chosen_recipes(recipe, epochs)
     try:
@@ -90,11 +90,11 @@ def crossvalidate(
                     out,
                     recipes=chosen,
                     folds=folds,
-                    first=first,
+                    only=fold or None,
                     seed=seed,
                     corruptions=corruptions,
                     foreign=novel,
-                    on_epoch=lambda fold, epoch: display.show(epoch, f"fold {fold + 1}/{folds}  "),
+                    on_epoch=lambda at, epoch: display.show(epoch, f"fold {at + 1}/{folds}  "),
                 )
                 result.save(out / "crossvalidation.json")
     except (ManifestError, FitError, ResumeError, CheckpointError, OSError) as error:

@@ -32,19 +32,20 @@ def manifest(millwatch: Millwatch, tmp_path: Path) -> Path:
 def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_pictures(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:
-    """In the first fold alone, as that is asked for; every fold's turn: see test_training.py."""
+    """In the second fold alone, as that is asked for; every fold's turn: see test_training.py."""
     out = tmp_path / "folds"
     arguments = (
-        "crossvalidate", manifest, "--out", out, "--folds", "4", "--first", "1",
+        "crossvalidate", manifest, "--out", out, "--folds", "4", "--fold", "2",
         "--recipe", "steel", "--epochs", "1",
     )  # fmt: skip
     done = millwatch(*arguments, "--corruptions", "--json")
     assert done.status == 0, done.err
-    assert "fold 1/4" in done.err
-    assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-0"]
+    assert "fold 2/4" in done.err
+    assert "fold 1/4" not in done.err
+    assert [path.name for path in out.iterdir() if path.is_dir()] == ["fold-1"]
     told = json.loads(done.out)
     assert told == json.loads((out / "crossvalidation.json").read_text())
-    tested = len(fold_of(load_manifest(manifest), 0, folds=4).of_part(Part.TEST))
+    tested = len(fold_of(load_manifest(manifest), 1, folds=4).of_part(Part.TEST))
     assert 0 < tested < 2 * EACH
     assert told["pooled"]["images"] == tested
     assert len(told["mistakes"]) == round(tested * (1 - told["pooled"]["accuracy"]))
@@ -58,7 +59,7 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     assert "epoch" not in again.err, "what is trained is only judged"
     assert f"called unknown: {told['called_unknown']['count']} of {tested}" in again.out
 
-    table = millwatch("evaluate", out / "fold-0", manifest, "--corruptions")
+    table = millwatch("evaluate", out / "fold-1", manifest, "--corruptions")
     assert table.status == 0, table.err
     assert "motion blur" in table.out
     assert "mean over all of them" in table.out
@@ -68,6 +69,7 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     ("asked", "told"),
     [
         (("--novel", "nowhere"), "nowhere holds no picture; name a folder"),
+        (("--fold", "6"), "the folds are numbered 1 to 5"),
         (("--folds", "30"), "of 30 has no image in its part 'test'; ask for fewer folds"),
     ],
 )

@@ -233,7 +233,7 @@ def test_every_image_is_tested_once_in_cross_validation(manifest: Manifest, tmp_
     assert [seen.called_unknown.of for seen in again.foreign] == [len(manifest.images)] * 3
 
     def refused(**changed: Any) -> None:
-        asked = {"recipes": recipes, "folds": 3, "first": 1, **changed}
+        asked = {"recipes": recipes, "folds": 3, "only": [1], **changed}
         with pytest.raises(CheckpointError, match="fold-0 was trained on other images, with other"):
             crossvalidate(manifest, tmp_path, **asked)
 
