@@ -20,6 +20,7 @@ from models.calibration import fit_temperature
 from models.network import SurfaceNetwork, half_precision, load_network
 from training.data.dataset import Dataset
 from training.fitting.box_teaching import BoxHead, box_loss, logits_and_places
+from training.fitting.precision import fast_precision
 from training.fitting.recipe import Recipe
 from training.fitting.resuming import Saved
 
@@ -163,19 +164,19 @@ class _Fitting:
         return total / count
 
     def _loss(self, data: "_OnDevice", indices: Tensor, size: int) -> Tensor:
-        """Cross-entropy of one augmented batch, the pass through the network in bfloat16."""
+        """Cross-entropy of one augmented batch; see `fast_precision` for the pass through the network."""
         augmentation, head, random = self._recipe.augmentation, self._box_head, self._random
         pixels, labels = data.pixels[indices], data.labels[indices]
         smoothing = self._recipe.label_smoothing
         if data.boxed is None or head is None:
             images = augmentation(pixels, size=size, random=random)
-            with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            with fast_precision(images.device):
                 logits = self._network(images)
             return functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         images, boxed = augmentation.with_boxes(
             pixels, data.boxed[indices], size=size, random=random
         )
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+        with fast_precision(images.device):
             logits, places = logits_and_places(self._network, head, images)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
         return loss + self._recipe.box_weight * box_loss(places.float(), labels, boxed)

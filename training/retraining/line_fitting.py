@@ -18,6 +18,7 @@ from torch.nn import functional
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision
 from training.fitting.augmentation import Augmentation
+from training.fitting.precision import fast_precision
 from training.retraining.run_folder import RunError
 
 _AT_A_TIME: Final = 32
@@ -162,7 +163,7 @@ def fit_line(
         images = recipe.augmentation(
             torch.from_numpy(pixels[chosen]), size=pixels.shape[-1], random=random
         )
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with fast_precision(torch.device("cpu")):
             with torch.no_grad():
                 low = network.first_stage(images)
             logits = made(low.contiguous(memory_format=torch.channels_last))
