@@ -8,6 +8,11 @@ import pytest
 from builders import ALL_CLASSES, Station, write_model
 from exports import Exported, write_exported
 from filelock import FileLock
+from hypothesis import settings
+
+# A busy disk or a slow processor is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

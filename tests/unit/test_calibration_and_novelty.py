@@ -134,7 +134,7 @@ def test_a_picture_without_features_is_new_and_no_error() -> None:
     np.testing.assert_allclose(novelty_of(nothing, reference), [1.0], rtol=1e-6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(images=st.integers(1, 700), seed=st.integers(0, 10_000))
 @pytest.mark.parametrize("share", [KNOWN_CALLED_UNKNOWN, KNOWN_CALLED_UNSURE])
 def test_a_new_image_is_called_new_as_often_as_was_said_and_no_more(

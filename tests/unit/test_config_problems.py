@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from plants import HEAD, check, only
 
@@ -295,7 +294,6 @@ port = 1'''
     }
 
 
-@hypothesis_settings(deadline=None)  # a busy disk or CPU is no failure
 @given(st.text(alphabet="[]{}=\"'#\n\\.,a1 \x00é"))
 def test_no_text_can_make_checking_a_file_fail(text: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

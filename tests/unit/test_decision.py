@@ -279,7 +279,7 @@ def test_a_normal_class_has_no_threshold_for_defects() -> None:
     assert set(decider_of(evidence_of(held_out(60))).defect_thresholds) == {"crazing", "scratches"}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     images=st.integers(1, 120), seed=st.integers(0, 10_000), rate=st.sampled_from([0, 0.02, 0.2])
 )

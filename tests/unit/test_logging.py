@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from config.logging import configure_logging
@@ -84,7 +84,6 @@ def test_libraries_and_warnings_speak_through_the_same_renderer(as_json: bool) -
 @pytest.mark.fault(20)
 @pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-@settings(deadline=None)  # a busy disk or CPU is no failure
 @given(
     text=st.text(alphabet=st.characters(exclude_categories=())),
     name=st.binary(max_size=20).map(lambda data: data.decode("utf-8", "surrogateescape")),

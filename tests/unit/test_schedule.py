@@ -4,7 +4,6 @@ from typing import Final
 
 import pytest
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -55,7 +54,6 @@ def test_a_schedule_is_refused_where_none_of_its_days_ever_comes_and_only_there(
 _PARTS: Final = st.from_regex(r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})?", fullmatch=True)
 
 
-@hypothesis_settings(deadline=None)  # a busy disk or CPU is no failure
 @given(st.integers(0, 4), _PARTS)
 def test_what_the_configuration_takes_for_a_schedule_is_one(field: int, part: str) -> None:
     fields = ["0", "3", "*", "*", "*"]

@@ -27,7 +27,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(steps=STEPS)
 def test_the_kept_counts_are_those_of_the_images_whatever_happened(
     tmp_path_factory: pytest.TempPathFactory,

@@ -71,7 +71,7 @@ def test_a_line_scan_frame_of_2448x2048_can_be_drawn(surface: str) -> None:
     assert pixels.std() > 2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @example(surface="scratches", seed=1, height=16, width=16)
 @given(
     surface=st.sampled_from(SURFACES),

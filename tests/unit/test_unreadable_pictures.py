@@ -326,7 +326,7 @@ def mutated_files(draw: st.DrawFn) -> bytes:
 
 
 @pytest.mark.fault(16)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=mutated_files())
 def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:
     try:
@@ -337,7 +337,7 @@ def test_no_bytes_raise_anything_but_unreadable(data: bytes) -> None:
     assert pixels.dtype == np.uint8
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tail=st.binary(max_size=300), kind=st.sampled_from(sorted(WHOLE)))
 def test_noise_behind_the_name_of_a_format_raises_nothing_but_unreadable(
     tail: bytes, kind: str
