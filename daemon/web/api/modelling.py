@@ -20,8 +20,6 @@ from daemon.web.door.doorkeeper import Visitor
 
 router = APIRouter(prefix="/api/models", tags=["models"], responses={409: {"model": Trouble}})
 
-PROMOTE: Final = "models promote"
-ROLLBACK: Final = "models rollback"
 _MOST_BYTES: Final = 10_000
 
 
@@ -31,13 +29,12 @@ class ModelFigures:
 
     Attributes:
         progress: of a training that is going on.
-        may_promote: whether this version of Millwatch can.
+        may_roll_back: whether a model served before.
     """
 
     status: dict[str, Any]
     versions: list[ModelVersion]
     progress: Progress | None
-    may_promote: bool
     may_roll_back: bool
 
 
@@ -48,9 +45,7 @@ def model_figures(desk: Desk) -> ModelFigures:
         status=desk.status(),
         versions=versions,
         progress=_progress(desk.settings.state_dir / "runs"),
-        may_promote=PROMOTE in desk.commands,
-        may_roll_back=ROLLBACK in desk.commands
-        and any(each.status == "retired" for each in versions),
+        may_roll_back=any(each.status == "retired" for each in versions),
     )
 
 
@@ -73,19 +68,17 @@ def promote(
     """Let this model serve from the next batch on, whatever the gate said."""
     if all(each.version != version for each in _versions(desk)):
         raise HTTPException(404, f"there is no model {version!r}")
-    return _command(desk, visitor, PROMOTE, version=version)
+    return _command(desk, visitor, "models promote", version=version)
 
 
 @router.post("/rollback")
 def rollback(desk: TheDesk, visitor: Administering) -> Done:
     """Let the model serve that did before this one."""
-    return _command(desk, visitor, ROLLBACK)
+    return _command(desk, visitor, "models rollback")
 
 
 def _command(desk: Desk, visitor: Visitor, name: str, **arguments: str) -> Done:
     """As the command does it, and recorded under the visitor's name."""
-    if name not in desk.commands:
-        raise HTTPException(501, "this version cannot do that")
     try:
         desk.commands[name]({**arguments, "by": visitor.name, "address": visitor.address})
     except OSError as error:
