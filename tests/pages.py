@@ -19,6 +19,7 @@ from config.web import Web
 from daemon.journey.routing import Folders
 from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
+from daemon.retraining.retrainer import Retrainer
 from daemon.review.labelling import Labeller
 from daemon.serving import load_serving_model
 from daemon.store import images
@@ -55,6 +56,13 @@ class Page:
         promoter = Promoter(
             self.settings, database=self.database, health=health, clock=lambda: self.now
         )
+        self.retrainer = Retrainer(
+            self.settings,
+            database=self.database,
+            promoter=promoter,
+            health=health,
+            clock=lambda: self.now,
+        )
         self.desk = Desk(
             settings=self.settings,
             database=self.database,
@@ -74,6 +82,7 @@ class Page:
             "since": "2026-03-02T00:00:00Z",
             "model_version": self.model.version,
             "shadow": None,
+            "retraining": self.retrainer.status(),
             "runtime": self.model.runtime.name,
             "commissioning": True,
             "cameras": [

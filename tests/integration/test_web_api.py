@@ -10,6 +10,7 @@ import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from pages import Page, open_page
 
+from daemon.store import retraining
 from models.checkpoint import load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import Verdict
@@ -73,8 +74,10 @@ def test_the_page_imports_no_torch() -> None:
 def test_how_far_a_training_has_come_is_told_while_it_goes_on(page: Page) -> None:
     browser = page.browser()
     assert browser.get("/api/models/progress").json() is None
-    run = page.settings.state_dir / "runs" / "20260302-120000"
+    run = page.settings.state_dir / "runs" / "run-20260302T120000Z"
     run.mkdir(parents=True)
+    run_id = retraining.begin(page.database, run.name, page.now, due=False)
+    assert browser.get("/api/models/progress").json() is None
     (run / "progress.json").write_text('{"stage": "fit", "done": 3, "of": 8}')
     told = {"run": run.name, "stage": "fit", "done": 3.0, "of": 8.0}
     assert browser.get("/api/models/progress").json() == told
@@ -82,5 +85,5 @@ def test_how_far_a_training_has_come_is_told_while_it_goes_on(page: Page) -> Non
     (run / "progress.json").write_text('{"stage": "fit", "done"')
     assert browser.get("/api/models/progress").json() is None
     (run / "progress.json").write_text('{"stage": "fit", "done": 8, "of": 8}')
-    (run / "evaluation.json").write_text("{}")
+    retraining.end(page.database, run_id, "done", "it serves", page.now)
     assert browser.get("/api/models/progress").json() is None

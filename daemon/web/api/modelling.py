@@ -1,13 +1,10 @@
 """Models: the versions there are, promotion, rollback, and how far a training has come."""
 
-import json
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
-from fastapi import APIRouter
-from fastapi import Path as InPath
+from fastapi import APIRouter, Path
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
@@ -19,8 +16,6 @@ from daemon.web.door.access import Administering, Looking, TheDesk
 from daemon.web.door.doorkeeper import Visitor
 
 router = APIRouter(prefix="/api/models", tags=["models"], responses={409: {"model": Trouble}})
-
-_MOST_BYTES: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +35,11 @@ class ModelFigures:
 
 def model_figures(desk: Desk) -> ModelFigures:
     """Raises StoreError."""
-    versions = _versions(desk)
+    versions, status = _versions(desk), desk.status()
     return ModelFigures(
-        status=desk.status(),
+        status=status,
         versions=versions,
-        progress=_progress(desk.settings.state_dir / "runs"),
+        progress=_progress(status),
         may_roll_back=any(each.status == "retired" for each in versions),
     )
 
@@ -58,12 +53,12 @@ def models(desk: TheDesk, _: Looking) -> list[ModelDocument]:
 @router.get("/progress")
 def progress(desk: TheDesk, _: Looking) -> Progress | None:
     """How far the training has come that goes on now."""
-    return _progress(desk.settings.state_dir / "runs")
+    return _progress(desk.status())
 
 
 @router.post("/{version}/promote")
 def promote(
-    desk: TheDesk, visitor: Administering, version: Annotated[str, InPath(max_length=200)]
+    desk: TheDesk, visitor: Administering, version: Annotated[str, Path(max_length=200)]
 ) -> Done:
     """Let this model serve from the next batch on, whatever the gate said."""
     if all(each.version != version for each in _versions(desk)):
@@ -107,12 +102,11 @@ def _versions(desk: Desk) -> list[ModelVersion]:
     return versions
 
 
-def _progress(runs: Path) -> Progress | None:
-    """Of the newest run, while it has neither a result nor failed."""
-    with suppress(OSError, ValueError, ValidationError):
-        newest = max(each for each in runs.iterdir() if not each.name.startswith("."))
-        if (newest / "evaluation.json").exists() or (newest / "failed.txt").exists():
-            return None
-        with (newest / "progress.json").open() as file:
-            return Progress(run=newest.name, **json.loads(file.read(_MOST_BYTES)))
+def _progress(status: dict[str, Any]) -> Progress | None:
+    """Of the retraining that goes on, once it has told any."""
+    known = status["retraining"] or {}
+    with suppress(ValidationError):
+        return Progress.model_validate(
+            {**(known.get("progress") or {}), "run": known.get("running")}
+        )
     return None
