@@ -26,7 +26,7 @@ from daemon.files.shares import Alive, Shares
 from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
 from models.heatmap import overlay
-from models.preprocessing import UnreadableError, decode
+from models.preprocessing import Decoded, UnreadableError, decode
 from models.registry import NotFiniteError
 from models.taxonomy import Verdict
 
@@ -74,7 +74,7 @@ class Pictures:
         if media_type is not None:
             return Picture(data=data, media_type=media_type)
         with self._decoding:
-            return _png(self._decode(data))
+            return _png(self._decode(data).pixels)
 
     def thumbnail(self, viewed: Viewed, side: int) -> Picture:
         """At most `side` pixels wide and high. Raises NoPictureError."""
@@ -82,10 +82,10 @@ class Pictures:
         def make() -> Picture:
             data = self._bytes_of(viewed)
             with self._decoding:
-                pixels, width, height = self._decode_small(data, side)
-            scale = side / max(width, height)
-            size = max(1, round(width * scale)), max(1, round(height * scale))
-            return _jpeg(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+                seen = self._decode(data, side)
+            scale = side / max(seen.width, seen.height)
+            size = max(1, round(seen.width * scale)), max(1, round(seen.height * scale))
+            return _jpeg(Image.fromarray(seen.pixels).resize(size, Image.Resampling.BILINEAR))
 
         return self._remembered(("thumbnail", viewed.id, side), make)
 
@@ -96,8 +96,8 @@ class Pictures:
         def make() -> Picture:
             data = self._bytes_of(viewed)
             with self._decoding:
-                seen = self._decode(data, size=model.input_size)
-                whole = Image.fromarray(self._decode(data))
+                seen = self._decode(data, model.input_size).pixels
+                whole = Image.fromarray(self._decode(data).pixels)
             whole.thumbnail((_LONGEST_SIDE, _LONGEST_SIDE))
             try:
                 _, heat = model.explain(seen)
@@ -136,23 +136,12 @@ class Pictures:
             raise NoPictureError("the file is no longer the one that was judged")
         return data
 
-    def _decode(self, data: bytes, size: int | None = None) -> NDArray[np.uint8]:
+    def _decode(self, data: bytes, size: int | None = None) -> Decoded:
         intake = self._desk.settings.intake
         try:
-            return decode(
-                data, size=size, max_pixels=intake.max_pixels, allow_zero_tail=True
-            ).pixels
+            return decode(data, size=size, max_pixels=intake.max_pixels, allow_zero_tail=True)
         except UnreadableError as error:
             raise NoPictureError(f"the picture cannot be shown: {error.detail}") from error
-
-    def _decode_small(self, data: bytes, side: int) -> tuple[NDArray[np.uint8], int, int]:
-        """Pixels squeezed to a square, with the width and height of the whole picture."""
-        intake = self._desk.settings.intake
-        try:
-            seen = decode(data, size=side, max_pixels=intake.max_pixels, allow_zero_tail=True)
-        except UnreadableError as error:
-            raise NoPictureError(f"the picture cannot be shown: {error.detail}") from error
-        return seen.pixels, seen.width, seen.height
 
 
 def pictures_of(request: Request) -> Pictures:

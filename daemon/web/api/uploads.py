@@ -56,8 +56,7 @@ def delivered_name(settings: Settings, filename: str) -> str:
     suffix = asked.suffix.lower()
     stem = _STEM.sub("-", asked.stem).strip(".-")[:_LONGEST_STEM] or "upload"
     name = f"{stem}__{secrets.token_hex(8)}{suffix}"
-    rule = NameRule(extensions=settings.intake.extensions, ignore=settings.intake.ignore)
-    if not rule.is_image(name):
+    if not NameRule.of(settings.intake).is_image(name):
         raise RefusedError(
             f"{filename!r} is not named like an image: intake.extensions takes "
             f"{', '.join(settings.intake.extensions)}"
