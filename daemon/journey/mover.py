@@ -3,7 +3,7 @@
 import errno
 import os
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -17,7 +17,7 @@ from daemon.files.mounts import ReviewShare
 from daemon.journey.routing import Routed, another_target, route
 from daemon.names import to_text
 from daemon.process.health import Health
-from daemon.process.lanes import ANSWER_SECONDS, Lanes
+from daemon.process.lanes import ANSWER_SECONDS, Lanes, by_camera
 from daemon.store import images
 from daemon.store.database import Database, StoreError
 from daemon.store.images import Settled
@@ -171,10 +171,8 @@ class Mover:
         remaining = len(intents)
         withdrawn: list[Intent] = []
         while intents:
-            work = {
-                camera: partial(self._route, group, held)
-                for camera, group in _by_camera(intents).items()
-            }
+            groups = by_camera(intents, lambda intent: intent.delivery.camera)
+            work = {camera: partial(self._route, group, held) for camera, group in groups.items()}
             results = self._lanes.run(work, seconds=self._answer_seconds, late=self._take_late)
             intents = []
             for routed in results.values():
@@ -248,10 +246,3 @@ def _whither(intent: Intent) -> str:
 
 def _remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0, "see whether its disk or share is well")
-
-
-def _by_camera(intents: Iterable[Intent]) -> dict[str, list[Intent]]:
-    groups: dict[str, list[Intent]] = defaultdict(list)
-    for intent in intents:
-        groups[intent.delivery.camera].append(intent)
-    return groups

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections import defaultdict, deque
+from collections import deque
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ from daemon.journey.reading import Fetched, Limits, MovedOnError, Reading, fetch
 from daemon.names import to_text
 from daemon.process.crashes import CrashGuard
 from daemon.process.health import Health
-from daemon.process.lanes import ANSWER_SECONDS, Helpers, Lanes
+from daemon.process.lanes import ANSWER_SECONDS, Helpers, Lanes, by_camera
 from daemon.values import Delivery
 
 log = structlog.get_logger(__name__)
 
-RETRY_SECONDS: Final = 2.0
+_RETRY_SECONDS: Final = 2.0
 _WORTH_A_HAND: Final = 65536
 """Bytes. A smaller file is decoded in less time than it takes to hand it over and back."""
 
@@ -47,7 +47,7 @@ class Reader:
             max_bytes=settings.intake.max_bytes,
             allow_zero_tail=settings.intake.allow_zero_tail,
         )
-        self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
+        self._forget_seconds = 2 * max(_RETRY_SECONDS, settings.intake.rescan_seconds)
         self._room = room
         self._lanes = lanes
         self._health = health
@@ -63,10 +63,8 @@ class Reader:
             size: of the network's input. What came late and was read for another is read again.
         """
         late = self._fitting(self._came_late(), size)
-        work = {
-            camera: partial(self._read_all, group, size)
-            for camera, group in _by_camera(candidates).items()
-        }
+        groups = by_camera(candidates, lambda candidate: candidate.camera)
+        work = {camera: partial(self._read_all, group, size) for camera, group in groups.items()}
         results = self._lanes.run(work, seconds=ANSWER_SECONDS, late=self._take_late)
         return [*late, *(reading for readings in results.values() for reading in readings)]
 
@@ -76,9 +74,7 @@ class Reader:
 
     def let_go(self, readings: Iterable[Reading]) -> None:
         """Close the files."""
-        groups: dict[str, list[Reading]] = defaultdict(list)
-        for reading in readings:
-            groups[reading.delivery.camera].append(reading)
+        groups = by_camera(readings, lambda reading: reading.delivery.camera)
         for camera, group in groups.items():
             # In its lane: a share that hangs may hang here too. Behind whatever the lane still does
             # with these descriptors, whose numbers other files would get.
@@ -168,7 +164,7 @@ class Reader:
             now=time.monotonic(),
             seconds=self._forget_seconds,
         )
-        self._room.again([delivery], now=time.monotonic(), after_seconds=RETRY_SECONDS)
+        self._room.again([delivery], now=time.monotonic(), after_seconds=_RETRY_SECONDS)
 
     def _take_late(self, readings: list[Reading]) -> None:
         self._late.extend(readings)
@@ -187,13 +183,6 @@ class Reader:
                 self.let_go([reading])
                 self._room.again([reading.delivery], now=time.monotonic(), after_seconds=0.0)
         return kept
-
-
-def _by_camera(candidates: Iterable[Candidate]) -> dict[str, list[Candidate]]:
-    groups: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in candidates:
-        groups[candidate.camera].append(candidate)
-    return groups
 
 
 def _close_all(readings: Iterable[Reading]) -> None:

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from functools import partial
 from queue import Empty, SimpleQueue
@@ -11,6 +12,7 @@ from typing import Any, Final, TypeVar
 ANSWER_SECONDS: Final = 5.0
 """How long a camera's files may take before the other cameras go on without it."""
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 class Lanes:
@@ -146,3 +148,11 @@ def end_all(lanes: Sequence[Lane], *, seconds: float) -> None:
         lane.end()
     for lane in lanes:
         lane.thread.join(timeout=max(0.0, deadline - time.monotonic()))
+
+
+def by_camera(items: Iterable[Item], camera_of: Callable[[Item], str]) -> dict[str, list[Item]]:
+    """What is to be done in each camera's lane, in its order."""
+    groups: dict[str, list[Item]] = defaultdict(list)
+    for item in items:
+        groups[camera_of(item)].append(item)
+    return groups

@@ -8,7 +8,6 @@ is absent; the oldest records are looked at again after each start.
 
 import os
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -27,7 +26,7 @@ from daemon.files.mounts import MountMemory, mount_of
 from daemon.files.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.process.health import Health
-from daemon.process.lanes import ANSWER_SECONDS, Lanes
+from daemon.process.lanes import ANSWER_SECONDS, Lanes, by_camera
 from daemon.retention.jumps import ClockTrust
 from daemon.store import expiry
 from daemon.store.database import Database, StoreError
@@ -245,14 +244,10 @@ class Retention:
 
     def _still_there(self, olds: Iterable[Old]) -> set[int]:
         """Those whose file may still lie in the drop folder: it would be judged again."""
-        by_camera: dict[str, list[Old]] = defaultdict(list)
-        for old in olds:
-            by_camera[old.camera].append(old)
-        work = {
-            camera: partial(self._lie_there, camera, group) for camera, group in by_camera.items()
-        }
+        groups = by_camera(olds, lambda old: old.camera)
+        work = {camera: partial(self._lie_there, camera, group) for camera, group in groups.items()}
         results = self._cameras.run(work, seconds=ANSWER_SECONDS / 2, late=lambda _: None)
-        unknown = {old.image_id for name in by_camera.keys() - results for old in by_camera[name]}
+        unknown = {old.image_id for name in groups.keys() - results for old in groups[name]}
         return unknown.union(*results.values())
 
     def _lie_there(self, camera: str, olds: Sequence[Old]) -> set[int]:
