@@ -28,6 +28,7 @@ class Rate:
 
 
 _PERIODS: Final = {"hour": "hour", "camera": "''"}
+_BOUNDS: Final = {"since": "hour >= :since", "until": "hour < :until", "camera": "camera = :camera"}
 
 
 def rates(
@@ -47,20 +48,18 @@ def rates(
     Raises:
         StoreError: when the database cannot be read.
     """
-    bounds = {"hour >= :since": since, "hour < :until": until, "camera = :camera": camera}
-    conditions = [condition for condition, value in bounds.items() if value is not None]
+    bounds = _bounds(since, until, camera)
     query = text(
         f"""
         SELECT camera, {_PERIODS[by]} AS period,
                sum(inspected), sum(defects), sum(unsure), sum(unreadable)
         FROM defect_rate_hourly
-        WHERE {" AND ".join(conditions) or "1 = 1"}
+        WHERE {" AND ".join(_BOUNDS[name] for name in bounds) or "1 = 1"}
         GROUP BY camera, period ORDER BY period, camera
         """  # noqa: S608 -- only the closed choices above are put in
     )
-    values = {"since": since, "until": until, "camera": camera}
     with database.reading() as connection:
-        rows = connection.execute(query, {k: v for k, v in values.items() if v is not None})
+        rows = connection.execute(query, bounds)
         return [rate_of(camera, period, *map(int, counts)) for camera, period, *counts in rows]
 
 
@@ -111,20 +110,24 @@ def defects_by_class(
 
     Arguments and errors are those of `rates`.
     """
-    bounds = {"hour >= :since": since, "hour < :until": until, "camera = :camera": camera}
-    conditions = [condition for condition, value in bounds.items() if value is not None]
+    bounds = _bounds(since, until, camera)
     columns = ("camera", "hour") if hourly else ("''", "''")
     query = text(
         f"""
         SELECT {", ".join(columns)}, predicted_class, sum(images) FROM tally
-        WHERE {" AND ".join(["verdict = 'defect'", *conditions])}
+        WHERE {" AND ".join(["verdict = 'defect'", *(_BOUNDS[name] for name in bounds)])}
         GROUP BY {"camera, hour, " if hourly else ""}predicted_class HAVING sum(images) > 0
         """  # noqa: S608 -- only the closed choices above are put in
     )
-    values = {"since": since, "until": until, "camera": camera}
     with database.reading() as connection:
-        rows = connection.execute(query, {k: v for k, v in values.items() if v is not None})
+        rows = connection.execute(query, bounds)
         return [
             ClassCount(camera=camera, hour=hour, predicted_class=name, images=int(images))
             for camera, hour, name, images in rows
         ]
+
+
+def _bounds(since: str | None, until: str | None, camera: str | None) -> dict[str, str]:
+    """Those of `_BOUNDS` that were asked for."""
+    asked = {"since": since, "until": until, "camera": camera}
+    return {name: value for name, value in asked.items() if value is not None}
