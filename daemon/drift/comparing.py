@@ -170,7 +170,7 @@ def _mix(days: Sequence[CameraDay], rules: Drift) -> list[Shift]:
     earlier, day = days[:-1][:MOST_DAYS], days[-1]
     if len(earlier) < FEWEST_DAYS:
         return []
-    total = _sum(each.classes for each in earlier)
+    total = sum((each.classes for each in earlier), Counter[str]())
     apart = [_distance(each.classes, total - each.classes) for each in earlier]
     usual = Usual.of(apart, [each.day for each in earlier], 0.0)
     changed = _distance(day.classes, total)
@@ -207,13 +207,6 @@ def _merge(parts: Sequence[CameraDay]) -> CameraDay:
         brightness=sum(part.brightness * part.images for part in parts) / images,
         sharpness=sum(part.sharpness * part.images for part in parts) / images,
     )
-
-
-def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
-    total: Counter[str] = Counter()
-    for each in counts:
-        total += each
-    return total
 
 
 def _shares(counts: Counter[str]) -> dict[str, float]:
