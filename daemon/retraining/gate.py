@@ -5,7 +5,7 @@ well enough, in `needs_a_person`; both say why, and what is missing.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from itertools import chain
@@ -138,7 +138,7 @@ def _forgotten(figures: RunFigures, rules: Rules) -> Iterator[str]:
     images = _images(after.values())
     if images == 0 or _images(before.values()) != images:
         return
-    loss = sum(row.right for row in before.values()) - sum(row.right for row in after.values())
+    loss = _right(before.values()) - _right(after.values())
     # One image of a small reference is no evidence.
     if loss > max(1.0, rules.max_reference_loss * images):
         yield (
@@ -345,7 +345,7 @@ def _gains(figures: RunFigures) -> Iterator[str]:
     fewer = _passed(_normal(figures, candidate)) - _passed(_normal(figures, current))
     if fewer > 0:
         yield f"of {sound} held-out sound images it sends {fewer} fewer to review"
-    right = _right(candidate) - _right(current)
+    right = _right(candidate.held_out.values()) - _right(current.held_out.values())
     if right > 0:
         yield (
             f"of {_images(candidate.held_out.values())} held-out images it names {right} more "
@@ -379,9 +379,8 @@ def _passed(rows: Iterable[ClassFigures]) -> int:
     return sum(row.passed for row in rows)
 
 
-def _right(model: ModelFigures) -> int:
-    rows: Mapping[str, ClassFigures] = model.held_out
-    return sum(row.right for row in rows.values())
+def _right(rows: Iterable[ClassFigures]) -> int:
+    return sum(row.right for row in rows)
 
 
 def _sum(rows: Iterable[ClassFigures]) -> ClassFigures:
