@@ -152,7 +152,7 @@ class WaitingRoom:
             self._wait_on(candidate, now, after_seconds=_RETRY_SECONDS)
             return None
         if not stat.S_ISREG(status.st_mode):
-            self._say_once(candidate.camera, path, "not a regular file, left alone")
+            self._say_once(candidate.camera, path)
             self._end(candidate.camera, candidate.filename, now)
             return None
         if not marked:
@@ -308,11 +308,11 @@ class WaitingRoom:
         marker = self._rules.marker_suffix
         return not marker or os.path.lexists(f"{path}{marker}")
 
-    def _say_once(self, camera: str, path: Path, what: str) -> None:
+    def _say_once(self, camera: str, path: Path) -> None:
         with self._changed:
             skipped = self._cameras[camera].skipped
             new = str(path) not in skipped and len(skipped) < self._places
             if new:
                 skipped.add(str(path))
         if new:
-            log.warning(what, path=to_text(path))
+            log.warning("not a regular file, left alone", path=to_text(path))
