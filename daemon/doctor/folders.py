@@ -2,7 +2,6 @@
 
 import errno
 import os
-import pwd
 import stat
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
+from config.folders import user_in_words
 from config.hanging import hang
 from config.settings import Camera, Settings
 from daemon.clock import timestamp_of_ns
@@ -141,12 +141,12 @@ def _owners(camera: Camera, rule: NameRule, now: datetime) -> Iterator[Checked]:
             refused.append(error)
     if refused:
         where = to_text(refused[0].filename or camera.folder)
-        found = f"{where} cannot be read by {user_name()}: {refused[0].strerror}"
+        found = f"{where} cannot be read by {user_in_words()}: {refused[0].strerror}"
         yield bad(
             check,
             f"{found}; {len(refused)} of those that were looked at",
-            "Let what writes there (an FTP or Samba server, say) give its files to a group that the "
-            f"user {user_name()} is in, with permission to read (umask 0027, setgid folder).",
+            "Let what writes there (an FTP or Samba server, say) give its files to a group that "
+            f"{user_in_words()} is in, with permission to read (umask 0027, setgid folder).",
         )
     newest = max((each.st_mtime_ns for _, each in images), default=0)
     if newest / 1e9 > now.timestamp() + _AHEAD_SECONDS:
@@ -200,10 +200,3 @@ def _watches(cameras: Sequence[Camera]) -> Iterator[Checked]:
         yield remark("inotify", found, step)
     else:
         yield good("inotify", found)
-
-
-def user_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())

@@ -6,9 +6,10 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Final
 
+from config.folders import user_in_words
 from config.settings import Settings
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good, remark
-from daemon.doctor.folders import nearest, user_name
+from daemon.doctor.folders import nearest
 from daemon.files.disks import Room
 from daemon.files.mounts import is_network_filesystem, mount_of
 from daemon.names import to_text
@@ -43,7 +44,7 @@ def database_checks(settings: Settings) -> Iterator[Checked]:
     try:
         is_there = path.exists()
     except OSError as error:
-        found = f"{to_text(path)} cannot be seen by {user_name()}: {error.strerror}"
+        found = f"{to_text(path)} cannot be seen by {user_in_words()}: {error.strerror}"
         yield bad("database", found, AS_WHOM)
         return
     if not is_there:

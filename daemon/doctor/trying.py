@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from config.folders import user_in_words
 from config.loading import check_settings
 from daemon.checking import (
     alarm_problems,
@@ -20,7 +21,7 @@ from daemon.checking import (
     state_problems,
 )
 from daemon.doctor.checked import Checked, State, bad, good
-from daemon.doctor.folders import camera_checks, silent_folders, user_name
+from daemon.doctor.folders import camera_checks, silent_folders
 from daemon.doctor.page import certificate_checks
 
 _SECONDS: Final = 300.0
@@ -85,7 +86,7 @@ def tried_as(
 def _main() -> None:
     config = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     results = tried(config, os.environ, datetime.now(UTC))
-    results.insert(0, good("user", f"checked as {user_name()}, whom the service runs as"))
+    results.insert(0, good("user", f"checked as {user_in_words()}, whom the service runs as"))
     sys.stdout.write(json.dumps([asdict(each) for each in results]) + "\n")
 
 

@@ -114,7 +114,7 @@ def test_as_root_everything_is_tried_as_the_services_user(station: Station) -> N
         runs = False
     found = tried_as("nobody", station.config, os.environ)
     if runs:
-        assert found[0].found == "checked as nobody, whom the service runs as"
+        assert found[0].found == "checked as the user nobody, whom the service runs as"
         assert "configuration" in troubles(found), "nobody may enter pytest's folders"
     else:
         assert "the user nobody cannot run Millwatch" in found[0].found
