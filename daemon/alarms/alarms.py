@@ -8,6 +8,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -135,17 +136,15 @@ class Alarms:
     def _look(self, alarm: Alarm, *, settled: bool) -> None:
         now = self._clock()
         try:
-            self._remember()
+            # Troubles, of which the database may be one, are to be told all the more.
+            with suppress(StoreError) if alarm.when == "trouble" else nullcontext():
+                self._remember()
             last = self._told.get(alarm.name)
             told: Holds = {} if last is None else last.holds
             holds = self._watch.holds(alarm, told, now)
         except StoreError as error:
-            if alarm.when != "trouble":  # which are to be told all the more
-                log.warning("an alarm cannot be looked after", alarm=alarm.name, why=str(error))
-                return
-            last = self._told.get(alarm.name)
-            told = {} if last is None else last.holds
-            holds = self._watch.holds(alarm, told, now)
+            log.warning("an alarm cannot be looked after", alarm=alarm.name, why=str(error))
+            return
         if not settled:
             holds = {**told, **holds}
         if holds.keys() == told.keys():
