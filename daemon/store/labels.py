@@ -233,19 +233,18 @@ def undo_label(
     image_id: int,
     *,
     seen: int,
+    target: Path,
     now: datetime,
-    target: Path | None = None,
     is_there: bool = False,
     deed: Deed | None = None,
 ) -> Relocation:
-    """Take back the label that was seen; the file goes to where it was first sent, unless told.
+    """Take back the label that was seen, and record where the file will go.
 
     Arguments and errors as of `put_label`.
     """
     with database.writing() as connection:
         this = image.c.id == image_id
         row = connection.execute(select(image).where(this)).one()
-        target = Path(from_text(row.target)) if target is None else target
         _end_seen(connection, image_id, seen, now)
         if is_there:
             _lies_at(connection, image_id, target)

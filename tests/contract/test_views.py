@@ -207,7 +207,9 @@ def test_images_are_recorded_moved_labelled_and_counted_alike(store: Store) -> N
         labels.put_label(database, 1, "crazing", "ben", seen=0, target=target, now=NOW)
     assert [image_id for _, image_id in queueing.queue(database, queueing.Filter())] == [2]
     assert rows(store, "SELECT label, labels FROM labels_daily") == [("patches", 1)]
-    labels.undo_label(database, 1, seen=moved.label_id, now=NOW)
+    labels.undo_label(
+        database, 1, seen=moved.label_id, target=Path("/review/to_check/1.jpg"), now=NOW
+    )
     assert rows(store, "SELECT label, labels FROM labels_daily") == []
     (rate,) = rates(database, by="camera")
     assert (rate.inspected, rate.defects, rate.unsure, rate.defect_rate) == (3, 1, 1, 1 / 3)

@@ -77,7 +77,7 @@ def _fill(store: Database) -> None:
             target=Path(f"/labelled/{image_id}.jpg"),
             now=NOW,
         )
-    undo_label(store, defects[0], seen=1, now=NOW)
+    undo_label(store, defects[0], seen=1, target=Path("/to_check/1.jpg"), now=NOW)
     rows = [
         ("20260601-000000-0000abcd", "retired", '{"test": {"accuracy": 0.95}}', None),
         ("m2", "current", json.dumps({"test": {"accuracy": 0.97}, "run": _RUN}), "no worse"),

@@ -57,7 +57,7 @@ def give(store: Database, image_id: int, name: str, by: str = "anna", *, hours: 
 def take_back(store: Database, image_id: int) -> None:
     known = label_of(store, image_id)
     assert known is not None
-    undo_label(store, image_id, seen=known.label_id, now=NOW)
+    undo_label(store, image_id, seen=known.label_id, target=Path("/to_check/1.jpg"), now=NOW)
 
 
 def test_what_is_kept_is_what_is_in_force(store: Database) -> None:

@@ -77,7 +77,7 @@ def test_missed_defects_are_counted_among_the_labelled_of_the_sample_alone(store
         label(store, image_id, "no_defect")
     label(store, drawn[9], "patches")
     mistaken = label(store, drawn[10], "scratches")
-    labels.undo_label(store, drawn[10], seen=mistaken, now=NOW)
+    labels.undo_label(store, drawn[10], seen=mistaken, target=Path("/review/1.jpg"), now=NOW)
     label(store, other[0], "patches")  # looked for, not drawn: it says nothing of the others
     found = missed_defects(store, normal_classes=("no_defect",))
     assert (found.passed, found.sampled, found.labelled, found.missed) == (40, 20, 10, 1)
