@@ -50,7 +50,7 @@ class Sights:
             if sight is None:
                 continue
             sight.seen_at = now
-            if finding.appearance is not None and self._rules.enabled:
+            if self._rules.enabled:
                 self._compare(sight, finding, pixels.get(finding.delivery))
 
     def tell_silent(self, waiting: Mapping[str, int], *, now: float) -> None:
