@@ -75,11 +75,11 @@ def _against_file(
         if root in roots.away:
             away[root] += 1
         elif was.progress is not Progress.PENDING or _drop_folder_is_there(was):
-            notebook.lose([was])
+            notebook.lose(was)
             yield _missing(was)
         return
     if found != was.target and id_in_name(found.name) != was.image_id:
-        notebook.remember([found])
+        notebook.remember(found)
     if trouble:
         yield Difference(
             kind=Kind.CHANGED,

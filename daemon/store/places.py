@@ -129,18 +129,14 @@ class Notebook:
         connection.execute("CREATE INDEX lost_size ON lost (size, sha256)")
         connection.execute("CREATE TABLE odd (path TEXT PRIMARY KEY) WITHOUT ROWID")
 
-    def lose(self, places: Iterable[Place]) -> None:
-        """These have no file where their records say."""
-        self._connection.executemany(
-            "INSERT INTO lost VALUES (?, ?, ?)",
-            ((each.size, each.sha256, each.image_id) for each in places),
-        )
+    def lose(self, was: Place) -> None:
+        """This one has no file where its record says."""
+        values = (was.size, was.sha256, was.image_id)
+        self._connection.execute("INSERT INTO lost VALUES (?, ?, ?)", values)
 
-    def remember(self, paths: Iterable[Path]) -> None:
-        """Files lie here, as their records say, under names that do not tell whose they are."""
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO odd VALUES (?)", ((to_text(path),) for path in paths)
-        )
+    def remember(self, path: Path) -> None:
+        """A file lies here, as its record says, under a name that does not tell whose it is."""
+        self._connection.execute("INSERT OR IGNORE INTO odd VALUES (?)", (to_text(path),))
 
     def is_remembered(self, path: Path) -> bool:
         query = "SELECT 1 FROM odd WHERE path = ?"
