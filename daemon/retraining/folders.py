@@ -1,7 +1,6 @@
 """The folder of one retraining run: frozen by the daemon, read by `python -m training RUN_DIR`."""
 
 import json
-import os
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
+from daemon.files.placing import write_durably
 from daemon.serving import policy_of, serving_folder
 from daemon.store.labels import LabelInForce
 from models.checkpoint import fsync
@@ -104,7 +104,7 @@ def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, 
 def _describe(
     settings: Settings, partial: Path, folder: Path, learned: Usable, now: datetime, *, seed: int
 ) -> None:
-    base_set = settings.retraining.base_set
+    base_set, fewest = settings.retraining.base_set, settings.retraining.min_class_labels
     run = {
         "format": _FORMAT,
         "id": folder.name,
@@ -118,8 +118,8 @@ def _describe(
         "earlier_base": "earlier_base.json",
         "base_set": None if base_set is None else str(base_set),
         "left_out": [
-            f"{name} has {count} labelled images and a new class needs "
-            f"{settings.retraining.min_class_labels}: label {_more(settings, count)} more"
+            f"{name} has {count} labelled images and a new class needs {fewest}: label "
+            f"{fewest - count} more"
             for name, count in sorted(learned.rare.items())
         ],
     }
@@ -132,10 +132,11 @@ def _describe(
         }
         for each in learned.labels
     ]
-    _write(partial / "labels.json", {"images": images})
-    _write(partial / "earlier.json", _known_before(folder.parent, "held_out"))
-    _write(partial / "earlier_base.json", _known_before(folder.parent, "base_set"))
-    _write(partial / "run.json", run)
+    runs = folder.parent
+    write_durably(partial / "labels.json", json.dumps({"images": images}))
+    write_durably(partial / "earlier.json", json.dumps(_known_before(runs, "held_out")))
+    write_durably(partial / "earlier_base.json", json.dumps(_known_before(runs, "base_set")))
+    write_durably(partial / "run.json", json.dumps(run))
 
 
 def _served_as(settings: Settings) -> dict[str, Any]:
@@ -165,10 +166,6 @@ def _known_before(runs: Path, which: str) -> dict[str, Any]:
             if isinstance(known, dict):
                 return known
     return {}
-
-
-def _more(settings: Settings, count: int) -> int:
-    return settings.retraining.min_class_labels - count
 
 
 def left_out_of(folder: Path) -> list[str]:
@@ -210,10 +207,3 @@ def give_up(folder: Path, why: str) -> None:
         for each in folder.iterdir():
             if each.is_dir():
                 shutil.rmtree(each, ignore_errors=True)
-
-
-def _write(path: Path, document: dict[str, Any]) -> None:
-    with path.open("w") as file:
-        json.dump(document, file)
-        file.flush()
-        os.fsync(file.fileno())
