@@ -267,14 +267,12 @@ class Station:
         if failures:
             raise failures[0]
 
-    def start(
-        self, command: Sequence[str] = ("-m", "daemon.cli"), *, wrapper: Sequence[str] = ()
-    ) -> "subprocess.Popen[str]":
+    def start(self, *, wrapper: Sequence[str] = ()) -> "subprocess.Popen[str]":
         """The daemon in a process of its own: with OpenVINO, as on a line; to import torch takes long."""
         runtime = self.tables.get("model", {}).get("runtime", "openvino")
         with (self.root / "daemon.log").open("a") as log:
             return subprocess.Popen(
-                [*wrapper, sys.executable, *command, "run", "--config", str(self.config)],
+                [*wrapper, sys.executable, "-m", "daemon.cli", "run", "--config", str(self.config)],
                 stdout=log,
                 stderr=log,
                 text=True,

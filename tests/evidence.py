@@ -48,10 +48,8 @@ def evidence_of(labels: Labels, logits: Floats | None = None, *, seed: int = 0) 
     )
 
 
-def decider_of(
-    evidence: Evidence, policy: Policy = POLICY, classes: tuple[str, ...] = CLASSES
-) -> Decider:
-    return Decider(classes=classes, evidence=evidence, policy=policy)
+def decider_of(evidence: Evidence, policy: Policy = POLICY) -> Decider:
+    return Decider(classes=CLASSES, evidence=evidence, policy=policy)
 
 
 def decide(decider: Decider, label: int, confidence: float) -> Decision:

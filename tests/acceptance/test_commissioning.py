@@ -61,11 +61,10 @@ def drop(line: Station, camera: str, which: str, images: dict[str, list[Path]]) 
             line.drop(camera, f"{which}/{kind}/{path.name}", path.read_bytes())
 
 
-def of_pass(line: Station, which: str, camera: str = "tiles") -> dict[str, Counter[str]]:
+def of_pass(line: Station, which: str) -> dict[str, Counter[str]]:
     """Verdicts by kind, in one of the passes."""
     rows = line.query(
-        "SELECT filename, verdict FROM inspections WHERE camera = ? AND filename LIKE ?",
-        camera,
+        "SELECT filename, verdict FROM inspections WHERE camera = 'tiles' AND filename LIKE ?",
         f"{which}/%",
     )
     counted: dict[str, Counter[str]] = {}

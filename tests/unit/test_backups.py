@@ -29,8 +29,8 @@ def images_in(path: Path) -> int:
         return int(connection.execute("SELECT count(*) FROM image").fetchone()[0])
 
 
-def backup_of(store: Database, name: str = "backup.db") -> Path:
-    copy = store.path.parent / "elsewhere" / name
+def backup_of(store: Database) -> Path:
+    copy = store.path.parent / "elsewhere" / "backup.db"
     back_up(store.path, copy)
     return copy
 

@@ -164,12 +164,12 @@ def test_no_lower_threshold_would_call_so_few_known_images_unknown(
     assert upper_bound(exceeding + 1, images) > KNOWN_CALLED_UNKNOWN
 
 
-def textured(labels: NDArray[np.int64], *, seed: int, spread: float = 0.3) -> NDArray[np.float32]:
+def textured(labels: NDArray[np.int64], *, seed: int) -> NDArray[np.float32]:
     """Features whose textures lie around one for each class."""
     random = np.random.default_rng(seed)
     centres = np.eye(TEXTURE, dtype=np.float32)[labels]
     # Some much farther than others, as pictures are.
-    reach = spread / 16 * np.exp(random.normal(0, 0.4, (len(labels), 1)))
+    reach = 0.3 / 16 * np.exp(random.normal(0, 0.4, (len(labels), 1)))
     texture = centres + reach * random.normal(size=centres.shape)
     return np.hstack([np.zeros((len(labels), POOLED)), texture]).astype(np.float32)
 

@@ -172,9 +172,9 @@ def test_weights_may_lie_beside_what_a_training_program_remembers(
     assert read_state_dict(file).keys() == elsewhere.state_dict().keys()
 
 
-def imported(file: Path, classes: tuple[str, ...] = STATED) -> SurfaceNetwork:
+def imported(file: Path) -> SurfaceNetwork:
     return network_of(
-        read_state_dict(file), file=file, stated=classes, order=classes, normalisation="imagenet"
+        read_state_dict(file), file=file, stated=STATED, order=STATED, normalisation="imagenet"
     )
 
 

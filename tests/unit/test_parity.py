@@ -30,9 +30,10 @@ def judged(labels: np.ndarray, verdicts: dict[int, Verdict] | None = None) -> Ju
     return Judged(logits=logits, temperature=1.0, decisions=decisions)
 
 
-def with_flipped(count: int, labels: np.ndarray = LABELS, *, from_class: int = 1) -> np.ndarray:
+def with_flipped(count: int, labels: np.ndarray = LABELS) -> np.ndarray:
+    """So many of the second class called the first."""
     flipped = labels.copy()
-    flipped[np.flatnonzero(labels == from_class)[:count]] = 1 - from_class
+    flipped[np.flatnonzero(labels == 1)[:count]] = 0
     return flipped
 
 
