@@ -12,7 +12,7 @@ from typing import Final, Literal
 from models.checkpoint import Arrays, Metadata
 from models.runtimes import exported as files
 from models.runtimes.exported import Exported, read_exported
-from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_ir
+from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_int8
 from models.runtimes.protocol import Runtime, RuntimeUnavailableError
 
 _GPU_DEVICES: Final = (Path("/dev/nvidia0"), Path("/dev/nvidiactl"), Path("/dev/dxg"))
@@ -94,7 +94,7 @@ def _load_openvino(folder: Path, metadata: Metadata) -> Chosen:
 
 def _load_int8(folder: Path, exported: Exported) -> tuple[Chosen | None, str]:
     files.verify(folder, exported)
-    runtime: OpenVinoRuntime = load_ir(folder / files.GRAPH, form="int8")
+    runtime: OpenVinoRuntime = load_int8(folder / files.GRAPH)
     trouble = files.disagreement(folder, exported, runtime)
     if trouble is not None:
         return None, f"INT8 cannot be believed on this processor: {trouble}"

@@ -187,7 +187,7 @@ def load_fp32(folder: Path) -> OpenVinoRuntime:
     return runtime
 
 
-def load_ir(path: Path, *, form: Form) -> OpenVinoRuntime:
+def load_int8(path: Path) -> OpenVinoRuntime:
     """A graph that `training.model_folder.export` wrote, `path` its .xml, the .bin beside it.
 
     Raises:
@@ -203,4 +203,4 @@ def load_ir(path: Path, *, form: Form) -> OpenVinoRuntime:
                 f"OpenVINO cannot read {path} ({error}); export the model again with this version"
             ) from error
 
-    return OpenVinoRuntime(make_graph, form=form)
+    return OpenVinoRuntime(make_graph, form="int8")

@@ -42,7 +42,7 @@ def runtime(request: pytest.FixtureRequest, exported_model: Exported) -> Runtime
     elif request.param == "openvino fp32":
         loaded = openvino_runtime.load_fp32(folder)
     else:
-        loaded = openvino_runtime.load_ir(folder / GRAPH, form="int8")
+        loaded = openvino_runtime.load_int8(folder / GRAPH)
     assert loaded.name == f"{request.param} on cpu"
     return loaded
 

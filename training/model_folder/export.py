@@ -43,7 +43,7 @@ from models.runtimes.openvino_graph import (
     build_graph,
     remember_unseen,
 )
-from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_ir
+from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_int8
 from models.runtimes.protocol import Runtime
 from models.runtimes.torch_runtime import load as load_torch
 from training.data.dataset import Dataset, load_part
@@ -135,7 +135,7 @@ def export_with(
             raise CheckpointError(
                 f"the graph cannot be written to {folder} ({error}); make room there and try again"
             ) from error
-        runtime = load_ir(made / files.GRAPH, form="int8")
+        runtime = load_int8(made / files.GRAPH)
         evidence = evidence_of(runtime)
         judged = _judged(runtime, evidence, selected, metadata, policy)
         int8 = compare(trained, judged, selected.labels, metadata.classes)
