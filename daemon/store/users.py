@@ -16,7 +16,7 @@ class User:
     """Somebody who may log in.
 
     Attributes:
-        role: a `daemon.web.users.Role`.
+        role: a `daemon.web.door.users.Role`.
         password_hash: argon2, with its salt and cost.
         added_at: UTC, `YYYY-MM-DDTHH:MM:SSZ`.
     """
