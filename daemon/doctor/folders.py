@@ -146,7 +146,7 @@ def _owners(camera: Camera, rule: NameRule, now: datetime) -> Iterator[Checked]:
             check,
             f"{found}; {len(refused)} of those that were looked at",
             "Let what writes there (an FTP or Samba server, say) give its files to a group that "
-            f"{user_in_words()} is in, with permission to read (umask 0027, setgid folder).",
+            f"{user_in_words()} is in, with permission to read and write (umask 0007, setgid folder).",
         )
     newest = max((each.st_mtime_ns for _, each in images), default=0)
     if newest / 1e9 > now.timestamp() + _AHEAD_SECONDS:

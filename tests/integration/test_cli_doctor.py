@@ -129,7 +129,7 @@ def test_files_that_the_camera_lets_nobody_read_are_told(station: Station) -> No
     with obeying_permissions():
         found = troubles(camera_checks(station.settings(), NOW))
     assert "a.jpg cannot be read by" in found["camera top-1: files"].found
-    assert "umask" in found["camera top-1: files"].remedy
+    assert "umask 0007" in found["camera top-1: files"].remedy  # with 0027 it would be copied
 
 
 def test_folders_without_permission_are_told(station: Station) -> None:
