@@ -27,6 +27,7 @@ from daemon.process.instance import (
 )
 from daemon.service import Service
 from daemon.serving import Fallen, load_first, point_to
+from daemon.store.database import Database
 from daemon.store.models import remember_current, set_status
 from daemon.store.upgrading import prepare_database
 from models.registry import Model
@@ -78,19 +79,7 @@ def serve(
         )
         held.callback(database.close)
         remember_current(database, model.metadata, clock())
-        troubled = ""
-        if fallen is not None and not fallen.version:
-            troubled = (
-                f"{fallen.why}, so it is not known which model is to serve. Model {model.version} "
-                "serves; `millwatch models promote VERSION` lets another (`millwatch models list`)"
-            )
-        elif fallen is not None:
-            troubled = (
-                f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
-                f"Model {model.version} serves"
-            )
-            point_to(settings, fallen.folder)
-            set_status(database, fallen.version, "rejected", fallen.why)
+        troubled = "" if fallen is None else _tell_fallen(settings, database, model, fallen)
         _make_folders(settings)
         allow_descriptors((AHEAD + 1) * settings.batching.max_images)
         Service(
@@ -103,6 +92,21 @@ def serve(
             reloading=reloading,
             reread=reread,
         ).run()
+
+
+def _tell_fallen(settings: Settings, database: Database, model: Model, fallen: Fallen) -> str:
+    """Record that another model serves than the pointer names; what is to be told of it."""
+    if not fallen.version:
+        return (
+            f"{fallen.why}, so it is not known which model is to serve. Model {model.version} "
+            "serves; `millwatch models promote VERSION` lets another (`millwatch models list`)"
+        )
+    point_to(settings, fallen.folder)
+    set_status(database, fallen.version, "rejected", fallen.why)
+    return (
+        f"model {fallen.version} does not load and was rolled back by itself: {fallen.why}. "
+        f"Model {model.version} serves"
+    )
 
 
 def _make_folders(settings: Settings) -> None:
