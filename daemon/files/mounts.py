@@ -101,7 +101,7 @@ class MountMemory:
                 write_durably(self.file, json.dumps(self._mounts, indent=2) + "\n")
 
 
-def is_there(review: Path) -> bool:
+def review_is_there(review: Path) -> bool:
     """Whether the review folder is; an empty one may be where a share belongs that is not mounted."""
     return any((review / part).is_dir() for part in ("to_check", "labelled"))
 
@@ -119,7 +119,7 @@ class ReviewShare:
 
     def refuse_if_away(self) -> None:
         """Before anything is made there: it would lie below the share once that is back. Raises OSError."""
-        if is_there(self._folder):
+        if review_is_there(self._folder):
             return
         if not self._mounts.is_the_same(self._folder, mount_of(self._folder)):
             raise OSError(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from config.settings import Settings
-from daemon.files.mounts import is_there, mount_number
+from daemon.files.mounts import mount_number, review_is_there
 from daemon.names import to_text
 from daemon.process.lanes import Lane
 
@@ -187,7 +187,7 @@ class Shares:
         Raises:
             SilentError: it does not answer, or is not there.
         """
-        if not self.review.look(partial(is_there, self._review)):
+        if not self.review.look(partial(review_is_there, self._review)):
             raise SilentError(
                 f"{to_text(self._review)} holds neither to_check nor labelled: mount its share, or make "
                 "them anew if they were deleted (`millwatch run` does as it starts)"

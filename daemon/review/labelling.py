@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.files.mounts import is_there
+from daemon.files.mounts import review_is_there
 from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, is_ignored, to_text
 from daemon.process.control import RefusedError
@@ -193,7 +193,7 @@ class Labeller:
 
     def is_there(self) -> bool:
         """Whether the review folder is."""
-        return is_there(self._review)
+        return review_is_there(self._review)
 
     def names(self) -> list[str]:
         """Every class that an image can be labelled: those given, the plant's own, folders there.
