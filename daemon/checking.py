@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from config.addresses import Way
@@ -11,6 +12,7 @@ from config.settings import Settings
 from config.sources import Source
 from config.text import as_one_line
 from config.toml_lines import KeyPath
+from daemon.process.control import SOCKET
 from daemon.process.crashes import TRACE
 from daemon.process.instance import LOCK
 from daemon.serving import REPLACE_IT, ServingModelError, load_first
@@ -53,13 +55,20 @@ def model_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
 
 
 def state_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
-    """Files without which nothing starts, where another user left them: root, by a command or a copy."""
+    """Files without which nothing starts, where a folder lies in their place, or another user left them."""
     if ("state_dir",) in skip:
         return []
     database = settings.database_file
     beside = [database.with_name(f"{database.name}-{end}") for end in ("wal", "shm")]
     own = [] if settings.database_url else [database]  # else `config.folders` looks at it
-    found = [*own, *beside, settings.state_dir / LOCK, settings.state_dir / TRACE]
+    lock, trace, socket = (settings.state_dir / name for name in (LOCK, TRACE, SOCKET))
+    # A closed folder is closed to this too, and told below or by `config.folders`.
+    with suppress(PermissionError):
+        for each in (lock, trace, socket):
+            if each.is_dir() or each.is_fifo():
+                what = f"{as_one_line(str(each))} is no file, and Millwatch keeps one of this name there"
+                return [source.problem(("state_dir",), what, "Move it away, then start again.")]
+    found = [*own, *beside, lock, trace]
     refused = [
         each
         for each in found

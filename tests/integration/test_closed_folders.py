@@ -1,5 +1,7 @@
 """What another user left in Millwatch's folders, or closed to it: told in words, before anything is touched."""
 
+import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -40,6 +42,29 @@ def test_a_file_that_root_left_in_the_state_folder_is_a_problem_and_no_crash_loo
     assert checked.out.splitlines() == ran.err.splitlines()
     assert "chown -R" in doctor.remedy
     assert "restore" not in ran.err, "no backup has to be put back for that"
+
+
+@pytest.mark.parametrize("name", ["millwatch.lock", "millwatch.sock"])
+def test_a_folder_in_the_place_of_a_file_of_the_state_folder_is_told_with_what_to_do(
+    millwatch: Millwatch, used: Station, name: str
+) -> None:
+    (used.state_dir / name).mkdir()
+    ran = millwatch("run", "--config", used.config)
+    checked = millwatch("check", "--config", used.config)
+    assert (ran.status, checked.status) == (78, 78)
+    assert f"state_dir: {used.state_dir / name} is no file" in ran.err
+    assert "Move it away" in ran.err
+    assert checked.out.splitlines() == ran.err.splitlines()
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_is_no_file_in_the_place_of_the_trace_of_crashes_keeps_nobody_waiting(
+    millwatch: Millwatch, used: Station, make: Callable[[Path], None]
+) -> None:
+    """The pipe held up the start for ever."""
+    make(used.state_dir / "crash.txt")
+    done = millwatch("check", "--config", used.config)
+    assert (done.status, "crash.txt is no file" in done.out) == (78, True)
 
 
 def test_a_state_folder_below_a_closed_one_is_told_once(
