@@ -48,7 +48,11 @@ def backup(
     ] = None,
     keep: Annotated[
         int | None,
-        typer.Option("--keep", min=1, help="Then delete all but so many backups of that folder."),
+        typer.Option(
+            "--keep",
+            min=1,
+            help="Then delete all but so many backups of that folder, and the last of each older schema.",
+        ),
     ] = None,
     config: ConfigOption = None,
     *,

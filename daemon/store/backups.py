@@ -70,18 +70,21 @@ def delete_old_backups(path: Path, made: Path, *, keep: int) -> list[Path]:
     """Delete all but the newest backups beside one that was just made; those deleted.
 
     Their names tell their age, if they are ours. The one just made is kept whatever the clock says: where
-    that was ahead once, or has fallen back to 1970, all others look newer.
+    that was ahead once, or has fallen back to 1970, all others look newer. The last one of each older
+    schema is kept beside them: without it no version that ran before an upgrade could be gone back to.
 
     Raises:
         OSError: some are left.
     """
-    ours = re.compile(rf"{re.escape(path.stem)}-[^-]+-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
+    ours = re.compile(rf"{re.escape(path.stem)}-([^-]+)-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
     found = sorted(
-        (match[1], each)
+        (each == made, match[2], match[1], each)
         for each in made.parent.iterdir()
-        if (match := ours.fullmatch(each.name)) and each.is_file() and each != made
+        if (match := ours.fullmatch(each.name)) and each.is_file()
     )
-    old = [each for _, each in found[: max(0, len(found) + 1 - keep)]]
+    lasts = {revision: each for _, _, revision, each in found}.values()
+    others = [each for _, _, _, each in found if each not in lasts]
+    old = others[: max(0, len(others) + 1 - keep)]
     for each in old:
         each.unlink()
     return old
