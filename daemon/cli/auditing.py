@@ -12,6 +12,7 @@ from config.text import as_one_line
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.cli.standing_in import user_name
 from daemon.clock import now_utc
+from daemon.doctor.folders import silent_folders
 from daemon.integrity.audit import audit as find_differences
 from daemon.integrity.differences import Counts, Difference, Mend
 from daemon.integrity.mending import COMMAND, Mender, arguments_of
@@ -49,6 +50,11 @@ def audit(
     settings = settings_of(config)
     if not settings.database_file.exists():
         raise CommandError(f"nothing is audited: there is no database {settings.database_file}")
+    if silent := silent_folders(settings):
+        names = ", ".join(sorted(map(to_text, silent)))
+        raise CommandError(
+            f"nothing is audited: of {names} the share hangs; see whether its server is up, then try again"
+        )
     counts = Counts()
     mended = settled = 0
     mending = _mending(settings) if mend else nullcontext(None)

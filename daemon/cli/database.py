@@ -3,6 +3,7 @@
 import sys
 from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,6 +20,7 @@ from daemon.cli.options import (
     settings_of,
 )
 from daemon.clock import now_utc
+from daemon.files.shares import Share, SilentError
 from daemon.integrity.names import last_id_in_names
 from daemon.names import to_text
 from daemon.process.control import NoAnswerError, NoDaemonError, NotAskedError, RefusedError, ask
@@ -208,10 +210,18 @@ def _put_back(settings: Settings, file: Path) -> Restored:
                 settings.database_file,
                 file,
                 now=now_utc(),
-                given_ids=last_id_in_names(settings.review_folder),
+                given_ids=_given_ids(settings.review_folder),
             )
     except (AlreadyRunningError, OSError) as error:
         raise CommandError(f"nothing is restored: {error}") from error
+
+
+def _given_ids(review: Path) -> int | None:
+    """What the names in review tell, if its share answers."""
+    try:
+        return Share("the review folder", review).follow(partial(last_id_in_names, review))
+    except SilentError:
+        return None
 
 
 def _print(path: Path, found: Soundness) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,10 +23,14 @@ def camera_in_name(name: str) -> str | None:
     return None if match is None else match[1]
 
 
-def last_id_in_names(review: Path) -> int:
-    """The highest id that a file in review has; 0 where there is none."""
-    entries = (entry for part in ("to_check", "labelled") for entry in files_below(review / part))
-    return max((id_in_name(entry.name) or 0 for entry in entries), default=0)
+def last_id_in_names(review: Path, alive: Callable[[], None]) -> int:
+    """The highest id that a file in review has; 0 where there is none. Says with each that it goes on."""
+    last = 0
+    for part in ("to_check", "labelled"):
+        for entry in files_below(review / part):
+            alive()
+            last = max(last, id_in_name(entry.name) or 0)
+    return last
 
 
 def files_below(folder: Path) -> Iterator["os.DirEntry[str]"]:

@@ -32,7 +32,7 @@ class Restored:
     replaced: Path | None
 
 
-def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> Restored:
+def restore(path: Path, backup: Path, *, now: datetime, given_ids: int | None = 0) -> Restored:
     """Put a copy of a backup in the database's place. Nobody else may use the database meanwhile.
 
     Ids stand in the names of review files and are never given twice: the numbers go on after the
@@ -40,7 +40,8 @@ def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> R
     that session may have been ended since, or its user removed.
 
     Args:
-        given_ids: images are known to have had ids up to this one.
+        given_ids: images are known to have had ids up to this one; None where the review folder, whose
+            names tell it, does not answer: then the replaced database must.
 
     Raises:
         DatabaseRefusedError, StoreError: nothing was changed.
@@ -56,13 +57,20 @@ def restore(path: Path, backup: Path, *, now: datetime, given_ids: int = 0) -> R
             f"nothing is restored: the backup {backup} is damaged: {why}. Try an older one",
             again_helps=False,
         )
+    given = _given(path)
+    if given_ids is None and "image" not in given:
+        raise StoreError(
+            "nothing is restored: the review folder, whose names tell which numbers images had, does not "
+            f"answer, and there is no database {path} that tells it. See whether the server of its share "
+            "is up, then try again"
+        )
     partial = path.with_name(f"{path.name}.restoring")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.unlink(missing_ok=True)
         is_alone = not os.path.lexists(f"{backup}-wal")
         copy_database(backup, partial, immutable=is_alone)
-        _go_on_after(partial, _given(path), given_ids)
+        _go_on_after(partial, given, given_ids or 0)
         _end_sessions(partial)
         if path.exists():
             partial.chmod(path.stat().st_mode & 0o777)

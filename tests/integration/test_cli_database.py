@@ -11,7 +11,7 @@ from alembic.command import upgrade
 from alembic.config import Config
 from builders import Station, run_cli
 from commands import Millwatch
-from filesystems import obeying_permissions
+from filesystems import hanging, obeying_permissions
 from records import finding, open_store, record
 
 from daemon.store.backups import back_up
@@ -70,6 +70,42 @@ def test_a_nightly_backup_that_fails_is_told_by_the_daemon_until_one_succeeds(
         backups.unlink()
         assert millwatch(*nightly).status == 0
         assert "backup" not in station.troubles()
+
+
+def test_a_backup_is_put_back_while_the_share_of_the_review_folder_hangs(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    database = open_store(station.state_dir)
+    record(database, finding(1), finding(2))
+    copy = station.root / "backup.db"
+    back_up(database.path, copy)
+    database.close()
+    station.review.mkdir()
+    config = ("--config", station.config)
+    with hanging(station.review):
+        restored = millwatch("db", "restore", copy, *config)
+        assert (restored.status, restored.err) == (0, "")
+        # Whose ids were given is then known to nobody: one that is given twice would mix up two images.
+        station.database.unlink()
+        refused = millwatch("db", "restore", copy, *config)
+        assert refused.status == 1
+        assert "See whether the server of its share is up" in refused.err
+        assert not station.database.exists()
+    assert millwatch("db", "restore", copy, *config).status == 0
+
+
+def test_an_audit_does_not_wait_for_a_share_that_hangs(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    archive = station.state_dir / "archive"
+    archive.mkdir()
+    with hanging(archive):
+        done = millwatch("audit", "--config", station.config)
+    assert done.status == 1
+    assert f"nothing is audited: of {archive} the share hangs" in done.err
 
 
 def test_a_name_that_no_file_can_have_is_told_in_words(
