@@ -25,6 +25,7 @@ from daemon.web.door.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.door.guarding import Guard
 from daemon.web.pages import deeds, looking, sessions
 from daemon.web.pages.rendering import Renderer
+from daemon.web.words import not_understood
 
 log = structlog.get_logger(__name__)
 
@@ -38,6 +39,12 @@ _STATUS: Final[dict[type[Exception], HTTPStatus]] = {
     StoreError: HTTPStatus.SERVICE_UNAVAILABLE,
     TooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
 }
+
+_OF_ADDRESSES: Final = {
+    "Not Found": "there is nothing at this address",
+    "Method Not Allowed": "that cannot be done at this address",
+}
+"""What is said in place of the framework's words."""
 
 
 def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
@@ -110,9 +117,8 @@ async def _too_many(request: Request, error: Exception) -> Response:
 async def _not_understood(request: Request, error: Exception) -> Response:
     # Without what was sent: it may be a password, or text that no JSON can hold.
     found = error.errors() if isinstance(error, RequestValidationError) else []
-    told = [f"{'.'.join(map(str, each['loc'][1:]))}: {each['msg']}" for each in found]
-    text = "; ".join(told).encode("utf-8", "backslashreplace").decode()
-    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, text or "not understood")
+    text = not_understood(found).encode("utf-8", "backslashreplace").decode()
+    return _answer(request, HTTPStatus.UNPROCESSABLE_ENTITY, text)
 
 
 async def _broken_off(request: Request, _: Exception) -> Response:
@@ -124,7 +130,8 @@ async def _http(request: Request, error: Exception) -> Response:
     if not isinstance(error, HTTPException):
         raise error
     headers = dict(error.headers or {})
-    return _answer(request, error.status_code, str(error.detail), headers)
+    detail = _OF_ADDRESSES.get(str(error.detail), str(error.detail))
+    return _answer(request, error.status_code, detail, headers)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

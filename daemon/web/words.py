@@ -1,7 +1,8 @@
 """What people read: why an image got its verdict, how sure the model is, times."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from daemon.reports.periods import Calendar
 from daemon.reports.words import class_in_words
@@ -19,6 +20,38 @@ _UNREADABLE: Final = {
     UnreadableReason.UNSUPPORTED: "The picture is of a kind that Millwatch has no rule for.",
     UnreadableReason.CRASHES: "The program that reads pictures died of this one.",
 }
+
+_NOT_UNDERSTOOD: Final = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_parsing_size": "must be a whole number of fewer digits",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "finite_number": "must be a number",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "string_type": "must be text",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "list_type": "must be a list",
+    "too_long": "must be at most {max_length} at a time",
+    "json_invalid": "must be JSON",
+    "model_attributes_type": "must be a JSON object, sent as application/json",
+}
+
+
+def not_understood(found: Sequence[Mapping[str, Any]]) -> str:
+    """What is wrong with each part of a request, from what pydantic found."""
+    told = []
+    for each in found:
+        where, *names = each["loc"]
+        name = ".".join(map(str, names)) if each["type"] != "json_invalid" else ""
+        words = _NOT_UNDERSTOOD.get(each["type"], "is not understood")
+        told.append(f"{name or where} {words.format_map(each.get('ctx', {}))}")
+    return "; ".join(told)
 
 
 def percent(share: float) -> str:

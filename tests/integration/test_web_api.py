@@ -33,6 +33,47 @@ def described(page: Page) -> schemathesis.BaseSchema:
     )
 
 
+@pytest.mark.parametrize(
+    ("method", "address", "body", "told"),
+    [
+        (
+            "POST",
+            "/api/labels",
+            {"label": "x", "images": 501 * [{"id": 1, "seen": 0}]},
+            (422, "images must be at most 500 at a time"),
+        ),
+        (
+            "POST",
+            "/api/labels",
+            {"label": 1, "images": 2, "more": 3},
+            (422, "label must be text; images must be a list; more is not known here"),
+        ),
+        ("POST", "/api/labels", [1], (422, "body must be a JSON object, sent as application/json")),
+        (
+            "POST",
+            "/api/inspections/1/label",
+            {"label": 65 * "x"},
+            (422, "label must have at most 64 characters; seen is missing"),
+        ),
+        ("GET", "/api/inspections/x", None, (422, "image_id must be a whole number")),
+        ("GET", "/api/queue?limit=900&day=2026-01-01", None, (422, "limit must be at most 200")),
+        (
+            "GET",
+            "/api/queue?day=monday",
+            None,
+            (422, "day must be one of the calendar, such as 2026-01-31"),
+        ),
+        ("GET", "/api/nothing", None, (404, "there is nothing at this address")),
+        ("PUT", "/api/queue", None, (405, "that cannot be done at this address")),
+    ],
+)
+def test_a_request_that_is_refused_is_answered_in_plain_words(
+    page: Page, method: str, address: str, body: object, told: tuple[int, str]
+) -> None:
+    refused = page.browser().request(method, address, json=body)
+    assert (refused.status_code, refused.json()["detail"]) == told
+
+
 def test_no_request_makes_the_api_fail(described: schemathesis.BaseSchema) -> None:
     operations = [each.ok() for each in described.get_all_operations()]
     assert len(operations) >= 10

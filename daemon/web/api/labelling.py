@@ -53,14 +53,14 @@ def queue(
     _: Looking,
     camera: Annotated[str | None, Query(max_length=64)] = None,
     class_name: Annotated[str | None, Query(alias="class", max_length=64)] = None,
-    day: Annotated[str | None, Query(pattern=r"^\d{4}-\d{2}-\d{2}$")] = None,
+    day: Annotated[str | None, Query(max_length=10)] = None,
     reason: Annotated[str | None, Query(max_length=64)] = None,
     after: Annotated[str | None, Query(max_length=64)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 24,
 ) -> Queue:
     """Images that wait for a label, most instructive first.
 
-    `class` may be `unknown`; `day` is one of the plant's, in its time zone.
+    `class` may be `unknown`; `day` is one of the plant's, in its time zone, such as 2026-01-31.
     """
     since, until = (None, None) if day is None else desk.calendar.span_of_day(_date(day))
     wanted = Filter(camera=camera, class_name=class_name, since=since, until=until, reason=reason)
@@ -152,11 +152,11 @@ def _in_review(desk: Desk, shares: Shares, image_id: int) -> InReview | None:
 
 
 def _date(day: str) -> date:
-    """Raises HTTPException: no month has such a day."""
+    """Raises HTTPException: it is none."""
     try:
         return date.fromisoformat(day)
     except ValueError as error:
-        raise HTTPException(422, f"{day} is no day") from error
+        raise HTTPException(422, "day must be one of the calendar, such as 2026-01-31") from error
 
 
 def _cursor(after: str | None) -> tuple[float, int] | None:
