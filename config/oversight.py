@@ -7,7 +7,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from config.addresses import Address, parse_address
 from config.table import Table
-from config.values import AbsolutePath, NamePatterns, as_tuple, is_loopback, refuse, shown
+from config.values import AbsolutePath, HostNames, NamePatterns, as_tuple, is_loopback, refuse, shown
 
 
 class Drift(Table):
@@ -178,4 +178,7 @@ class Mqtt(Table):
 class Webhook(Table):
     token_file: AbsolutePath | None = Field(
         default=None, description="The file with a token that webhooks are sent as their bearer's."
+    )
+    token_hosts: HostNames = Field(
+        default=(), description="The hosts that the token is for; every webhook's when empty."
     )

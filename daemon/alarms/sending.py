@@ -70,8 +70,9 @@ class Sender:
 
     def _post(self, address: Address, body: Body) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "millwatch"}
-        if self._webhook.token_file is not None:
-            headers["Authorization"] = f"Bearer {_secret(self._webhook.token_file)}"
+        file, hosts = self._webhook.token_file, self._webhook.token_hosts
+        if file is not None and (not hosts or address.host in hosts):
+            headers["Authorization"] = f"Bearer {_secret(file)}"
         connection = (
             http.client.HTTPSConnection(
                 address.host, address.port, timeout=SECONDS, context=ssl.create_default_context()

@@ -93,6 +93,17 @@ def test_a_secret_that_cannot_be_sent_is_not_told_with_the_reason(tmp_path: Path
     assert hook.tokens == ["Bearer s3cret"]
 
 
+def test_the_token_goes_to_those_alone_that_it_is_for(tmp_path: Path) -> None:
+    token = tmp_path / "token"
+    token.write_text("s3cret")
+    hook = WebServer()
+    with listening(hook):
+        for hosts in ((), ("127.0.0.1", "tickets.plant"), ("tickets.plant",)):
+            webhook = Webhook(token_file=token, token_hosts=hosts)
+            Sender(Settings(webhook=webhook)).send(parse_address(hook.url), BODY)
+    assert hook.tokens == ["Bearer s3cret", "Bearer s3cret", None]
+
+
 def test_what_a_mail_server_says_is_told() -> None:
     server = MailServer()
     with listening(server):
