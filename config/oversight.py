@@ -7,7 +7,15 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 
 from config.addresses import Address, parse_address
 from config.table import Table
-from config.values import AbsolutePath, HostNames, NamePatterns, as_tuple, is_loopback, refuse, shown
+from config.values import (
+    AbsolutePath,
+    HostNames,
+    NamePatterns,
+    as_tuple,
+    is_loopback,
+    refuse,
+    shown,
+)
 
 
 class Drift(Table):

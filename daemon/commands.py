@@ -1,10 +1,14 @@
 """What people and programs may ask of a running service, by name: the same by socket and by page."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
+from pathlib import Path
 
 from config.settings import Settings
+from daemon.files.placing import write_durably
 from daemon.integrity.mending import Mender
 from daemon.parts import Parts
 from daemon.process.control import Answer, Arguments, Handlers
@@ -24,6 +28,9 @@ def commands_of(
     clock: Callable[[], datetime],
 ) -> Handlers:
     """Each command of a service with what answers it, from any thread."""
+    note = settings.state_dir / "backup.json"
+    with suppress(OSError, ValueError):  # none was made yet
+        _tell_of_backup(parts.health, json.loads(note.read_text()))
     review = ReviewCommands(
         settings,
         database=database,
@@ -42,14 +49,22 @@ def commands_of(
         **Mender(settings, database=database, clock=clock).commands(),
         **parts.drift.commands(),
         **parts.alarms.commands(),
-        "backed up": partial(_backed_up, parts.health),
+        "backed up": partial(_backed_up, parts.health, note),
     }
 
 
-def _backed_up(health: Health, asked: Arguments) -> Answer:
+def _backed_up(health: Health, note: Path, asked: Arguments) -> Answer:
     """What came of a backup that is made again and again: else the timer's log alone would tell."""
-    if asked["failed"]:
-        health.trouble("backup", f"the last backup of the database failed: {asked['failed']}")
+    with suppress(
+        OSError
+    ):  # a full disk, say, which is why it failed; told until the next start at least
+        write_durably(note, json.dumps(asked["failed"]) + "\n")
+    _tell_of_backup(health, asked["failed"])
+    return {}
+
+
+def _tell_of_backup(health: Health, failed: str) -> None:
+    if failed:
+        health.trouble("backup", f"the last backup of the database failed: {failed}")
     else:
         health.mended("backup")
-    return {}

@@ -67,6 +67,8 @@ def test_a_nightly_backup_that_fails_is_told_by_the_daemon_until_one_succeeds(
         assert "is not backed up" in failed.err or "could not be backed up" in failed.err
         told = station.troubles()["backup"]
         assert told.startswith("the last backup of the database failed: the database ")
+    with station.running():  # else an alarm would tell that it is over
+        assert station.troubles()["backup"] == told
         backups.unlink()
         assert millwatch(*nightly).status == 0
         assert "backup" not in station.troubles()
