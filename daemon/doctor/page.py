@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from config.document import bytes_of
 from config.settings import Settings
 from config.web import Web
 from daemon.doctor.checked import Checked, bad, good, remark
@@ -51,7 +52,7 @@ def certificate_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
         return
     try:
         ends = _ends(web)
-    except (OSError, ssl.SSLError) as error:
+    except (OSError, ValueError) as error:
         yield bad(
             check,
             f"{web.tls_certificate} with {web.tls_key} cannot be used: {error}",
@@ -77,8 +78,10 @@ def certificate_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
 def _ends(web: Web) -> float | None:
     """When the certificate ends, in seconds since 1970; None where it is not valid now.
 
-    By a handshake in memory with a client that trusts this one certificate.
+    By a handshake in memory with a client that trusts this one certificate. Raises OSError, ValueError.
     """
+    for file in filter(None, (web.tls_certificate, web.tls_key)):
+        bytes_of(file)  # of a pipe OpenSSL would wait for a writer for ever
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     # A key with a passphrase would be asked for on the terminal.
     server.load_cert_chain(web.tls_certificate or "", web.tls_key, password=lambda: b"")

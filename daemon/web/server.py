@@ -2,12 +2,12 @@
 
 import logging
 import socket
-import ssl
 import threading
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from config.document import bytes_of
 from daemon.files.disks import Rooms
 from daemon.web.desk import Desk
 
@@ -47,7 +47,7 @@ class WebServer:
         while not self._stopping.is_set():
             try:
                 self._serve()
-            except (OSError, ssl.SSLError) as error:
+            except (OSError, ValueError) as error:
                 self._trouble(
                     f"{error}; see web.host, web.port, web.tls_certificate and web.tls_key"
                 )
@@ -66,13 +66,15 @@ class WebServer:
         )
 
     def _serve(self) -> None:
-        """Until it is stopped. Raises OSError when the port or the certificate cannot be had."""
+        """Until it is stopped. Raises OSError, ValueError when the port or the certificate cannot be had."""
         # Imported here: it takes half a second and 20 MB, which judging need not wait for.
         import uvicorn  # noqa: PLC0415
 
         from daemon.web.app import create_app  # noqa: PLC0415
 
         web = self._desk.settings.web
+        for file in filter(None, (web.tls_certificate, web.tls_key)):
+            bytes_of(file)  # of a pipe OpenSSL would wait for a writer for ever
         config = uvicorn.Config(
             create_app(self._desk, self._rooms),
             log_config=None,

@@ -301,6 +301,9 @@ def test_a_certificate_that_ends_or_does_not_fit_is_told(station: Station) -> No
     assert [each.state for each in told(soon, soon_key)] == [State.REMARK]
     assert "key values mismatch" in troubles(told(good, soon_key))["certificate"].found.lower()
     assert "No such file" in troubles(told(station.root / "none.pem", key))["certificate"].found
+    os.mkfifo(station.root / "pipe.pem")  # which nobody writes to
+    for odd in (station.root / "pipe.pem", station.root):
+        assert "cannot be used" in troubles(told(odd, key))["certificate"].found
     key.chmod(0o644)
     assert "everybody on this computer" in troubles(told(good, key))["certificate"].found
 

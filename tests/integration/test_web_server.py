@@ -1,6 +1,7 @@
 """The page of a running daemon: over TLS, with a port that was taken at first, and images pushed to it."""
 
 import hashlib
+import os
 import shutil
 import socket
 import ssl
@@ -104,6 +105,18 @@ def test_the_page_is_served_over_tls_and_not_without(served: Served) -> None:
     assert served.client.get("/login").status_code == 200
     with pytest.raises(httpx.TransportError):
         httpx.get(f"http://127.0.0.1:{served.port}/login")
+
+
+def test_a_pipe_as_the_key_is_told_and_not_waited_for(
+    station: Station, unused_port: int, served: Served
+) -> None:
+    os.mkfifo(station.root / "page.key")
+    web = served.station.tables["web"] | {"tls_key": str(station.root / "page.key")}
+    station.tables["web"] = web | {"port": unused_port}
+    station.write_config()
+    with station.running():
+        told = wait_until(lambda: station.troubles().get("page"), seconds=20)
+    assert "it is not an ordinary file; see web.host, web.port, web.tls_certificate and" in told
 
 
 def test_a_pushed_image_goes_the_way_of_any_other(served: Served) -> None:
