@@ -25,6 +25,7 @@ from daemon.review.listing import Listing
 from daemon.review.pacing import unhurried
 from daemon.review.rounds import Rounds, known_unhurried
 from daemon.review.settling import Settler, is_as_judged
+from daemon.review.tidying import remove_empty_days
 from daemon.store import review_files
 from daemon.store.database import Database, StoreError
 from daemon.store.review_files import Known, Problem, ReviewFile
@@ -37,6 +38,7 @@ _SHORTEST_LOOK_SECONDS: Final = 0.1
 _AGAIN_SECONDS: Final = 5.0
 _AT_A_TIME: Final = 200
 _STEP_SECONDS: Final = 1.0
+_TIDY_SECONDS: Final = 3600.0
 _TROUBLE: Final = "review folder"
 
 
@@ -84,6 +86,7 @@ class Reconciler:
         self._unsettled: set[int] = set()
         self._missing_since: dict[int, float] = {}
         self._rounds = Rounds(database)
+        self._tidy_at = 0.0
         self._failed = ""
 
     def step(self, *, now: float) -> bool:
@@ -106,6 +109,9 @@ class Reconciler:
             self._look_at_files(self._rounds.files(), now)
             more = self._read_open(now)
             self._settle(now)
+            if now >= self._tidy_at:
+                self._tidy_at = now + _TIDY_SECONDS
+                remove_empty_days(self._places.to_check, self._clock())
         except OSError as error:
             self._fail(self._review, error)
         except StoreError as error:

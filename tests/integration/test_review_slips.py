@@ -1,10 +1,13 @@
 """Slips of the hand in the review folder: folders dragged too far, written in other letters, deleted with all in them."""
 
+import os
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from builders import Station
+from records import NOW
 from reviewed import Looking, data_of, labels, looking, move, paths, station_of
 
 from daemon.store import review_files
@@ -78,3 +81,28 @@ def test_what_was_deleted_stands_before_nothing_that_is_there(station: Station) 
         one.look()
         assert waiting(one) == {1, 4}
         assert {each.image_id for each in review_files.conflicts(one.database)} == {2, 3}
+
+
+def test_days_that_are_over_and_empty_go_and_whatever_holds_something_stays(
+    station: Station,
+) -> None:
+    """They were thousands after years, in everybody's way."""
+    to_check = station.review / "to_check"
+    gone, hidden, fresh = (to_check / f"scratches/2025-01-0{day}" for day in (1, 2, 3))
+    peoples = [
+        to_check / "scratches/ask anna",
+        to_check / "2025-01-01",
+        to_check / "set aside/2025",
+    ]
+    for folder in (gone, hidden, fresh, *peoples):
+        folder.mkdir(parents=True)
+    (hidden / ".DS_Store").touch()
+    before = (NOW - timedelta(days=2)).timestamp()
+    for folder in (gone, hidden, *peoples, *(each.parent for each in paths(station).values())):
+        os.utime(folder, (before, before))
+    with looking(station) as one:
+        one.look()
+        assert one.health.troubles() == {}
+    assert not gone.exists()
+    assert all(each.is_dir() for each in (hidden, fresh, *peoples))
+    assert all(each.exists() for each in paths(station).values())
