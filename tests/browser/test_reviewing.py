@@ -119,6 +119,19 @@ def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:
     assert shown(anna) == before
 
 
+def test_what_is_not_in_order_in_the_folder_is_told_on_the_page(
+    visit: Visit, line: Station
+) -> None:
+    stranger = line.review / "labelled" / "scratches" / "holiday.jpg"
+    stranger.write_bytes(b"no camera delivered this")
+    wait_until(lambda: line.ask("review conflicts")["conflicts"])
+    lena = visit("lena")
+    lena.page.locator("summary").click()
+    lena.page.get_by_text(str(stranger)).wait_for()
+    lena.assert_accessible()
+    stranger.unlink()
+
+
 def pictures_had(watched: Any) -> list[str]:
     """The addresses of the large pictures that the browser has, in the order of asking."""
     had = watched.page.evaluate(

@@ -10,6 +10,8 @@ import pytest
 from pages import Page, open_page
 from sqlalchemy import event
 
+from daemon.store import review_files
+from daemon.store.review_files import Problem, ReviewFile
 from daemon.web.app import create_app
 from models.taxonomy import Verdict
 
@@ -40,6 +42,31 @@ def test_who_chooses_all_cameras_again_sees_the_images_of_all(page: Page, part: 
     assert images_today(browser.get(f"{part}?camera=side").text) == 1
     form = "camera="  # as a browser sends the choice "all"
     assert images_today(browser.get(f"{part}?{form}").text) == 2
+
+
+def test_the_review_page_tells_how_much_of_the_folder_is_not_in_order_and_what(page: Page) -> None:
+    browser = page.browser()
+    assert "Not in order" not in browser.get("/queue").text
+    image = page.add_image(1)
+    labelled = page.settings.review_folder / "labelled"
+    strangers = [
+        ReviewFile(
+            path=labelled / f"<b>{number}.jpg",
+            signature=None,
+            sha256=None,
+            image_id=image if number == 0 else None,
+            problem=Problem.STRANGER,
+            reason="no camera delivered it",
+        )
+        for number in range(51)
+    ]
+    review_files.remember(page.database, strangers, page.now)
+    told = browser.get("/queue").text
+    assert "Not in order in the review folder: 51." in told
+    assert f"<code>{labelled}/&lt;b&gt;0.jpg</code>: no camera delivered it" in told
+    assert f'<a href="/images/{image}">' in told
+    assert told.count("no camera delivered it") == 50
+    assert "<code>millwatch review conflicts</code> lists all" in told
 
 
 def test_an_image_of_a_camera_whose_clock_is_at_the_end_of_time_hides_no_other(page: Page) -> None:

@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 
-from daemon.store import audit, labels
+from daemon.store import audit, labels, review_files
 from daemon.web.api.documents import Inspection
 from daemon.web.api.inspections import LARGEST_ID, ImageId, existing
 from daemon.web.api.modelling import model_figures
@@ -54,6 +54,7 @@ def queue(
         ),
         "chosen": {"camera": camera, "class": class_name, "day": day, "reason": reason},
         "may_label": visitor.role.may(Role.LABEL),
+        "conflicts": review_files.conflicts(desk.database),
     }
     return renderer.page("queue", visitor, values)
 
