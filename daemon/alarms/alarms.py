@@ -62,6 +62,8 @@ class Alarms:
         self._addresses = {each.key: each for alarm in self._alarms for each in alarm.addresses}
         self._troubles = _trouble_of_each(list(self._addresses.values()))
         self._told: dict[str, Told] = {}
+        self._untold: dict[str, dict[str, str]] = {}
+        """By alarm: what held since its last message, and is not told yet."""
         self._remembered = False
         self._closing = threading.Event()
         self.thread = threading.Thread(target=self._run, name="alarms", daemon=True)
@@ -147,11 +149,15 @@ class Alarms:
             return
         if not settled:
             holds = {**told, **holds}
-        if holds.keys() == told.keys():
+        untold = self._untold.setdefault(alarm.name, {})
+        untold |= {name: what for name, what in holds.items() if name not in told}
+        passed = {name: what for name, what in untold.items() if name not in holds}
+        if holds.keys() == told.keys() and not passed:
             return
         if last is not None and timedelta() <= now - last.at < _interval(alarm):
             return
-        self._tell(alarm, told, holds, now)
+        del self._untold[alarm.name]
+        self._tell(alarm, told, holds, passed, now)
 
     def _remember(self) -> None:
         """What was told before the start, once that can be read. Raises StoreError."""
@@ -159,8 +165,8 @@ class Alarms:
             self._told = {**outbox.told(self._database), **self._told}
             self._remembered = True
 
-    def _tell(self, alarm: Alarm, told: Holds, holds: Holds, now: datetime) -> None:
-        body = message(alarm.name, told, holds, now)
+    def _tell(self, alarm: Alarm, told: Holds, holds: Holds, passed: Holds, now: datetime) -> None:
+        body = message(alarm.name, told, holds, passed, now)
         keys = [each.key for each in alarm.addresses]
         self._told[alarm.name] = Told(holds=holds, at=now)
         log.info("alarm", alarm=alarm.name, began=body["began"], ended=body["ended"])

@@ -10,13 +10,22 @@ from daemon.clock import timestamp
 
 
 def message(
-    alarm: str, told: Mapping[str, str], holds: Mapping[str, str], now: datetime
+    alarm: str,
+    told: Mapping[str, str],
+    holds: Mapping[str, str],
+    passed: Mapping[str, str],
+    now: datetime,
 ) -> dict[str, Any]:
-    """What began and what is over since the last message `told`, and what else still holds."""
-    began = [what for name, what in holds.items() if name not in told]
-    ended = [what for name, what in told.items() if name not in holds]
+    """What began and what is over since the last message `told`, and what else still holds.
+
+    Args:
+        passed: what began and was over before a message might tell it.
+    """
+    new = [what for name, what in holds.items() if name not in told]
+    began = [*new, *passed.values()]
+    ended = [*(what for name, what in told.items() if name not in holds), *passed.values()]
     still = [what for name, what in holds.items() if name in told]
-    first = began[0] if began else f"over: {ended[0]}" if ended else ""
+    first = new[0] if new else f"over: {ended[0]}" if ended else ""
     return {
         **_head(alarm, first, now),
         "began": began,

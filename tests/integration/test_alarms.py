@@ -102,6 +102,27 @@ def test_what_comes_and_goes_all_the_time_makes_no_storm(line: Line, web: WebSer
     assert web.posts[-1]["ended"] == ["on"], "the last word is how it is"
 
 
+def test_what_began_and_was_over_between_two_messages_is_told_with_the_next(
+    line: Line, web: WebServer
+) -> None:
+    line.configure(web.url, min_interval_minutes=10)
+    line.after(0)
+    line.health.trouble("space", "12 MB free")
+    line.after(5)
+    line.health.trouble("camera top-1", "the share was away")
+    line.after(60)
+    line.health.mended("camera top-1")
+    line.after(60)
+    assert len(web.posts) == 1
+    line.after(600)
+    line.after(600)
+    (_, post) = web.posts
+    assert (post["began"], post["ended"]) == (["the share was away"], ["the share was away"])
+    assert post["still"] == ["12 MB free"]
+    assert post["subject"] == "[office] over: the share was away"
+    assert "Over: the share was away." in post["text"]
+
+
 def test_that_one_address_of_a_host_is_well_does_not_hide_that_another_is_not(
     line: Line, web: WebServer
 ) -> None:

@@ -15,7 +15,9 @@ from config.settings import Settings
 from daemon.alarms.messages import message
 from daemon.alarms.sending import Sender, SendError
 
-BODY = message("night shift", {}, {"space": "the disk of /srv is almost full (ä)\nfree it"}, NOW)
+BODY = message(
+    "night shift", {}, {"space": "the disk of /srv is almost full (ä)\nfree it"}, {}, NOW
+)
 ANNA = parse_address("mailto:anna@plant.example")
 
 
