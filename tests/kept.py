@@ -80,7 +80,7 @@ def keep(station: Station, *, days: float = 0, ran: bool = True, **keys: float) 
     retention = Retention(
         settings, database=database, health=health, clock=later(days), mounts=mounts
     )
-    while retention.step():
+    while retention.step(seconds=5.0):
         pass
     retention.close(seconds=5.0)
     database.close()

@@ -38,6 +38,8 @@ log = structlog.get_logger(__name__)
 
 _PAGE: Final = 100
 _ROUND_SECONDS: Final = 5.0
+_WAIT_SECONDS: Final = 0.2
+"""The line stands still meanwhile, at its start with an archive that hangs too."""
 _AGES_SECONDS: Final = 3600.0
 _YOUNGEST: Final = timedelta(hours=1)
 """Nothing younger is deleted to make room: somebody may be looking for it."""
@@ -69,21 +71,25 @@ class Retention:
         self._clock = ClockTrust(settings.state_dir / "clock.json", clock=clock, health=health)
         self._lane, self._cameras = Lanes(), Lanes()
         self._round: Iterator[None] = chain(self._mend(), self._one_round())
-        self._round_at = 0.0
+        self._begun_at = self._round_at = 0.0
         self._ages_at = 0.0
         self._failed = False
 
-    def step(self) -> bool:
-        """Do a little, in a lane: a disk that hangs holds up nothing but this.
+    def step(self, *, seconds: float = _WAIT_SECONDS) -> bool:
+        """Do a little, in a lane, and wait so long for it: a disk that hangs holds up nothing but this.
 
         Returns:
             Whether there is more to do at once.
         """
-        if time.monotonic() < self._round_at:
+        now = time.monotonic()
+        if now < self._round_at:
             return False
+        if not self._lane.overdue():
+            self._begun_at = now
+            self._health.mended("retention hangs")
         work = {"archive and quarantine": self._work}
-        results = self._lane.run(work, seconds=ANSWER_SECONDS, late=lambda _: None)
-        if not results:
+        results = self._lane.run(work, seconds=seconds, late=lambda _: None)
+        if not results and now - self._begun_at >= ANSWER_SECONDS:
             archive, quarantine = map(to_text, self._roots.values())
             self._health.trouble(
                 "retention hangs",
@@ -91,8 +97,6 @@ class Retention:
                 "server up. Where it was unmounted and mounted anew, restart Millwatch. Nothing is "
                 "deleted meanwhile",
             )
-            return False
-        self._health.mended("retention hangs")
         return any(results.values())
 
     def _work(self) -> bool:

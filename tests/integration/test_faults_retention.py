@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,8 +22,11 @@ from kept import (
 )
 
 from daemon.clock import now_utc
+from daemon.files.mounts import MountMemory
 from daemon.process.health import Health
+from daemon.retention.deleting import Retention
 from daemon.retention.jumps import ClockTrust
+from daemon.store.database import Database
 
 
 @pytest.fixture
@@ -125,6 +129,26 @@ def test_an_archive_that_hangs_is_told_and_holds_up_no_camera(line: Station) -> 
         assert line.query("SELECT count(*) FROM inspections WHERE path IS NULL") == [(0,)]
     assert keep(line, days=2, archive_days=1) == {}
     assert files(line.state_dir / "archive") == []
+
+
+def test_an_archive_that_hangs_is_told_once_it_was_silent_for_long_and_no_image_waits_for_that(
+    line: Station,
+) -> None:
+    health = Health()
+    settings = line.settings()
+    mounts = MountMemory(settings.state_dir / "drop_folders.json")
+    with hanging(line.state_dir / "archive"), closing(Database(line.database)) as database:
+        retention = Retention(
+            settings, database=database, health=health, clock=now_utc, mounts=mounts
+        )
+        assert not retention.step()
+        assert health.troubles() == {}, "the first step waits no longer than the line may"
+
+        def is_told() -> bool:
+            return not retention.step() and "retention hangs" in health.troubles()
+
+        wait_until(is_told)
+    retention.close(seconds=5.0)
 
 
 @pytest.mark.fault(54)
