@@ -1,6 +1,7 @@
 """A training run from manifest to model folder."""
 
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from models.checkpoint import CheckpointError, Metadata, load_metadata, save
+from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, save
 from models.network import stored_weights
 from training.data.boxes import coverage
 from training.data.dataset import load_part
@@ -40,7 +41,8 @@ def train(
     """Train on a manifest and write `out`: the model folder, with its figures and a report in it.
 
     Figures come from the test part alone; temperature and novelty from the select part. A run that
-    was interrupted goes on where it ended, to the same weights: its progress lies beside `out`.
+    was interrupted goes on where it ended, to the same weights: its progress lies beside `out`,
+    which is there whole or not at all.
 
     Raises:
         CheckpointError: if `out` exists.
@@ -81,17 +83,21 @@ def train(
         recipe=settings,
     )
     reference = reference_of(fitted.network, packed.metadata, manifest, fitted=FITTED_OF_A_CLASS)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
     metadata = save(
-        out,
+        unfinished,
         stored_weights(fitted.network),
         packed.metadata,
         packed.evidence.arrays(),
         reference=reference.to_bytes(),
     )
     if fitted.box_head is not None:
-        fitted.box_head.save(out)
+        fitted.box_head.save(unfinished)
+    _write_report(unfinished, manifest, fitted.history, metadata)
+    unfinished.rename(out)
+    fsync(out.parent)
     saved.remove()
-    _write_report(out, manifest, fitted.history, metadata)
     return metadata, packed.evaluation
 
 

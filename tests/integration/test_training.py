@@ -1,4 +1,5 @@
 import json
+import signal
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -258,6 +259,30 @@ def test_an_interrupted_run_goes_on_when_it_is_given_again(
     assert not out.exists()
     run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
     assert [epoch.number for epoch in epochs] == [2]
+    assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
+
+
+def test_a_run_that_is_interrupted_at_its_report_leaves_no_model_and_ends_when_repeated(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    def cut_at_report(*_: object) -> None:
+        if any(tmp_path.glob("*/metrics.json")):
+            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+            raise InterruptedRunError
+
+    out, epochs = tmp_path / "new", list[Epoch]()
+    before = signal.signal(signal.SIGVTALRM, cut_at_report)
+    try:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.01, 0.01)
+        with pytest.raises(InterruptedRunError):
+            run.train(manifest, out, recipe=RECIPE, device=CPU)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+    assert not out.exists(), "without its report"
+    run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
+    assert epochs == [], "all were kept"
+    assert (out / "report.html").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
 
 
