@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from models.checkpoint import CheckpointError
-from models.runtimes.protocol import RuntimeUnavailableError
+from models.runtimes.protocol import RuntimeUnavailableError, lacks_memory
 from training.data.manifest import ManifestError
 from training.retraining.retrain import retrain
 from training.retraining.run_folder import FAILED, RunError, read_run, write_whole
@@ -38,6 +38,12 @@ def main(arguments: list[str]) -> int:
         )
     except Exception as error:  # noqa: BLE001 -- whatever it is, the daemon must learn of it
         traceback.print_exc()
+        if lacks_memory(error):
+            return _failed(
+                folder,
+                f"the run needs more memory than there is for it ({error}); raise "
+                "retraining.max_memory_gb, or free some, and retrain; the current model is as it was",
+            )
         return _failed(
             folder,
             f"the run ended with {type(error).__name__}: {error}; the current model is as it was, "

@@ -36,6 +36,7 @@ from daemon.serving import ServingModelError
 from daemon.store.database import StoreError
 from daemon.store.upgrading import DatabaseRefusedError
 from models.registry import NotFiniteError
+from models.runtimes.protocol import lacks_memory
 
 app = typer.Typer(
     name="millwatch",
@@ -91,6 +92,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "with `millwatch models rollback`, or retrain\n"
         )
         sys.exit(1)
+    except (MemoryError, RuntimeError) as error:
+        sys.stderr.write(f"millwatch: {_too_little_memory(error)}\n")
+        sys.exit(1)
     except PermissionError as error:
         sys.stderr.write(f"millwatch: {_denied(error)}\n")
         sys.exit(1)
@@ -108,6 +112,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "elsewhere\n"
         )
         sys.exit(1)
+
+
+def _too_little_memory(error: MemoryError | RuntimeError) -> str:
+    """In words; any other error is raised again."""
+    if not lacks_memory(error):
+        raise error
+    said = as_one_line(str(error)) or type(error).__name__
+    remedy = "close other programs, or do it where there is more"
+    if "CUDA" in said:
+        remedy = "close what else uses the GPU, or have the processor do it: set CUDA_VISIBLE_DEVICES to nothing"
+    return (
+        f"there is too little memory ({said}); {remedy}. A training goes on after the last epoch that was "
+        "kept when its command is repeated"
+    )
 
 
 def _denied(error: PermissionError) -> str:

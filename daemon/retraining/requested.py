@@ -11,6 +11,7 @@ from models.checkpoint import fsync
 REQUESTED_VARIABLE: Final = "RETRAINING_REQUESTED"
 """Names the file that the path unit waits for. The unit knows it, as the configuration may by now hold a mistake."""
 _ENDED: Final = "it was ended from outside ({result}); the current model is as it was, retrain"
+_MEMORY: Final = " with a larger retraining.max_memory_gb (`millwatch-configure` makes systemd allow it), or more free"
 
 
 def main(arguments: list[str]) -> None:
@@ -34,7 +35,8 @@ def main(arguments: list[str]) -> None:
 def _tell(folder: Path, result: str) -> None:
     failed = folder / folders.FAILED
     if folder.is_dir() and not failed.exists():
-        failed.write_text(_ENDED.format(result=result) + "\n")
+        remedy = _MEMORY if result == "oom-kill" else ""
+        failed.write_text(f"{_ENDED.format(result=result)}{remedy}\n")
         fsync(folder)
 
 

@@ -1,14 +1,23 @@
 """What every runtime does: pictures in, numbers out."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+_NO_MEMORY: Final = ("out of memory", "allocate memory", "bad_alloc", "alloc_failed")
+
 
 class RuntimeUnavailableError(Exception):
     """The machine cannot run the runtime that was asked for; the message says what to set."""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether it tells of too little memory, as torch and OpenVINO do in words alone."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error).lower() for words in _NO_MEMORY)
+    return isinstance(error, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -95,3 +96,16 @@ def test_a_report_shows_pictures_whose_names_are_no_text(
     done = millwatch("evaluate", model, manifest, "--report", report)
     assert done.status == 0, done.err
     assert r"-\xff.jpg" in report.read_text()
+
+
+def test_too_little_memory_is_told_in_words(
+    millwatch: Millwatch, model: Path, manifest: Path, tmp_path: Path
+) -> None:
+    large = tmp_path / "large"
+    shutil.copytree(model, large)
+    described = json.loads((large / "model.json").read_text())
+    (large / "model.json").write_text(json.dumps({**described, "input_size": 10**7}))
+    done = millwatch("evaluate", large, manifest)
+    assert done.status == 1
+    assert done.err.startswith("millwatch: there is too little memory (Unable to allocate ")
+    assert "; close other programs, or do it where there is more" in done.err

@@ -23,7 +23,9 @@ def test_a_run_that_was_ended_from_outside_leaves_a_word_for_the_daemon(
 ) -> None:
     monkeypatch.setenv("SERVICE_RESULT", "oom-kill")
     requested.main(["--ended"])
-    assert "ended from outside (oom-kill)" in folders.failure_of(run)
+    told = folders.failure_of(run)
+    assert "ended from outside (oom-kill)" in told
+    assert "retrain with a larger retraining.max_memory_gb" in told
 
 
 def test_a_mistake_in_the_configuration_does_not_keep_the_end_of_a_run_from_the_daemon(

@@ -1,5 +1,6 @@
 """What torch alone does; what every runtime promises is in test_runtimes."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from models.network import Activations, SurfaceNetwork, load_network
 from models.runtimes.choosing import Chosen, first_that_runs
 from models.runtimes.cuda_graphs import Graphs
-from models.runtimes.protocol import RuntimeUnavailableError
+from models.runtimes.protocol import RuntimeUnavailableError, lacks_memory
 from models.runtimes.torch_runtime import TorchRuntime, load
 
 HAS_GPU = torch.cuda.is_available()
@@ -83,6 +84,22 @@ def test_a_gpu_without_memory_for_the_network_cannot_be_used_and_the_next_choice
     assert chosen.remarks[1:] == ("slow",)
     with pytest.raises(RuntimeUnavailableError, match="CUDA out of memory"):
         first_that_runs([full])
+
+
+@pytest.mark.parametrize(
+    ("asking", "lacking"),
+    [
+        (lambda: torch.empty(1 << 60), True),
+        (lambda: np.empty(1 << 50), True),
+        (lambda: torch.zeros(2) + torch.zeros(3), False),
+    ],
+)
+def test_too_little_memory_is_told_from_other_errors(
+    asking: Callable[[], object], lacking: bool
+) -> None:
+    with pytest.raises((RuntimeError, MemoryError)) as ended:
+        asking()
+    assert lacks_memory(ended.value) is lacking
 
 
 @pytest.fixture(scope="module")
