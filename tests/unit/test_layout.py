@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filesystems import obeying_permissions
 from neu_det_trees import WHOLE, NamedBox, Tree, picture, voc
 
 from training.data.findings import Kind, PreparationError, PreparationReport
@@ -130,3 +131,28 @@ def test_of_two_folders_none_is_chosen(tree: Tree, tmp_path: Path) -> None:
         shutil.copytree(tree.root, tmp_path / "two" / name)
     with pytest.raises(PreparationError, match=r"no images under .*two: .* found a, b"):
         prepare_all(tmp_path / "two")
+
+
+@pytest.mark.parametrize("folder", ["train/annotations/{}", "train/images/{}"])
+def test_xml_files_may_lie_in_class_folders_or_beside_the_images_each_with_its_own_stem(
+    tree: Tree, folder: str
+) -> None:
+    for name, box in (("patches", "crazing"), ("scratches", "inclusion")):
+        tree.add("0001.jpg", folder=name, xml=None)
+        file = tree.root / folder.format(name) / "0001.xml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(voc((box, WHOLE), filename="0001.jpg"))
+    given = labels(tree.root)
+    assert given["train/images/patches/0001.jpg"] == "crazing"
+    assert given["train/images/scratches/0001.jpg"] == "inclusion"
+    assert {found.kind for found in tree.findings()} == {Kind.FOLDER_DISAGREES}
+
+
+@pytest.mark.parametrize("folder", ["images/crazing", "annotations"])
+def test_a_folder_that_is_closed_is_not_taken_for_an_empty_one(tree: Tree, folder: str) -> None:
+    tree.add("0001.jpg", folder="crazing")
+    closed = tree.root / "train" / folder
+    closed.chmod(0)
+    with obeying_permissions(), pytest.raises(PermissionError, match=folder):
+        tree.prepare()
+    closed.chmod(0o755)

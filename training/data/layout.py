@@ -7,8 +7,10 @@ As Kaggle lays NEU-DET out:
 
 or flat, as its authors did: `NEU-DET/IMAGES/*.jpg` and `NEU-DET/ANNOTATIONS/*.xml`. The names of
 these folders may be written in upper or lower case, and one folder around it all is passed through.
+XMLs may lie in class folders too, or beside the images.
 """
 
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -76,7 +78,9 @@ def find_pictures(layout: Layout) -> tuple[tuple[Picture, ...], list[Finding]]:
     findings = list(_folders_not_read(layout))
     for half in layout.halves:
         images = _inside(half, "images")
-        for file in sorted(file for file in images.rglob("*") if file.is_file()):
+        for file in _files_under(images):
+            if _is_xml(file):
+                continue
             path = file.relative_to(layout.root).as_posix()
             if file.suffix.lower() not in PICTURE_SUFFIXES:
                 detail = "not a picture by its name, ignored"
@@ -103,8 +107,8 @@ def match_annotations(
 ) -> tuple[dict[str, Path], list[Finding]]:
     """The XML of each picture by its path, from its own half, else from the other.
 
-    An XML belongs to the picture of its stem. One in the other half is only taken where no picture
-    there has that stem.
+    An XML belongs to the picture of its stem, first to one whose class folder has the name of its
+    own. One in the other half is only taken where no picture there has that stem.
     """
     xml_of: dict[str, Path] = {}
     findings: list[Finding] = []
@@ -113,8 +117,12 @@ def match_annotations(
         waiting[picture.half, picture.file.stem].append(picture)
     strays: list[Path] = []
     for half in layout.halves:
-        for xml in _xml_files(_inside(half, "annotations")):
+        for xml in _xml_files(half):
             described = waiting.pop((half, xml.stem), [])
+            own = [it for it in described if it.said == known_name(xml.parent.name)]
+            if own and len(own) < len(described):
+                waiting[half, xml.stem] = [it for it in described if it not in own]
+                described = own
             xml_of.update((picture.path, xml) for picture in described)
             if not described:
                 strays.append(xml)
@@ -172,10 +180,24 @@ def _inside(folder: Path, name: str) -> Path:
     return next((it for it in sorted(folder.iterdir()) if it.name.lower() == name), folder / name)
 
 
-def _xml_files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(file for file in folder.iterdir() if file.suffix.lower() == ".xml")
+def _xml_files(half: Path) -> list[Path]:
+    folders = (_inside(half, name) for name in ("annotations", "images"))
+    return sorted(file for folder in folders for file in _files_under(folder) if _is_xml(file))
+
+
+def _files_under(folder: Path) -> list[Path]:
+    """Sorted. Raises OSError: what is closed to this user must not pass for empty."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    under = os.walk(folder, onerror=refuse) if folder.is_dir() else ()
+    files = (Path(at, name) for at, _, names in under for name in names)
+    return sorted(file for file in files if file.is_file())
+
+
+def _is_xml(file: Path) -> bool:
+    return file.suffix.lower() == ".xml"
 
 
 def _class_in_name(stem: str) -> str | None:
