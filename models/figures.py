@@ -55,7 +55,6 @@ class ModelFigures:
         pass_threshold: calibrated confidence, 0..1; None when nothing may pass.
         milliseconds_per_image: of the processor, for the network in its form, in batches.
         finite: whether every output was a number.
-        parity: why its form does not agree with the trained network; empty when it does.
     """
 
     version: str
@@ -71,7 +70,6 @@ class ModelFigures:
     milliseconds_per_image: float
     calibration_chance: float = 0.0
     finite: bool = True
-    parity: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +134,6 @@ class RunFigures:
 def _model(document: dict[str, Any]) -> ModelFigures:
     for name in ("held_out", "reference", "crossvalidated"):
         document[name] = {label: ClassFigures(**row) for label, row in document[name].items()}
-    for name in ("classes", "parity"):
-        document[name] = tuple(document[name])
+    document["classes"] = tuple(document["classes"])
+    document.pop("parity", None)  # of a run that an older version made
     return ModelFigures(**document)

@@ -102,8 +102,6 @@ def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
     candidate, current = figures.candidate, figures.current
     if not candidate.finite:
         yield "some of its outputs are no numbers"
-    for why in candidate.parity:
-        yield f"its {candidate.form} form does not agree with the trained network: {why}"
     if not math.isfinite(candidate.milliseconds_per_image):
         yield "how long it takes for an image is not known"
     error = candidate.calibration_error

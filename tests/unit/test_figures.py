@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from models.figures import ClassFigures, FiguresError, ModelFigures, RunFigures, Suspect
@@ -17,7 +19,6 @@ def some_figures() -> RunFigures:
         promised_missed_rate=0.28,
         pass_threshold=None,
         milliseconds_per_image=4.0,
-        parity=("one class differs",),
     )
     suspect = Suspect(
         path="a.png", image_id=1, label="scratches", suggested="no_defect", confidence=0.9
@@ -34,6 +35,14 @@ def some_figures() -> RunFigures:
 
 def test_the_figures_of_a_run_are_read_as_they_were_written() -> None:
     assert RunFigures.from_json(some_figures().to_json()) == some_figures()
+
+
+def test_the_figures_of_a_run_that_ended_just_before_an_upgrade_are_read() -> None:
+    """Versions before this one wrote a rule that nothing could break."""
+    old = json.loads(some_figures().to_json())
+    for model in ("candidate", "current"):
+        old[model]["parity"] = []
+    assert RunFigures.from_json(json.dumps(old)) == some_figures()
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', '{"format": 1}', "[]", "null"])

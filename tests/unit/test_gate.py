@@ -32,7 +32,6 @@ def test_a_candidate_that_knows_more_and_is_nowhere_worse_is_promoted() -> None:
     ("fields", "why"),
     [
         ({"finite": False}, "no numbers"),
-        ({"parity": ("2 of 300 verdicts differ",)}, "2 of 300 verdicts differ"),
         ({"milliseconds_per_image": float("nan")}, "how long it takes for an image is not known"),
         ({"calibration_error": 0.2}, "calibration error 0.200"),
         ({"calibration_error": 0.2, "calibration_chance": 0.15}, "calibration error 0.200"),
