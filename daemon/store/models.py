@@ -164,11 +164,19 @@ class Contradiction:
 def contradiction(
     database: Database, version: str, normal_classes: tuple[str, ...]
 ) -> Contradiction:
-    """Labels in force on images that this version passed. Raises StoreError."""
+    """Labels in force, given since it was promoted, on images that this version passed.
+
+    Whoever promotes it again knows what people said before.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    promoted = select(model.c.promoted_at).where(model.c.version == version).scalar_subquery()
     passed = (
         select(func.count(), func.count().filter(label.c.label.not_in(normal_classes)))
         .join(image, image.c.id == label.c.image_id)
         .where(IN_FORCE, image.c.model_version == version, image.c.verdict == "pass")
+        .where(label.c.labelled_at >= promoted)
     )
     with database.reading() as connection:
         looked_at, defects = connection.execute(passed).one()

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -316,6 +316,32 @@ def test_a_new_model_that_people_contradict_goes_back_by_itself(
         assert "4 are defects" in line.health.troubles()[TROUBLE]
 
 
+def test_a_model_that_a_person_promotes_again_goes_back_for_what_people_say_after_that(
+    station: Station, second: str
+) -> None:
+    before = now_utc() - timedelta(hours=1)
+    with by_hand(station.settings()) as line:
+        promoter = promoter_of(station, line, clock=lambda: before)
+        first = line.pipeline.model.version
+        promoter.promote(second, "the gate")
+        line.work()
+        passed_and_labelled(line, second, ["patches"] * 4, at=before)
+        promoter.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == first
+        again = promoter_of(station, line)
+        again.promote(second, "eva")
+        line.work()
+        again.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == second, "eva knew of those labels"
+        passed_and_labelled(line, second, ["patches"] * 4)
+        again.step(now=time.monotonic() + 60)
+        line.work()
+        assert line.pipeline.model.version == first
+        assert "of 4 images that it let pass" in line.health.troubles()[TROUBLE]
+
+
 def test_a_restart_does_not_end_the_time_in_which_a_new_model_goes_back_by_itself(
     station: Station, second: str
 ) -> None:
@@ -346,14 +372,17 @@ def test_after_a_day_a_restart_leaves_a_model_as_it_is(station: Station, second:
         assert line.pipeline.model.version == second
 
 
-def passed_and_labelled(line: ByHand, version: str, names: list[str]) -> None:
-    """Images that this version let pass, and that people looked at."""
+def passed_and_labelled(
+    line: ByHand, version: str, names: list[str], at: datetime | None = None
+) -> None:
+    """Images that this version let pass, and that people looked at, now if not at another time."""
+    now = at or now_utc()
     for number in range(len(labels_in_force(line.database)), 100)[: len(names)]:
         name = names.pop(0)
         passed = replace(finding(number, "pass"), model_version=version)
         (intent,) = record(line.database, passed)
         target = Path(f"/labelled/{number}")
-        put_label(line.database, intent.image_id, name, "eva", seen=0, target=target, now=now_utc())
+        put_label(line.database, intent.image_id, name, "eva", seen=0, target=target, now=now)
 
 
 def test_models_are_promoted_and_rolled_back_with_no_daemon(
