@@ -117,12 +117,12 @@ def test_folders_of_images_that_are_not_read_are_named(tree: Tree) -> None:
     ]
 
 
-def test_one_folder_around_it_all_is_passed_through(tree: Tree, tmp_path: Path) -> None:
+def test_folders_around_it_all_are_passed_through(tree: Tree, tmp_path: Path) -> None:
     around = tmp_path / "download"
-    shutil.copytree(tree.root, around / "NEU-DET")
+    shutil.copytree(tree.root, around / "archive" / "NEU-DET")
     (around / "__MACOSX").mkdir()
     manifest, _ = prepare_all(around)
-    assert manifest.root == around / "NEU-DET"
+    assert manifest.root == around / "archive" / "NEU-DET"
     assert len(manifest.images) == 1
 
 

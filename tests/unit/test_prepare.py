@@ -107,7 +107,8 @@ def test_a_missing_folder_is_refused_by_name(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_refused_with_what_was_found(tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
-    with pytest.raises(PreparationError, match=r"expected train/images/<class>; found holiday$"):
+    (tmp_path / ".unpacked-from").touch()
+    with pytest.raises(PreparationError, match=r"expected train/images/<class>, .* found holiday$"):
         prepare(tmp_path)
 
 

@@ -49,7 +49,9 @@ def test_an_image_without_xml_in_an_unknown_folder_is_left_out_and_named(tree: T
     tree.add("x.jpg", folder="misc", xml=None)
     _, report = tree.prepare()
     assert report.left_out == ("train/images/misc/x.jpg",)
-    expected = "x.jpg: no XML; left out, as its folder (misc) is no known class"
+    expected = (
+        "x.jpg: no XML; left out, as its folder (misc) is no known class; an XML can name others"
+    )
     assert expected in report.lines()
 
 

@@ -139,7 +139,8 @@ def _label_by_place(
     elif picture.said is None:
         label, outcome = None, f"left out, as its {by} begins with no known class"
     else:
-        label, outcome = None, f"left out, as its {by} ({picture.said}) is no known class"
+        unknown = f"its {by} ({picture.said}) is no known class; an XML can name others"
+        label, outcome = None, f"left out, as {unknown}"
     return label, (_finding(picture, kind, f"{reason}; {outcome}", because=because),)
 
 

@@ -6,7 +6,7 @@ As Kaggle lays NEU-DET out:
     NEU-DET/validation/images/<class>/*.jpg   NEU-DET/validation/annotations/*.xml   (may be absent)
 
 or flat, as its authors did: `NEU-DET/IMAGES/*.jpg` and `NEU-DET/ANNOTATIONS/*.xml`. The names of
-these folders may be written in upper or lower case, and one folder around it all is passed through.
+these folders may be written in upper or lower case, and folders around it all are passed through.
 XMLs may lie in class folders too, or beside the images.
 """
 
@@ -61,10 +61,12 @@ def find_layout(folder: Path) -> Layout:
         raise PreparationError(
             f"{root} is not a folder; name the folder that holds NEU-DET's train"
         )
-    inside = [path for path in root.iterdir() if path.is_dir() and not _is_hidden(path)]
-    for candidate in (root, *(inside if len(inside) == 1 else ())):
-        if halves := _halves(candidate):
-            return Layout(root=candidate, halves=halves)
+    inside = [root]
+    while len(inside) == 1:
+        (around,) = inside
+        if halves := _halves(around):
+            return Layout(root=around, halves=halves)
+        inside = [path for path in around.iterdir() if path.is_dir() and not _is_hidden(path)]
     raise PreparationError(_no_images(root))
 
 
@@ -211,6 +213,7 @@ def _is_hidden(path: Path) -> bool:
 
 
 def _no_images(root: Path) -> str:
-    entries = sorted(entry.name for entry in root.iterdir())
+    entries = sorted(entry.name for entry in root.iterdir() if not _is_hidden(entry))
     found = ", ".join(entries[:8]) + (", ..." if len(entries) > 8 else "")
-    return f"no images under {root}: expected train/images/<class>; found {found or 'nothing'}"
+    expected = "train/images/<class>, or images alone"
+    return f"no images under {root}: expected {expected}; found {found or 'nothing'}"
