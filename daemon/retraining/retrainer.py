@@ -79,9 +79,11 @@ class Retrainer:
         health: Health,
         clock: Callable[[], datetime],
         ask_seconds: float = 60.0,
+        longest_seconds: float = _LONGEST_SECONDS,
     ) -> None:
-        """`ask_seconds`: how long systemd may take until there is a sign of the run."""
+        """How long systemd may take until there is a sign of a run, and a run until it is done."""
         self._ask_seconds = ask_seconds
+        self._longest_seconds = longest_seconds
         self._settings = settings
         self._database = database
         self._promoter = promoter
@@ -318,8 +320,13 @@ class Retrainer:
                 raise
         status = None if going.process is None else going.process.poll()
         if going.process is not None and status is None:
-            if time.monotonic() - going.begun > _LONGEST_SECONDS:
+            if time.monotonic() - going.begun > self._longest_seconds:
                 _end(going.process)
+                hours = f"{self._longest_seconds / 3600:g} hours"
+                why = (
+                    f"it was not done after {hours}, and was ended; give it more retraining.threads"
+                )
+                self._failed(going, why)
             return
         if (folder / folders.EVALUATION).exists() and not status:
             self._finish(going)
@@ -330,7 +337,7 @@ class Retrainer:
             if status in _WITHOUT_MEMORY:
                 told += ". It may have needed more than retraining.max_memory_gb"
             self._failed(going, why or told)
-        elif time.monotonic() - going.begun > _LONGEST_SECONDS:
+        elif time.monotonic() - going.begun > self._longest_seconds:
             self._failed(going, "nothing was heard of it for 12 hours; see its unit's log")
         elif time.monotonic() >= going.ask_again_at and not folders.progress_of(folder):
             # Asked while the run before it was just about to end, systemd did not hear of it.

@@ -43,7 +43,7 @@ class Clock:
 
 @contextmanager
 def retrainer_of(
-    station: Station, line: ByHand, clock: Clock | None = None, *, ask_seconds: float = 60.0
+    station: Station, line: ByHand, clock: Clock | None = None, **seconds: float
 ) -> Iterator[Retrainer]:
     parts = {"database": line.database, "health": line.health}
     promoter = Promoter(station.settings(), **parts, clock=now_utc, line=line.pipeline)  # type: ignore[arg-type]
@@ -52,7 +52,7 @@ def retrainer_of(
         **parts,
         promoter=promoter,
         clock=clock or now_utc,  # type: ignore[arg-type]
-        ask_seconds=ask_seconds,
+        **seconds,
     )
     try:
         yield retrainer
@@ -111,6 +111,17 @@ def test_a_run_that_is_killed_is_marked_failed_and_the_current_model_is_as_it_wa
     assert "ended with status -9" in why
     rows = station.query("SELECT version, status FROM model_versions")
     assert rows == [("tiny-6-0", "current")]
+
+
+def test_a_run_that_takes_too_long_is_ended_and_that_is_what_is_told(station: Station) -> None:
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line, longest_seconds=0.0) as retrainer:
+            retrainer.start()
+            stepped_to_the_end(retrainer)
+    ((state, why),) = states(station)
+    assert state == "failed"
+    assert "it was not done after 0 hours, and was ended; give it more retraining.threads" in why
 
 
 def _process_of(run: str) -> int | None:
