@@ -20,6 +20,7 @@ from daemon.intake.waiting import WaitingRoom
 from daemon.intake.watching import FolderWatch, WatchError
 from daemon.names import to_text
 from daemon.process.health import Health
+from daemon.process.instance import FolderClaim
 from daemon.store.database import StoreError
 from daemon.values import Delivery
 
@@ -58,6 +59,7 @@ class CameraMinder:
         self._rescan_seconds = rescan_seconds
         self._marker_suffix = marker_suffix
         self._stopping = stopping
+        self._claim = FolderClaim()
         self._watch: FolderWatch | None = None
         self._tidied: tuple[int, int] | None = None
         self._polled = camera.watch == "polling"
@@ -107,6 +109,7 @@ class CameraMinder:
     def close(self) -> None:
         """Let go of the folder."""
         self._disarm()
+        self._claim.let_go()
 
     def tell_if_stuck(self, *, now: float) -> None:
         """Tell of a folder that neither answers nor fails. Called from another thread."""
@@ -128,6 +131,8 @@ class CameraMinder:
         trouble = f"camera {self._camera.name}"
         unreadable: list[OSError] = []
         try:
+            if not self._is_ours(trouble):
+                return
             self._mind_watch()
             self._tidy()
             self.rescans += 1
@@ -157,6 +162,20 @@ class CameraMinder:
             self._tell_unreadable(unreadable)
             self._health.mended(trouble)
             self._health.mended(f"{trouble} rescan")
+
+    def _is_ours(self, trouble: str) -> bool:
+        """Two that take images from one folder would record some of them twice."""
+        status = self._folder.stat()
+        if self._claim.take((status.st_dev, status.st_ino)):
+            return True
+        self._disarm()
+        self._health.trouble(
+            trouble,
+            f"another Millwatch, with a state_dir of its own, takes the images of the drop folder "
+            f"{to_text(self._folder)}, and this one leaves them to it; give each a folder of its own, "
+            "or stop one of the two: this one takes over by itself",
+        )
+        return False
 
     def _offer(self, chunk: Iterable[tuple[str, os.stat_result]]) -> None:
         deliveries = [

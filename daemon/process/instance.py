@@ -1,8 +1,10 @@
-"""The service as a process: the only one on its state folder, ended by signals, with enough descriptors."""
+"""The service as a process: the only one on its folders, ended by signals, with enough descriptors."""
 
+import errno
 import os
 import resource
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Iterator
@@ -65,6 +67,43 @@ def instance_lock(state_dir: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+class FolderClaim:
+    """Be the only Millwatch of this computer that takes images from a folder, until the process ends.
+
+    Held by a name of the kernel's (an abstract socket), not by a file in the folder or the folder kept
+    open: a camera's folder stays as it is, and its share can be unmounted.
+    """
+
+    def __init__(self) -> None:
+        self._held: socket.socket | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def take(self, identity: tuple[int, int]) -> bool:
+        """Whether it is ours now. Another folder that we held is let go.
+
+        Args:
+            identity: the folder's (st_dev, st_ino).
+        """
+        if identity == self._identity:
+            return True
+        self.let_go()
+        held = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            held.bind("\0millwatch takes from {} {}".format(*identity))
+        except OSError as error:
+            held.close()
+            if error.errno == errno.EADDRINUSE:
+                return False
+            raise
+        self._held, self._identity = held, identity
+        return True
+
+    def let_go(self) -> None:
+        if self._held:
+            self._held.close()
+        self._held = self._identity = None
 
 
 def end_beside_threads() -> None:

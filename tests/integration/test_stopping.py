@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -139,6 +139,32 @@ def test_a_second_daemon_on_the_same_state_folder_says_so_and_touches_nothing(
         assert "another Millwatch is running" in (station.root / "daemon.log").read_text()
         station.drop_surfaces(3)
         station.wait_for_images(3)
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(31)
+def test_two_daemons_with_one_drop_folder_record_each_image_once_and_the_other_takes_over(
+    station: Station, tmp_path: Path, model: Path
+) -> None:
+    second = Station(root=tmp_path / "second", model=model, cameras=("copied-1",))
+    shared = station.folder("top-1")
+    second.folder("copied-1").rmdir()
+    second.folder("copied-1").symlink_to(shared)
+    with ExitStack() as line:
+        with second.running():
+            line.enter_context(station.process())
+            wait_until(lambda: "camera top-1" in station.troubles())
+            assert "another Millwatch" in station.troubles()["camera top-1"]
+            for number in range(20):
+                second.drop("copied-1", f"{number}.jpg", surface_file(seed=number))
+            station.drop("bottom-1", "theirs.jpg", surface_file(seed=99))
+            second.wait_for_images(20)
+            station.wait_for_images(1)
+        assert (second.count(), station.count()) == (20, 1)
+        station.drop("top-1", "20.jpg", surface_file(seed=20))
+        station.wait_for_images(2)
+        assert station.troubles() == {}
+    assert_every_image_accounted_for(second)
     assert_every_image_accounted_for(station)
 
 
