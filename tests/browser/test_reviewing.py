@@ -98,6 +98,27 @@ def test_many_are_labelled_at_once_by_keys(visit: Visit, line: Station) -> None:
     assert len(labels(line)) == already + 2
 
 
+def test_who_labels_some_of_many_is_shown_the_next_beside_those_that_are_left(
+    visit: Visit, line: Station
+) -> None:
+    before = line.count()
+    line.drop_surfaces(40, first=1000)
+    line.wait_for_images(before + 40)
+    anna = visit("anna")
+    shown(anna)
+    anna.page.keyboard.press("g")
+    pictures = anna.page.locator("#grid button")
+    pictures.first.wait_for()
+    assert pictures.count() == 24
+    left = pictures.nth(20).get_attribute("data-id")
+    for number in range(10):
+        pictures.nth(number).click()
+    anna.page.keyboard.press("4")
+    anna.page.get_by_text("10 images: patches").wait_for()
+    assert pictures.count() >= 24
+    assert anna.page.locator(f'#grid button[data-id="{left}"]').count() == 1
+
+
 def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:
     anna = visit("anna")
     image = shown(anna)

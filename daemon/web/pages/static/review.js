@@ -124,7 +124,8 @@ function showStrip() {
 
 async function move(step) {
   state.at = Math.max(0, Math.min(state.images.length, state.at + step));
-  if (state.at + 8 >= state.images.length && state.next) await tryToLoad();
+  const wanted = byId("many").hidden ? 9 : PAGE;  // what is left in the grid must not keep the next out of it
+  if (state.at + wanted > state.images.length && state.next) await tryToLoad();
   await passOver();
   show();
 }
