@@ -165,7 +165,7 @@ class _Canvas:
         return tuple(Tick(at=self.y(part), text=f"{part * 100:.3g} %") for part in parts)
 
     def x_ticks(self, labels: Sequence[str]) -> tuple[Tick, ...]:
-        every = max(1, -(-len(labels) // 8))
+        every = max(1, -(-len(labels) // 6))  # with more they run into each other
         pairs = list(zip(self.xs, labels, strict=True))[::every]
         return tuple(Tick(at=x, text=_short(label)) for x, label in pairs)
 

@@ -1,6 +1,7 @@
 """Charts as numbers on a canvas."""
 
 from datetime import UTC, datetime, time, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -21,3 +22,13 @@ def test_each_tick_of_the_axis_of_time_tells_which_day_it_is(by: By, days: int) 
     texts = [tick.text for tick in chart.x_ticks]
     assert len(set(texts)) == len(texts) > 4
     assert all("-" in text for text in texts)
+
+
+@pytest.mark.parametrize("hours", [2, 9, 15, 22, 29, 48, 168])
+def test_the_ticks_of_the_axis_of_time_do_not_run_into_each_other(hours: int) -> None:
+    labels = tuple(f"2026-10-{1 + hour // 24:02d} {hour % 24:02d}:00" for hour in range(hours))
+    chart = line_chart(Lines(labels=labels, lines=(("top-1", (0.1,) * hours),)))
+    wide = 80  # "10-01 22:00" in the letters of the page; the last one ends where it stands
+    begins = [tick.at - (wide if tick.at > 680 else wide / 2) for tick in chart.x_ticks]
+    assert len(begins) > 1
+    assert all(after - before >= wide for before, after in pairwise(begins))
