@@ -169,9 +169,9 @@ def _given(labels: Sequence[Given], question: Question) -> list[tuple[Value, ...
 
 
 def _flat(document: dict[str, Any]) -> Section:
-    """One figure a line, as a spreadsheet's pivot table wants it."""
+    """One figure a line, as a spreadsheet's pivot table wants it: no sum of others among them."""
     rows: list[tuple[Value, ...]] = [
-        (name, None, None, document[name]) for name in ("waiting", "labels", "kappa")
+        (name, None, None, document[name]) for name in ("waiting", "kappa")
     ]
     rows += [
         (f"missed_defects_{key}", None, None, document["missed_defects"][key])

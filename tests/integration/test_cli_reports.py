@@ -188,6 +188,8 @@ def test_the_review_tells_agreement_and_who_labelled(millwatch: Millwatch, line:
         "how many are defects is not known"
         in millwatch("report", "review", "--config", line.config).out
     )
+    figures = [each for each in sheet(millwatch, line, "review") if each["figure"] == "labels"]
+    assert sum(int(each["value"]) for each in figures) == 11  # as a pivot table adds them up
     nobody = document(millwatch, line, "review", "--until", "2026-01-01")
     assert (nobody["labels"], nobody["kappa"], nobody["classes"]) == (0, None, [])
 
