@@ -32,6 +32,11 @@ _PLAIN_SYNTAX = (
         "the line cannot be read",
         'Write key = value, or begin the line with "#" if it is a comment.',
     ),
+    (
+        "Expected newline or end of document after a statement",
+        "something stands behind the value",
+        'Write fractions with a point (0.5, not 0,5), and "#" before a remark.',
+    ),
     ("Illegal character '\\n'", "a quotation mark is missing", "Close the text with a quote."),
     (
         "Unescaped '\\'",

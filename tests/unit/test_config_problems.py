@@ -190,6 +190,7 @@ def test_another_database_is_refused_without_showing_its_password(plant: Path) -
         ('[web]\nhost = "localhost\n', 2, "a quotation mark is missing"),
         ('[model]\nfolder = "C:\\models"\n', 2, "backslash"),
         ("[web]\nthe port is 80\n", 2, "cannot be read"),
+        ("[policy]\nmax_missed_defect_rate = 0,005\n", 2, "behind the value"),
         ("[intake]\nextensions = [\n'.png'\n", 3, "is not TOML"),
         ("[intake]\nextensions = " + "[" * 5000 + "\n", 2, "is not TOML"),
     ],
