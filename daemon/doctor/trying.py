@@ -20,11 +20,13 @@ from daemon.checking import (
     policy_problems,
     state_problems,
 )
-from daemon.doctor.checked import Checked, State, bad, good
+from daemon.doctor.checked import Checked, State, bad, good, remark
 from daemon.doctor.folders import camera_checks, silent_folders
 from daemon.doctor.page import certificate_checks
 
 _SECONDS: Final = 300.0
+_MANY_MISSED: Final = 0.05
+"""A promise of one defect in twenty is none that a plant wants: a percentage was meant."""
 
 
 def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> list[Checked]:
@@ -40,6 +42,13 @@ def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> lis
         )
     if settings is None:
         return found
+    missed = settings.policy.max_missed_defect_rate
+    if missed > _MANY_MISSED:
+        allowed = (
+            f"policy.max_missed_defect_rate = {missed:g} lets {missed:.0%} of the defects pass"
+        )
+        step = f"It is a share of one. If {missed:g} % are meant, write {missed / 100:g}."
+        found.append(remark("policy", allowed, step))
     silent = silent_folders(settings)
     return [*found, *camera_checks(settings, now, silent), *certificate_checks(settings, now)]
 

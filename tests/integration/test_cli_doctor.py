@@ -222,6 +222,20 @@ def test_a_clock_before_the_newest_record_or_before_the_installation_is_told(
     assert "was installed at" in bad(datetime(1970, 1, 2, tzinfo=UTC), None)["clock"].found
 
 
+def test_a_rate_of_missed_defects_that_was_meant_in_percent_is_remarked(station: Station) -> None:
+    def policy() -> Checked | None:
+        found = tried(station.config, {}, NOW)
+        return troubles(found, State.REMARK).get("policy")
+
+    assert policy() is None
+    station.tables["policy"] = {"max_missed_defect_rate": 0.5}
+    station.write_config()
+    told = policy()
+    assert told is not None
+    assert "50% of the defects" in told.found
+    assert "write 0.005" in told.remedy
+
+
 def test_a_model_that_does_not_load_is_told(station: Station) -> None:
     found, runtime = model_checks(station.settings())
     assert (troubles(found), runtime[:5]) == ({}, "torch")
