@@ -2,6 +2,8 @@
 
 import getpass
 import os
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -9,6 +11,7 @@ from typing import Any, Final
 from config.settings import Settings
 from daemon.cli.options import CommandError, existing_database, logged_aside
 from daemon.clock import now_utc
+from daemon.names import to_text
 from daemon.process.control import (
     Answer,
     Handlers,
@@ -23,6 +26,7 @@ from daemon.store.database import Database
 from daemon.store.upgrading import prepare_database
 
 _ANSWER_SECONDS: Final = 60.0
+_STARTING_SECONDS: Final = 30.0
 
 
 def user_name() -> str:
@@ -56,11 +60,21 @@ def by_daemon_or_alone(
         CommandError, StoreError, DatabaseRefusedError
     """
     try:
-        try:
-            return ask(settings.state_dir, command, seconds=seconds, **arguments)
-        except NoDaemonError:
-            with own_database(settings, makes=makes) as database:
-                return handlers(database)[command](arguments)
+        until, told = time.monotonic() + _STARTING_SECONDS, False
+        while True:
+            try:
+                return ask(settings.state_dir, command, seconds=seconds, **arguments)
+            except NoDaemonError:
+                try:
+                    with own_database(settings, makes=makes) as database:
+                        return handlers(database)[command](arguments)
+                except AlreadyRunningError:  # it is starting, and answers soon; or stopping
+                    if time.monotonic() > until:
+                        raise
+            if not told:
+                sys.stderr.write(f"Waiting for the Millwatch on {to_text(settings.state_dir)}\n")
+                told = True
+            time.sleep(0.2)
     except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"{command}: nothing was changed: {error}") from error
     except NoAnswerError as error:

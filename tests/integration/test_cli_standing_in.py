@@ -5,17 +5,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from answering import answering
-from builders import Station
+from builders import Station, clean_environment, run_cli
 from commands import Millwatch
 from reviewed import station_of
 
 from daemon.process.control import SOCKET
+from daemon.process.instance import instance_lock
 
 CHANGES = {
     "models promote": ["models", "promote", "m1"],
@@ -158,3 +159,24 @@ def test_of_a_line_that_never_ran_nothing_is_told_and_nothing_is_made(
     assert f"there is no database at {station.database} yet; start `millwatch run`" in done.err
     assert done.out == ""
     assert not station.state_dir.exists()
+
+
+def test_a_daemon_that_is_starting_is_waited_for(station: Station) -> None:
+    command = [sys.executable, "-m", "daemon.cli", "users", "add", "anna", "--role", "label"]
+    with ExitStack() as starting:
+        starting.enter_context(instance_lock(station.state_dir))  # before it answers
+        with subprocess.Popen(
+            [*command, "--config", str(station.config)],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=clean_environment(),
+        ) as adding:
+            assert adding.stdin is not None
+            assert adding.stderr is not None
+            adding.stdin.write("three words together\n")
+            adding.stdin.close()
+            assert adding.stderr.readline().startswith("Waiting for the Millwatch on")
+            starting.close()
+    assert adding.returncode == 0
+    assert "anna" in run_cli("users", "list", "--config", station.config).stdout
