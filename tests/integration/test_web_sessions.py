@@ -1,6 +1,7 @@
 """A session from the login to the logout: how long it lasts, and where it leads."""
 
 import html
+import re
 from urllib.parse import parse_qs, urlsplit
 
 from pages import ORIGIN, Page, log_in, token_of
@@ -34,6 +35,8 @@ def test_who_logs_in_comes_back_to_what_was_asked_for_and_never_elsewhere(page: 
     sent = page.browser().get(asked).headers["location"]
     wrong = page.browser().post("/login", data=_typed(sent, "no password of hers"))
     assert wrong.status_code == 401
+    assert re.search(r'<input id="name"[^>]* value="anna"', wrong.text), "to be typed but once"
+    assert re.search(r'<input id="password"[^>]* autofocus', wrong.text)
     place = html.unescape(wrong.text.partition('name="next" value="')[2].partition('"')[0])
     browser = page.browser()
     come = log_in(browser, "anna", place=place)

@@ -72,12 +72,12 @@ def login(
     try:
         token = doorkeeper_of(request).login(name, password, address_of(request))
     except TooManyAttemptsError as error:
-        answer = _form(renderer, desk, f"{error}.".capitalize(), place)
+        answer = _form(renderer, desk, f"{error}.".capitalize(), place, name)
         answer.status_code = 429
         answer.headers.update(_retry_after(error))
         return answer
     if token is None:
-        answer = _form(renderer, desk, "The name or the password is wrong.", place)
+        answer = _form(renderer, desk, "The name or the password is wrong.", place, name)
         answer.status_code = 401
         return answer
     answer = RedirectResponse(_known_place(place), 303)
@@ -159,7 +159,8 @@ def _retry_after(error: TooManyAttemptsError) -> dict[str, str]:
     return {"retry-after": str(error.seconds)}
 
 
-def _form(renderer: TheRenderer, desk: Desk, problem: str, place: str) -> Response:
+def _form(renderer: TheRenderer, desk: Desk, problem: str, place: str, name: str = "") -> Response:
+    """`name`: as it was typed; the password alone is to be typed again."""
     first = not users.has_users(desk.database)
-    values = {"problem": problem, "first": first, "place": _known_place(place)}
+    values = {"problem": problem, "first": first, "place": _known_place(place), "name": name}
     return renderer.page("login", None, values)
