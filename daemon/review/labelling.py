@@ -51,7 +51,7 @@ class ChangedSinceError(RefusedError):
         told = (
             "its label was taken back"
             if now is None
-            else f"{now.labelled_by} labelled it {now.label} at {now.labelled_at}"
+            else f"{now.labelled_by} labelled it {now.label}"
         )
         super().__init__(f"image {image_id} has changed since you looked at it: {told}")
         self.now = now
