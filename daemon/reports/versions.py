@@ -35,7 +35,9 @@ def model_report(database: Database, question: Question) -> Report:
     return Report(
         title="Models, and what the gate decided",
         about=about(question),
-        sections=(table,),
+        sections=(
+            section("Models", _MODELS, (_by_the_clock(row, question) for row in table.rows)),
+        ),
         flat=table,
         document=[
             line | {"trained_on": each.trained_on, "metrics": each.metrics}
@@ -43,6 +45,16 @@ def model_report(database: Database, question: Question) -> Report:
         ],
         drawing=Bars(values=drawn, shares=True) if drawn else None,
     )
+
+
+def _by_the_clock(row: tuple[Value, ...], question: Question) -> tuple[Value, ...]:
+    """With times as the plant has them."""
+    version, status, *times = row[:4]
+    there = (
+        each and f"{question.calendar.there(datetime.fromisoformat(str(each))):%Y-%m-%d %H:%M}"
+        for each in times
+    )
+    return (version, status, *there, *row[4:])
 
 
 def _is_asked_for(version: ModelVersion, question: Question) -> bool:

@@ -245,6 +245,10 @@ def test_the_models_are_told_with_what_the_gate_saw(millwatch: Millwatch, line: 
     assert current["held_out_missed"] == 1
     assert old["metrics"] == {"test": {"accuracy": 0.95}}
     assert len(document(millwatch, line, "model", "--since", "2026-06-02T12:00")) == 1
+    assert old["created_at"] == "2026-06-01T00:00:00Z"
+    page = millwatch("report", "model", "--config", line.config, "--format", "html").out
+    assert "times in Europe/Berlin" in page
+    assert "2026-06-01 02:00" in page
 
 
 @pytest.mark.parametrize("report", REPORTS)
