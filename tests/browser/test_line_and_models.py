@@ -199,6 +199,24 @@ def test_on_a_tablet_held_upright_and_on_a_phone_nothing_sticks_out(
         assert watched.page.locator("nav").bounding_box()["height"] < 110, "two lines at most"
 
 
+def test_in_high_contrast_too_it_is_seen_which_page_is_open_and_what_is_pressed(
+    visit: Callable[..., Any],
+) -> None:
+    watched = visit("lena", forced_colors="active")
+
+    def outline(selector: str) -> Any:
+        found = watched.page.locator(selector).first
+        return found.evaluate("found => getComputedStyle(found).outlineStyle")
+
+    watched.open("/images/1")
+    assert outline("nav a") == outline("#heat") == "none"
+    watched.page.keyboard.press("h")
+    watched.page.locator("#heat[aria-pressed=true]").wait_for()
+    assert outline("#heat") == "solid"
+    watched.open("/line")
+    assert outline("nav a[aria-current]") == "solid"
+
+
 def test_an_administrator_promotes_a_model_and_goes_back(
     visit: Callable[..., Any], line: Station
 ) -> None:
