@@ -85,8 +85,7 @@ class ReviewMinder:
             wanted = self._begun + 1  # what goes on now may have passed by what was moved just now
             self.wake()
             return self._stepped.wait_for(
-                lambda: self._ended >= wanted and self._reconciler.is_settled,
-                timeout=_SETTLE_SECONDS,
+                lambda: self._ended >= wanted and self.is_settled, timeout=_SETTLE_SECONDS
             )
 
     def settled_before(self, command: Callable[[Arguments], Answer]) -> Callable[..., Answer]:
@@ -115,3 +114,8 @@ class ReviewMinder:
             with self._stepped:
                 self._ended = self._begun
                 self._stepped.notify_all()
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all that was found is recorded; what is missing may still come back."""
+        return self._reconciler.is_settled
