@@ -1,5 +1,8 @@
 import json
+import os
 import signal
+import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -262,28 +265,42 @@ def test_an_interrupted_run_goes_on_when_it_is_given_again(
     assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
 
 
-def test_a_run_that_is_interrupted_at_its_report_leaves_no_model_and_ends_when_repeated(
+KILLED_AT_ITS_REPORT = """
+import os, signal, sys
+from pathlib import Path
+from test_training import CPU, RECIPE
+from training import run
+from training.data.manifest import load_manifest
+
+def die_at_the_report(event, arguments):
+    if event == "open" and Path(str(arguments[0])).name == "report.html":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(die_at_the_report)
+run.train(load_manifest(Path(sys.argv[1])), Path(sys.argv[2]), recipe=RECIPE, device=CPU)
+"""
+
+
+def test_a_run_that_is_killed_at_its_report_leaves_no_model_and_ends_when_repeated(
     tmp_path: Path, manifest: Manifest
 ) -> None:
-    def cut_at_report(*_: object) -> None:
-        if any(tmp_path.glob("*/metrics.json")):
-            signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-            raise InterruptedRunError
-
-    out, epochs = tmp_path / "new", list[Epoch]()
-    before = signal.signal(signal.SIGVTALRM, cut_at_report)
-    try:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0.01, 0.01)
-        with pytest.raises(InterruptedRunError):
-            run.train(manifest, out, recipe=RECIPE, device=CPU)
-    finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+    out, file, epochs = tmp_path / "models" / "new", tmp_path / NAME, list[Epoch]()
+    out.parent.mkdir()
+    manifest.save(file)
+    here = Path(__file__)
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED_AT_ITS_REPORT, file, out],
+        env={**os.environ, "PYTHONPATH": f"{here.parent}:{here.parents[1]}:{here.parents[2]}"},
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
     assert not out.exists(), "without its report"
-    run.train(manifest, out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
+    run.train(load_manifest(file), out, recipe=RECIPE, device=CPU, on_epoch=epochs.append)
     assert epochs == [], "all were kept"
     assert (out / "report.html").exists()
-    assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
+    assert [path.name for path in out.parent.iterdir()] == ["new"], (
+        "nothing is left of its progress"
+    )
 
 
 def test_an_interrupted_run_does_not_go_on_with_other_boxes(tmp_path: Path) -> None:
