@@ -51,3 +51,9 @@ def promoter_of(
         clock=clock,
         line=line.pipeline,
     )
+
+
+def current(station: Station) -> list[str]:
+    """The versions that the database says serve: one."""
+    rows = station.query("SELECT version FROM model_versions WHERE status = 'current'")
+    return [version for (version,) in rows]

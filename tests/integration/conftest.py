@@ -7,6 +7,7 @@ from builders import Station
 from commands import Millwatch
 from kept import used_line
 from pages import Page, open_page
+from promoting import kept
 
 
 @pytest.fixture
@@ -30,3 +31,9 @@ def page(tmp_path: Path, model: Path) -> Iterator[Page]:
 def used(tmp_path_factory: pytest.TempPathFactory, commissioned_model: Path) -> Station:
     """For copies of it: nothing is done to this one."""
     return used_line(tmp_path_factory.mktemp("used"), commissioned_model)
+
+
+@pytest.fixture
+def second(station: Station, commissioned_model: Path) -> str:
+    """A model of seven classes in the registry; its version."""
+    return kept(station, commissioned_model, "tiny-7-0")
