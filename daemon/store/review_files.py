@@ -215,10 +215,9 @@ def remember(
 
 
 def conflicts(database: Database) -> list[Conflict]:
-    """All that a person has to look at. Raises StoreError."""
-    query = select(review_file).where(review_file.c.problem.is_not(None))
+    """All that a person has to look at; reads every image's hash. Raises StoreError."""
+    found = conflicts_in_folder(database)
     with database.reading() as connection:
-        found = [_conflict(row) for row in connection.execute(query.order_by(review_file.c.path))]
         rows = connection.execute(_contradictions()).all()
     names: dict[str, set[str]] = {}
     for row in rows:
@@ -236,6 +235,13 @@ def conflicts(database: Database) -> list[Conflict]:
             )
         )
     return found
+
+
+def conflicts_in_folder(database: Database) -> list[Conflict]:
+    """What lies in the review folder as it should not; of labels that differ nothing. Raises StoreError."""
+    query = select(review_file).where(review_file.c.problem.is_not(None))
+    with database.reading() as connection:
+        return [_conflict(row) for row in connection.execute(query.order_by(review_file.c.path))]
 
 
 def _contradictions() -> Any:

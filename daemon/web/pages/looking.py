@@ -54,7 +54,7 @@ def queue(
         ),
         "chosen": {"camera": camera, "class": class_name, "day": day, "reason": reason},
         "may_label": visitor.role.may(Role.LABEL),
-        "conflicts": review_files.conflicts(desk.database),
+        "conflicts": review_files.conflicts_in_folder(desk.database),
     }
     return renderer.page("queue", visitor, values)
 
