@@ -32,6 +32,7 @@ class Crossvalidation:
     Attributes:
         pooled: over every image of the folds, each judged by the model of its own fold at that
             model's temperature.
+        numbers: which of the folds these are, counted from 1.
         folds: right first choices in each fold.
         called_unknown: images that their model calls unknown.
         mistakes: path (as text to show), true class and first choice of each image that was wrong.
@@ -41,6 +42,7 @@ class Crossvalidation:
     """
 
     pooled: Evaluation
+    numbers: list[int]
     folds: list[Rate]
     called_unknown: Rate
     mistakes: list[tuple[str, str, str]]
@@ -106,7 +108,7 @@ def crossvalidate(
         told = partial(on_epoch, number)
         train_unless_made(fold, model, recipes=recipes, seed=seed, on_epoch=told)
         judged.append(_Judged.of(model, fold, corruptions=corruptions, foreign=others))
-    return _pool(manifest, judged)
+    return _pool(manifest, [number + 1 for number in numbers], judged)
 
 
 def _refuse_empty_parts(numbers: Sequence[int], divided: Sequence[Manifest], folds: int) -> None:
@@ -164,7 +166,7 @@ class _Judged:
         )
 
 
-def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
+def _pool(manifest: Manifest, numbers: list[int], judged: Sequence[_Judged]) -> Crossvalidation:
     logits = np.concatenate([each.logits for each in judged])
     labels = np.concatenate([each.labels for each in judged])
     unknown = np.concatenate([each.unknown for each in judged])
@@ -173,6 +175,7 @@ def _pool(manifest: Manifest, judged: Sequence[_Judged]) -> Crossvalidation:
     names, choices = manifest.classes, logits.argmax(axis=1)
     return Crossvalidation(
         pooled=pooled,
+        numbers=numbers,
         folds=[each.right for each in judged],
         called_unknown=Rate.measured(int(unknown.sum()), len(unknown)),
         mistakes=[

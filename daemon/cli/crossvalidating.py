@@ -111,17 +111,19 @@ def _print_folds(result: "Crossvalidation") -> None:
     print_evaluation(result.pooled)
     for path, true, choice in result.mistakes:
         sys.stdout.write(f"{path}: {true}, taken for {choice}\n")
-    told = ", ".join(f"{fold.count} of {fold.of}" for fold in result.folds)
-    sys.stdout.write(f"right by fold: {told}\n")
+    folds = zip(result.numbers, result.folds, strict=True)
+    told = ", ".join(f"{right.count} of {right.of} in fold {number}" for number, right in folds)
+    sys.stdout.write(f"right: {told}\n")
     unknown = result.called_unknown
     sys.stdout.write(f"called unknown: {unknown.count} of {unknown.of} ({unknown.share:.2%})\n")
     if result.corruptions:
         print_corruptions(result.corruptions)
     if result.pointing:
         print_pointing(result.pointing)
-    for fold, seen in enumerate(result.foreign, start=1):
+    # For each fold, or for none when they were not asked for.
+    for number, seen in zip(result.numbers, result.foreign, strict=False):
         sys.stdout.write(
-            f"fold {fold}: {seen.called_unknown.share:.1%} of {seen.called_unknown.of} pictures in "
+            f"fold {number}: {seen.called_unknown.share:.1%} of {seen.called_unknown.of} pictures in "
             f"{seen.name} called unknown, AUROC {seen.auroc:.3f}\n"
         )
 

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 from collections.abc import Iterator
 from functools import partial
 from hashlib import sha256
@@ -55,8 +56,11 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
     right = [accuracy * tested for of in told["corruptions"].values() for accuracy in of]
     assert right == pytest.approx([round(count) for count in right])
 
-    again = millwatch(*arguments)
+    again = millwatch(*arguments, "--novel", load_manifest(manifest).root)
     assert "epoch" not in again.err, "what is trained is only judged"
+    assert told["numbers"] == [2]
+    assert f"right: {told['folds'][0]['count']} of {tested} in fold 2\n" in again.out
+    assert re.search(r"^fold 2: .* called unknown, AUROC", again.out, re.MULTILINE)
     assert f"called unknown: {told['called_unknown']['count']} of {tested}" in again.out
 
     table = millwatch("evaluate", out / "fold-1", manifest, "--corruptions")

@@ -314,7 +314,7 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
 ) -> None:
     boxed = upper_halves(few) if with_boxes else None
     whole = train(few, select_part, recipe, boxed=boxed)
-    saved = Saved(file=tmp_path / "progress", run="this one")
+    saved = Saved(file=tmp_path / "progress", run="this one", seconds_apart=0)
     seen: list[Epoch] = []
     with pytest.raises(InterruptedRunError):
         train(few, select_part, recipe, boxed=boxed, saved=saved, on_epoch=interrupt_after(2))
@@ -323,6 +323,22 @@ def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     assert result.history == whole.history
     ended, expected = stored_weights(result.network), stored_weights(whole.network)
     assert all(np.array_equal(ended[key], expected[key]) for key in expected)
+
+
+def test_progress_is_kept_after_the_first_epoch_and_the_last_and_else_not_too_often(
+    tmp_path: Path, few: Dataset, select_part: Dataset
+) -> None:
+    """A fast machine would write a third of a gigabyte for each second of training."""
+    file, kept = tmp_path / "progress", list[int]()
+
+    def look(epoch: Epoch) -> None:
+        if file.exists():
+            kept.append(epoch.number)
+            file.unlink()
+
+    recipe = replace(TINY, epochs=4)
+    train(few, select_part, recipe, saved=Saved(file=file, run="this one"), on_epoch=look)
+    assert kept == [1, 4]
 
 
 def test_the_progress_of_another_run_is_not_gone_on_with(

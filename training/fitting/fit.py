@@ -2,6 +2,7 @@
 
 import copy
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -78,7 +79,7 @@ def fit(
         boxed: what people boxed on the pictures of `fit_part`, as `training.data.boxes.coverage`.
         weights: a model folder, or torchvision's ImageNet ResNet18, to start from; from scratch
             when None.
-        saved: where progress is kept after each epoch, and gone on with if some is there; nowhere
+        saved: where progress is kept from time to time, and gone on with if some is there; nowhere
             when None.
 
     Returns:
@@ -103,6 +104,7 @@ def fit(
     fitting = _Fitting(network, head, recipe, math.ceil(len(fit_part) / recipe.batch), seed, device)
     if saved and (state := saved.read(device)):
         fitting.restore(state)
+    written = -math.inf
     for number in range(len(fitting.history) + 1, recipe.epochs + 1):
         fit_loss = fitting.one_epoch(data, number)
         select_loss, accuracy = _judge(fitting.judged, select_part, recipe.batch, device)
@@ -112,8 +114,10 @@ def fit(
                 f"{recipe.learning_rate}; train with another recipe or seed"
             )
         epoch = fitting.settle(number, fit_loss, select_loss, accuracy)
-        if saved:
+        due = saved and time.monotonic() - written >= saved.seconds_apart
+        if saved and (due or number == recipe.epochs):
             saved.write(fitting.state())
+            written = time.monotonic()
         on_epoch(epoch)
     kept = fitting.best.cpu().eval()
     half_precision(kept)
