@@ -45,6 +45,16 @@ def test_grad_cam_needs_no_gradients(network: SurfaceNetwork, surface: str, side
     assert any(warm)
 
 
+def evened_out(evidence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """By the binomial kernel of three by three, place after place."""
+    weights = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    padded = np.pad(evidence, 1)
+    places = np.ndindex(*evidence.shape)
+    return np.array(
+        [(padded[row : row + 3, column : column + 3] * weights).sum() for row, column in places]
+    ).reshape(evidence.shape)
+
+
 @pytest.mark.parametrize("surface", SURFACES)
 def test_the_heatmap_is_gradient_grad_cam_where_single_features_respond(
     network: SurfaceNetwork, surface: str
@@ -52,10 +62,10 @@ def test_the_heatmap_is_gradient_grad_cam_where_single_features_respond(
     pixels = draw_surface(surface, seed=2, height=96, width=96)
     outputs = TorchRuntime(network, device="cpu").infer(pixels[None], with_maps=True)
     assert outputs.maps is not None
-    attention = (outputs.maps[0].astype(np.float64) ** 8).sum(axis=0)
+    attention = (outputs.maps[0].astype(np.float64) ** 4).sum(axis=0)
     runtime_head = network.backbone.fc.weight.detach().numpy()
     for class_index in range(len(runtime_head)):
-        expected = gradient_grad_cam(network, pixels, class_index) * attention
+        expected = evened_out(gradient_grad_cam(network, pixels, class_index) * attention)
         expected /= max(expected.max(), 1e-12)
         heat = heatmap(outputs.maps[0], runtime_head[class_index])
         np.testing.assert_allclose(heat, expected, atol=2e-3)
@@ -70,15 +80,27 @@ def test_the_strongest_place_is_one_and_what_speaks_against_the_class_is_zero() 
     evidence = grad_cam(TWO_CHANNELS, FOR_AND_AGAINST)
     np.testing.assert_allclose(evidence, [[0.25, 0.0], [1.0, 0.0]])
     heat = heatmap(TWO_CHANNELS, FOR_AND_AGAINST)
-    np.testing.assert_allclose(heat, [[0.25 / 4**8, 0.0], [1.0, 0.0]], rtol=1e-5)
+    assert heat.argmax() == 2
+    assert heat.max() == 1.0
+
+
+def test_a_lone_hot_place_is_less_than_three_together_and_what_lies_beside_it_is_warm() -> None:
+    maps = np.zeros((1, 7, 7), dtype=np.float32)
+    maps[0, 1, 1], maps[0, 5, 3:6] = 1.0, 0.97
+    heat = heatmap(maps, np.ones(1, dtype=np.float32))
+    assert np.unravel_index(heat.argmax(), heat.shape) == (5, 4)
+    alone = heat[1, 1]
+    np.testing.assert_allclose(
+        heat[:3, :3], alone * np.outer([0.5, 1, 0.5], [0.5, 1, 0.5]), rtol=1e-5
+    )
 
 
 def test_of_two_places_with_the_same_evidence_the_one_that_the_network_responds_to_is_hot() -> None:
     maps = np.array([[[1.0, 3.0, 0.0]], [[0.0, 2.0, 0.0]]], dtype=np.float32)
     assert grad_cam(maps, FOR_AND_AGAINST).tolist() == [[1.0, 1.0, 0.0]]
-    np.testing.assert_allclose(
-        heatmap(maps, FOR_AND_AGAINST), [[1 / (3**8 + 2**8), 1.0, 0.0]], rtol=1e-5
-    )
+    weak = 1 / (3**4 + 2**4)
+    expected = np.array([[weak / 2 + 1 / 4, weak / 4 + 1 / 2, 1 / 4]])
+    np.testing.assert_allclose(heatmap(maps, FOR_AND_AGAINST), expected / expected.max(), rtol=1e-5)
 
 
 def test_a_network_with_huge_activations_still_has_a_heatmap() -> None:
