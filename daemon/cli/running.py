@@ -32,7 +32,7 @@ from daemon.cli.options import (
     table_of_answers,
 )
 from daemon.names import to_text
-from daemon.process.arenas import share_arenas
+from daemon.process.arenas import keep_the_heap_small
 from daemon.process.control import NoAnswerError, NoDaemonError, ask
 from daemon.process.crashes import trace_crashes
 from daemon.process.instance import end_beside_threads
@@ -56,7 +56,7 @@ def register(app: typer.Typer) -> None:
 
 def run(config: ConfigOption = None) -> None:
     """Watch the cameras' folders until stopped (SIGTERM or Ctrl-C)."""
-    share_arenas()
+    keep_the_heap_small()
     # Without checking the model and the database: they are about to be opened.
     further = (camera_problems, policy_problems, alarm_problems)
     settings, problems = check_settings(config, os.environ, further=(*further, state_problems))
