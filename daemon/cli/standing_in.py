@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from config.settings import Settings
@@ -60,27 +60,38 @@ def by_daemon_or_alone(
         CommandError, StoreError, DatabaseRefusedError
     """
     try:
-        until, told = time.monotonic() + _STARTING_SECONDS, False
-        while True:
-            try:
-                return ask(settings.state_dir, command, seconds=seconds, **arguments)
-            except NoDaemonError:
-                try:
-                    with own_database(settings, makes=makes) as database:
-                        return handlers(database)[command](arguments)
-                except AlreadyRunningError:  # it is starting, and answers soon; or stopping
-                    if time.monotonic() > until:
-                        raise
-            if not told:
-                sys.stderr.write(f"Waiting for the Millwatch on {to_text(settings.state_dir)}\n")
-                told = True
-            time.sleep(0.2)
+        return _by_whoever_is_free(settings, command, handlers, arguments, makes, seconds)
     except (RefusedError, NotAskedError, AlreadyRunningError, OSError) as error:
         raise CommandError(f"{command}: nothing was changed: {error}") from error
     except NoAnswerError as error:
         # It may be at it still, or have failed after the record.
         perhaps = "it may have been done all the same: " if changes else ""
         raise CommandError(f"{command}: {perhaps}{error}") from error
+
+
+def _by_whoever_is_free(
+    settings: Settings,
+    command: str,
+    handlers: Callable[[Database], Handlers],
+    arguments: dict[str, Any],
+    makes: bool,
+    seconds: float,
+) -> Answer:
+    """Waits for a daemon that is starting, and answers soon, or stopping."""
+    until: float | None = None
+    while True:
+        with suppress(NoDaemonError):
+            return ask(settings.state_dir, command, seconds=seconds, **arguments)
+        try:
+            with own_database(settings, makes=makes) as database:
+                return handlers(database)[command](arguments)
+        except AlreadyRunningError:
+            if until is None:
+                until = time.monotonic() + _STARTING_SECONDS
+                sys.stderr.write(f"Waiting for the Millwatch on {to_text(settings.state_dir)}\n")
+            elif time.monotonic() > until:
+                raise
+        time.sleep(0.2)
 
 
 @contextmanager
