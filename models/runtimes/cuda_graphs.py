@@ -4,7 +4,7 @@ To launch a ResNet18's kernels one by one takes Python longer than a GPU takes t
 one batch size, so there is one for each of a few sizes, and a batch is filled up to the next of them.
 
 Without a GPU the same steps run on the processor, in float32 and without a graph: that is how they are
-tested. On an H100 they are 3 to 4 times as fast as float32 without graphs (docs/benchmarks.md).
+tested. docs/benchmarks.md has what they gain on an H100.
 """
 
 from collections.abc import Callable
