@@ -63,7 +63,8 @@ def _evened_out(evidence: NDArray[np.float32]) -> NDArray[np.float32]:
     """Each place by its neighbours: a quarter, a half and a quarter in each direction; cold beyond the border."""
     padded = np.pad(evidence, 1)
     rows = padded[:-2] / 4 + padded[1:-1] / 2 + padded[2:] / 4
-    return rows[:, :-2] / 4 + rows[:, 1:-1] / 2 + rows[:, 2:] / 4
+    evened = rows[:, :-2] / 4 + rows[:, 1:-1] / 2 + rows[:, 2:] / 4
+    return np.asarray(evened, dtype=np.float32)
 
 
 def _to_peak_of_one(evidence: NDArray[np.float32]) -> NDArray[np.float32]:

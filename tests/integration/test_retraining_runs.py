@@ -171,7 +171,7 @@ def test_without_the_model_that_serves_a_run_that_is_asked_for_is_refused_in_wor
 
 @pytest.mark.fault(33)
 @pytest.mark.parametrize("memory", [8.0, 0.2], ids=["enough memory", "too little memory"])
-def test_a_run_in_aprocess_of_its_own_ends_with_a_candidate_or_with_the_current_model_untouched(
+def test_a_run_in_a_process_of_its_own_ends_with_a_candidate_or_with_the_current_model_untouched(
     station: Station, memory: float
 ) -> None:
     drawn_manifest(station.root / "base", KNOWN_DEFECTS, SEEDS).save(station.root / "base.json")
