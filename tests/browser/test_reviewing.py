@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import labels, shown
+from browsing import answer, held, labels, shown, wait_for_request
 from builders import Station, assert_every_image_accounted_for, wait_until
 
 from daemon.process.control import ask
@@ -244,27 +244,6 @@ def test_an_image_whose_file_vanished_shows_as_missing(visit: Visit, line: Stati
         anna.page.locator("#conflict").get_by_text("missing").wait_for()
     finally:
         Path(path).write_bytes(data)
-
-
-def held(watched: Any, pattern: str) -> list[Any]:
-    """Requests that get no answer until a test goes on with them."""
-    requests: list[Any] = []
-
-    def hold(route: Any) -> None:
-        requests.append(route)
-
-    watched.page.route(pattern, hold)
-    return requests
-
-
-def wait_for_request(watched: Any, requests: list[Any]) -> None:
-    wait_until(lambda: watched.page.evaluate("true") and requests)
-
-
-def answer(watched: Any, requests: list[Any], pattern: str) -> None:
-    while requests:
-        requests.pop().continue_()
-    watched.page.unroute(pattern)
 
 
 def test_a_key_that_is_held_down_or_pressed_twice_labels_what_was_shown_and_no_more(

@@ -3,6 +3,7 @@
 import io
 import shutil
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from promoting import current, promoter_of
 from records import finding, record
 
 from daemon.clock import now_utc
-from daemon.retraining.promotion import TROUBLE
+from daemon.retraining.promotion import TROUBLE, Promoter
 from daemon.serving import load_serving_model, registry_folder
 from daemon.store.labels import labels_in_force, put_label
 from daemon.store.models import promoted_at
@@ -27,10 +28,7 @@ def test_a_new_model_that_fails_on_the_line_goes_back_by_itself(
     station: Station, second: str, folder: str
 ) -> None:
     with by_hand(station.settings()) as line:
-        promoter = promoter_of(station, line)
-        first = line.pipeline.model.version
-        promoter.promote(second, "the gate")
-        line.work()
+        promoter, first = promoted(station, line, second)
         runtime = line.pipeline.model.runtime
 
         def lost(*_: object, **__: object) -> None:
@@ -54,10 +52,7 @@ def test_a_new_model_that_fails_on_some_pictures_goes_back_by_itself(
     station: Station, second: str
 ) -> None:
     with by_hand(station.settings()) as line:
-        promoter = promoter_of(station, line)
-        first = line.pipeline.model.version
-        promoter.promote(second, "the gate")
-        line.work()
+        promoter, first = promoted(station, line, second)
         runtime = line.pipeline.model.runtime
 
         def infer(images: np.ndarray, **_: object) -> object:
@@ -84,10 +79,7 @@ def test_a_new_model_that_people_contradict_goes_back_by_itself(
     station: Station, second: str
 ) -> None:
     with by_hand(station.settings()) as line:
-        promoter = promoter_of(station, line)
-        first = line.pipeline.model.version
-        promoter.promote(second, "the gate")
-        line.work()
+        promoter, first = promoted(station, line, second)
         passed_and_labelled(line, second, ["no_defect", "no_defect", "scratches", "scratches"])
         promoter.step(now=time.monotonic())
         line.work()
@@ -104,10 +96,7 @@ def test_a_model_that_a_person_promotes_again_goes_back_for_what_people_say_afte
 ) -> None:
     before = now_utc() - timedelta(hours=1)
     with by_hand(station.settings()) as line:
-        promoter = promoter_of(station, line, clock=lambda: before)
-        first = line.pipeline.model.version
-        promoter.promote(second, "the gate")
-        line.work()
+        promoter, first = promoted(station, line, second, clock=lambda: before)
         passed_and_labelled(line, second, ["patches"] * 4, at=before)
         promoter.step(now=time.monotonic())
         line.work()
@@ -166,3 +155,14 @@ def passed_and_labelled(
         (intent,) = record(line.database, passed)
         target = Path(f"/labelled/{number}")
         put_label(line.database, intent.image_id, name, "eva", seen=0, target=target, now=now)
+
+
+def promoted(
+    station: Station, line: ByHand, version: str, clock: Callable[[], datetime] = now_utc
+) -> tuple[Promoter, str]:
+    """By the gate, and serving: who may take it back, and the version before."""
+    promoter = promoter_of(station, line, clock=clock)
+    first = line.pipeline.model.version
+    promoter.promote(version, "the gate")
+    line.work()
+    return promoter, first
