@@ -81,6 +81,7 @@ def train(
         test_part=test_part,
         input_size=recipe.input_size,
         recipe=settings,
+        device="cuda" if device.type == "cuda" else "cpu",
     )
     reference = reference_of(fitted.network, packed.metadata, manifest, fitted=FITTED_OF_A_CLASS)
     unfinished = out.with_name(f".{out.name}.unfinished")

@@ -27,8 +27,15 @@ class TorchRuntime:
     halved until it does.
     """
 
-    def __init__(self, network: SurfaceNetwork, *, device: Device = "auto") -> None:
-        """Raises RuntimeUnavailableError without the device, or without memory on it."""
+    def __init__(
+        self, network: SurfaceNetwork, *, device: Device = "auto", half: bool = True
+    ) -> None:
+        """Raises RuntimeUnavailableError without the device, or without memory on it.
+
+        Args:
+            network: is moved to the device.
+            half: whether a GPU may compute in half precision.
+        """
         self._device = _choose(device)
         try:
             self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
@@ -38,8 +45,8 @@ class TorchRuntime:
                 "it (`nvidia-smi` lists that) and start again"
             ) from error
         self._lock = threading.Lock()
-        on_gpu = self._device.type == "cuda"
-        self._graphs = Graphs(self._network, self._device) if on_gpu else None
+        graphed = half and self._device.type == "cuda"
+        self._graphs = Graphs(self._network, self._device) if graphed else None
         self._agreeing: int | None = None
         self.head = network.backbone.fc.weight.detach().float().cpu().numpy()
 

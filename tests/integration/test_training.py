@@ -19,6 +19,7 @@ from models.decision import Policy
 from models.network import load_network
 from models.novelty import texture_of
 from models.preprocessing import PREPROCESSING_VERSION
+from models.reference import Use, read_reference
 from models.registry import load_model
 from models.runtimes.torch_runtime import TorchRuntime
 from training import run
@@ -32,6 +33,7 @@ from training.judging.corruptions import CORRUPTIONS, SEVERITIES
 from training.judging.evaluate import Evaluation
 from training.judging.evaluate import run as evaluated
 from training.judging.serving import Served
+from training.model_folder.references import reference_of
 
 CLASSES = ("crazing", "no_defect", "scratches")
 RECIPE = replace(
@@ -148,6 +150,24 @@ def test_the_evidence_is_of_the_select_part_alone(trained: Trained, manifest: Ma
     np.testing.assert_allclose(
         arrays["textures"], texture_of(fitted.features), rtol=1e-2, atol=1e-3
     )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no GPU")
+def test_what_a_gpu_leaves_in_a_model_folder_is_what_the_processor_would_have(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    out = tmp_path / "new"
+    run.train(manifest, out, recipe=RECIPE, device=torch.device("cuda"))
+    network, metadata = load_network(out)
+    select = evaluated(
+        TorchRuntime(network, device="cpu"), load_part(manifest, Part.SELECT, side=64)
+    )
+    evidence = load_evidence(out, metadata)
+    np.testing.assert_allclose(evidence["logits"], select.logits, atol=0.02)
+    kept, again = read_reference(out, metadata), reference_of(network, metadata, manifest)
+    assert kept is not None
+    for use in Use:
+        np.testing.assert_allclose(kept.maps(use), again.maps(use), atol=again.maps(use).max() / 32)
 
 
 def test_a_model_is_never_overwritten_and_that_is_said_before_training(

@@ -8,7 +8,7 @@ from models.calibration import fit_temperature
 from models.checkpoint import Metadata
 from models.evidence import Evidence, collect_evidence
 from models.network import SurfaceNetwork
-from models.runtimes.torch_runtime import TorchRuntime
+from models.runtimes.torch_runtime import Device, TorchRuntime
 from training.data.dataset import Dataset, load_part
 from training.data.manifest import Manifest, Part
 from training.judging.evaluate import Evaluation, evaluate, run
@@ -31,6 +31,7 @@ def pack(
     test_part: Dataset,
     input_size: int,
     recipe: dict[str, Any],
+    device: Device = "cpu",
 ) -> Packed:
     """Judge the manifest's parts as the network would serve, and describe it.
 
@@ -41,11 +42,12 @@ def pack(
         network: rounded as `half_precision` rounds it; its classes are the manifest's.
         select_part: decoded at `input_size`, as is `test_part`.
         recipe: how the network came to be, as JSON values.
+        device: where the network is run, in float32; it is left there.
 
     Raises:
         ManifestError: if the fit part cannot be read.
     """
-    served = TorchRuntime(network, device="cpu")
+    served = TorchRuntime(network, device=device, half=False)
     selected = run(served, select_part)
     known = load_part(manifest, Part.FIT, side=input_size)
     evidence = collect_evidence(

@@ -32,6 +32,7 @@ def reference_of(
     """Activations of a manifest's images, each for the use that its part allows.
 
     Args:
+        network: on any device.
         metadata: of the network's model folder.
         fitted: how many images of each class of the fit part, spread over it; all when None.
 
@@ -43,6 +44,7 @@ def reference_of(
             f"the model knows {', '.join(metadata.classes)}; the manifest has "
             f"{', '.join(manifest.classes)}: name the manifest that the model came from"
         )
+    device = next(network.parameters()).device
     maps: list[NDArray[np.float32]] = []
     labels: list[NDArray[np.int64]] = []
     uses: list[NDArray[np.int64]] = []
@@ -54,9 +56,10 @@ def reference_of(
             of_class = [np.flatnonzero(images.labels == k) for k in range(len(manifest.classes))]
             chosen = np.concatenate([_spread(indices, fitted) for indices in of_class])
         for chunk in np.array_split(chosen, max(1, len(chosen) // 32)):
-            middle, texture = network.middle_and_texture(torch.from_numpy(images.pixels[chunk]))
-            maps.append(middle.numpy())
-            textures.append(texture.numpy())
+            pixels = torch.from_numpy(images.pixels[chunk]).to(device)
+            middle, texture = network.middle_and_texture(pixels)
+            maps.append(middle.cpu().numpy())
+            textures.append(texture.cpu().numpy())
         labels.append(images.labels[chosen])
         uses.append(np.full(len(chosen), use, np.int64))
     return Reference.of(
