@@ -7,6 +7,7 @@ UV_VERSION := 0.13.9
 CONFIG ?=
 NEU_DET ?=
 BIN := $(VENV)/bin
+PACKAGES := config daemon migrations models training
 MADE_WITH := $(patsubst $(VENV)/.ready-%,%,$(firstword $(wildcard $(VENV)/.ready-*)))
 BACKEND := $(if $(filter undefined,$(origin TORCH_BACKEND)),$(MADE_WITH),$(TORCH_BACKEND))
 READY := $(VENV)/.ready$(if $(BACKEND),-$(BACKEND))
@@ -95,6 +96,9 @@ audit-dependencies: $(READY)
 clean:
 	rm -rf $(VENV) build *.egg-info
 
+# Compiled once, or each of hundreds of processes that a test run starts compiles 700 modules anew where
+# PYTHONDONTWRITEBYTECODE is set: two seconds of three.
+$(READY): export UV_COMPILE_BYTECODE := 1
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Millwatch needs Python 3.11 or later; name one with PYTHON=/path/to/python3"; exit 1; }
@@ -109,5 +113,6 @@ else
 		--constraints $(VENV)/constraints.txt ".[dev]"
 endif
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q $(PACKAGES)
 	rm -f $(VENV)/.ready*
 	touch $@
