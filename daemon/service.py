@@ -128,8 +128,8 @@ class Service:
 
         return [
             *(thread(f"camera {each.name}", each.run) for each in self._parts.cameras),
-            self._control.thread,
             self._page.thread,
+            self._control.thread,
             thread("retraining", self._retrain),
             thread("review", lambda: self._parts.review.run(self._stopping)),
             thread("stop", self._end_wait),

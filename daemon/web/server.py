@@ -67,6 +67,16 @@ class WebServer:
 
     def _serve(self) -> None:
         """Until it is stopped. Raises OSError, ValueError when the port or the certificate cannot be had."""
+        web = self._desk.settings.web
+        # Before all else: whoever comes meanwhile waits for the page, and is not turned away.
+        with _listening(web.host, web.port) as listener:
+            self._server = server = self._made()
+            self._desk.health.mended("page")
+            log.info("page", host=web.host, port=web.port, tls=web.tls_certificate is not None)
+            if not self._stopping.is_set():
+                server.run(sockets=[listener])
+
+    def _made(self) -> "uvicorn.Server":
         # Imported here: it takes half a second and 20 MB, which judging need not wait for.
         import uvicorn  # noqa: PLC0415
 
@@ -90,12 +100,7 @@ class WebServer:
         )
         config.load()
         logging.getLogger("uvicorn").setLevel(logging.WARNING)
-        self._server = server = uvicorn.Server(config)
-        with _listening(web.host, web.port) as listener:
-            self._desk.health.mended("page")
-            log.info("page", host=web.host, port=web.port, tls=web.tls_certificate is not None)
-            if not self._stopping.is_set():
-                server.run(sockets=[listener])
+        return uvicorn.Server(config)
 
 
 def _listening(host: str, port: int) -> socket.socket:

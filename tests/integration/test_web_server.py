@@ -119,6 +119,15 @@ def test_a_pipe_as_the_key_is_told_and_not_waited_for(
     assert "it is not an ordinary file; see web.host, web.port, web.tls_certificate and" in told
 
 
+def test_who_opens_the_page_as_soon_as_millwatch_runs_is_not_turned_away(
+    station: Station, unused_port: int
+) -> None:
+    station.tables["web"] = {"enabled": True, "port": unused_port}
+    station.write_config()
+    with station.process():
+        assert httpx.get(f"http://127.0.0.1:{unused_port}/login", timeout=60).status_code == 200
+
+
 def test_a_pushed_image_goes_the_way_of_any_other(served: Served) -> None:
     data = surface_file("scratches", seed=7)
     answer = push(served, "frame 1.JPG", data)
