@@ -1,6 +1,6 @@
 """What the review folder says of one image, from where its file lies. Decides; changes nothing."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -41,32 +41,35 @@ class Ruling:
     problems: dict[Path, tuple[Problem, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class Places:
     """The two parts of the review folder.
 
     Attributes:
-        given: classes that there are before anybody makes a folder.
+        classes: those that there are now.
     """
 
     to_check: Path
     labelled: Path
-    given: tuple[str, ...]
+    classes: Sequence[str]
 
     @classmethod
-    def of(cls, review: Path, given: tuple[str, ...]) -> "Places":
-        return cls(to_check=review / "to_check", labelled=review / "labelled", given=given)
+    def of(cls, review: Path, classes: Sequence[str]) -> "Places":
+        return cls(to_check=review / "to_check", labelled=review / "labelled", classes=classes)
 
     def class_of(self, path: Path) -> str | None:
         """The label that a place says; None where it says none.
 
-        A folder that reads like a class that is given, `No defect` say, is no class beside that.
+        A folder that reads like a class that there is, `No defect` say, is no class beside that; and one
+        that was dragged into another's is neither.
         """
         if not path.is_relative_to(self.labelled):
             return None
-        parts = path.relative_to(self.labelled).parts
-        name = to_text(parts[0])
-        return known_name(name, self.given) if len(parts) > 1 and may_be_class(name) else None
+        folders = [to_text(part) for part in path.relative_to(self.labelled).parts[:-1]]
+        if not folders or not may_be_class(folders[0]):
+            return None
+        name, *below = (known_name(folder, self.classes) for folder in folders)
+        return None if set(below).intersection(self.classes) - {name} else name
 
     def holds(self, path: Path) -> bool:
         return path.is_relative_to(self.to_check) or path.is_relative_to(self.labelled)
@@ -156,8 +159,8 @@ def _unlabelled(image: Known, others: list[Path], places: Places, *, elsewhere: 
         return Ruling(deed=Deed.NOTHING, problems=dict.fromkeys(others, _copy(image)))
     if not at.is_relative_to(places.to_check):
         told = (
-            f"image {image.id} lies in no folder that can be a class; move it to labelled/CLASS/, such "
-            "as labelled/no_defect/, or back to to_check"
+            f"image {image.id} lies in no folder that can be a class, or in one class within another; "
+            "move it to labelled/CLASS/, such as labelled/no_defect/, or back to to_check"
         )
         problems[at] = (Problem.MISPLACED, told)
         moved = image.path != at

@@ -6,6 +6,7 @@ after: a kill in between is made up for at the next start.
 
 import errno
 import math
+import os
 import re
 import threading
 import time
@@ -81,6 +82,8 @@ class Labeller:
         self.lock = threading.Lock()
         """Held by whoever labels, or moves what is labelled: the page, a command, the folder."""
         self._retry_at = 0.0
+        self._classes: list[str] = []
+        self._read_at: list[str] | None = None
 
     def label(
         self,
@@ -201,21 +204,36 @@ class Labeller:
         Raises:
             StoreError: when the database cannot be read.
         """
-        folders = []
-        try:
-            folders = [
-                to_text(each.name)
-                for each in (self._review / "labelled").iterdir()
-                if each.is_dir()
-            ]
-        except OSError:  # not made yet, or a share that is away
-            log.debug("no folder of labels")
-        folders = sorted(filter(self._may_be_class, folders))
+        folders = self._folders()
         used = labels.used_labels(self._database)
+        in_force = [known_name(name, self.given) for name, is_so in used.items() if is_so]
+        names = list(self.given)
         # Each keeps the number key that people's fingers know: a new one comes last, and one that was taken
         # back goes on where it was.
-        own = [name for name, in_force in used.items() if in_force or name in folders] + folders
-        return list(dict.fromkeys((*self.given, *(known_name(name, self.given) for name in own))))
+        for own in [name for name in used if used[name] or name in folders] + folders:
+            name = known_name(known_name(own, self.given), (*in_force, *names))
+            if name not in names:
+                names.append(name)
+        return names
+
+    def classes(self) -> list[str]:
+        """The same, read anew when a folder of labels came or went. Raises StoreError."""
+        folders = self._folders()
+        if folders != self._read_at:
+            self._classes, self._read_at = self.names(), folders
+        return self._classes
+
+    def _folders(self) -> list[str]:
+        """Of labels, those that may be classes; none where they are not made yet, or their share is away."""
+        try:
+            with os.scandir(self._review / "labelled") as entries:
+                return sorted(
+                    name
+                    for each in entries
+                    if each.is_dir() and self._may_be_class(name := to_text(each.name))
+                )
+        except OSError:
+            return []
 
     def _may_be_class(self, name: str) -> bool:
         """No server's own folder either (`@eaDir`, say): what lies in these is not looked at."""
@@ -230,9 +248,7 @@ class Labeller:
             )
         alike = known_name(name, self.given)
         if alike == name and name not in self.given:
-            if (self._review / "labelled" / from_text(name)).is_dir():
-                return
-            alike = known_name(name, self.names())
+            alike = known_name(name, self.classes())
         if alike != name:
             raise RefusedError(
                 f"{name!r} reads like the class {alike}: label the image that, or name a new class so "

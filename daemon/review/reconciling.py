@@ -160,6 +160,7 @@ class Reconciler:
 
     def _scan(self, now: float) -> None:
         changes = self._listing.changes(now=now)
+        self._places.classes = self._labeller.classes()
         for folder, error in changes.failed:
             self._fail(folder, error)
         for folder in changes.lost:

@@ -40,7 +40,7 @@ class Problem(StrEnum):
     STRANGER = "stranger"
     """No image that was ever judged."""
     MISPLACED = "misplaced"
-    """Under `labelled`, but in no folder that can be a class."""
+    """Under `labelled`, but in no folder that can be a class, or in one class within another."""
     UNREADABLE = "unreadable"
     """Judged to be no whole picture, so that nobody can learn from it."""
     NO_FILE = "no_file"

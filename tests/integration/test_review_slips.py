@@ -10,6 +10,7 @@ from builders import Station
 from records import NOW
 from reviewed import Looking, data_of, labels, looking, move, paths, station_of
 
+from daemon.process.control import RefusedError
 from daemon.store import review_files
 from daemon.store.queueing import Filter, count_waiting, queue
 from daemon.store.review_files import Problem
@@ -106,3 +107,48 @@ def test_days_that_are_over_and_empty_go_and_whatever_holds_something_stays(
     assert not gone.exists()
     assert all(each.is_dir() for each in (hidden, fresh, *peoples))
     assert all(each.exists() for each in paths(station).values())
+
+
+@pytest.mark.fault(35)
+@pytest.mark.parametrize("dragged", ["to_check/scratches", "labelled/burr"])
+def test_a_class_that_is_dragged_into_another_labels_nothing(
+    station: Station, dragged: str
+) -> None:
+    at, folder = paths(station), station.review / dragged
+    with looking(station) as one:
+        move(at[1], station.review / "labelled" / "burr" / at[1].name)
+        one.look()
+        begun = labels(station), paths(station)
+        assert begun[0] == {1: "burr"}
+        into = move(folder, station.review / "labelled" / "patches" / folder.name)
+        one.look()
+        assert labels(station) == begun[0]
+        told = review_files.conflicts(one.database)
+        assert {each.problem for each in told} == {Problem.MISPLACED}
+        assert "in one class within another" in told[0].reason
+    with looking(station) as one:  # after a restart
+        one.look()
+        assert labels(station) == begun[0]
+        move(into, folder)
+        one.look()
+        assert review_files.conflicts(one.database) == []
+    assert (labels(station), paths(station)) == begun
+
+
+@pytest.mark.fault(35)
+def test_folders_of_the_plants_own_that_read_alike_are_one_class(station: Station) -> None:
+    at, labelled = paths(station), station.review / "labelled"
+    with looking(station) as one:
+        move(at[1], labelled / "edge_crack" / at[1].name)
+        one.look()
+        move(at[2], labelled / "Edge crack" / at[2].name)
+        one.look()
+        assert labels(station) == {1: "edge_crack", 2: "edge_crack"}
+        names = one.labeller.names()
+        assert [name for name in names if "crack" in name] == ["edge_crack"]
+        with pytest.raises(RefusedError, match="reads like the class edge_crack"):
+            one.labeller.label(3, "Edge crack", "anna", seen=None)
+        shutil.rmtree(labelled / "edge_crack")  # what is left is the class
+        one.look(seconds=30.0)
+        assert labels(station)[2] == "edge_crack"
+        assert review_files.conflicts(one.database)[0].problem is Problem.MISSING

@@ -10,7 +10,7 @@ from daemon.store.review_files import Known, Problem
 from daemon.values import Progress
 from models.taxonomy import NAMED_CLASSES, Verdict
 
-PLACES = Places.of(Path("/review"), NAMED_CLASSES)
+PLACES = Places.of(Path("/review"), (*NAMED_CLASSES, "edge crack"))
 FIRST = Path("/review/to_check/scratches/a__1__b.jpg")
 ELSEWHERE = Path("/state/archive/top-1/a.jpg")
 PATCHES = Path("/review/labelled/patches/a.jpg")
@@ -97,6 +97,11 @@ def test_an_archived_image_is_labelled_by_a_copy_and_by_nothing_else() -> None:
     [
         ("/review/labelled/patches/a.jpg", "patches"),
         ("/review/labelled/patches/shift 2/a.jpg", "patches"),
+        ("/review/labelled/patches/Patches/2026-03-01/a.jpg", "patches"),
+        ("/review/labelled/patches/crazing/2026-03-01/a.jpg", None),
+        ("/review/labelled/patches/to_check/Rolled in scale/a.jpg", None),
+        ("/review/labelled/patches/edge crack/a.jpg", None),
+        ("/review/labelled/Edge_Crack/a.jpg", "edge crack"),
         ("/review/labelled/a.jpg", None),
         ("/review/labelled/unknown/a.jpg", None),
         ("/review/labelled/Rolled in scale/a.jpg", "rolled-in_scale"),
