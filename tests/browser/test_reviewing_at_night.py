@@ -1,5 +1,6 @@
 """Labelling at three in the morning: gloves, answers that are lost, colleagues, and a session that is over."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -181,3 +182,24 @@ def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
         }).map((button) => button.dataset.label)"""
     )
     assert covered == []
+
+
+def test_the_tenth_class_and_the_next_have_keys_and_a_long_name_stays_on_its_button(
+    visit: Visit, line: Station
+) -> None:
+    long = "b" * 64
+    own = [line.review / "labelled" / name for name in ("a1", "a2", long, "zz")]
+    for folder in own:
+        folder.mkdir()
+    anna = visit("anna", viewport={"width": 360, "height": 740})
+    image = shown(anna)
+    for key, name in (("0", long), ("b", "zz")):
+        anna.page.locator(f'#one [data-label="{name}"]').wait_for()
+        assert anna.page.evaluate("document.documentElement.scrollWidth") <= 360
+        anna.page.keyboard.press(key)
+        wait_until(lambda name=name: (image, name, "anna") in labels(line))  # type: ignore[misc]
+        wait_until(lambda: shown(anna) != image)
+        anna.page.keyboard.press("u")
+        wait_until(lambda: shown(anna) == image)
+    for folder in own:
+        shutil.rmtree(folder)

@@ -7,6 +7,7 @@ const PAGE = 24;
 const MANY = 10000;
 const AGAIN_MS = 5000;
 const MOST_SKIPPED = 240;
+const CLASS_KEYS = [..."1234567890bcdefjklmopqrtvwxyz"];  // without those that do something else
 const left = history.state?.image;
 const byId = (id) => document.getElementById(id);
 const filters = new URLSearchParams(new FormData(byId("filters")));
@@ -58,7 +59,7 @@ function labelButton(name, number) {
   const button = document.createElement("button");
   button.type = "button";
   button.dataset.label = name;
-  if (number < 9) button.append(key(number + 1));
+  if (number in CLASS_KEYS) button.append(key(CLASS_KEYS[number].toUpperCase()));
   button.append(inWords(name));
   button.addEventListener("click", () => label(name));
   return button;
@@ -324,9 +325,9 @@ document.addEventListener("keydown", (event) => {
   if (event.repeat && !(event.key in arrows)) return;
   const mayLabel = byId("undo") !== null;
   const pressed = keyOf(event);
-  if (/^[1-9]$/.test(pressed) && mayLabel) {
-    const name = state.classes[Number(pressed) - 1];
-    if (name) label(name);
+  const name = state.classes[CLASS_KEYS.indexOf(pressed)];
+  if (name && mayLabel) {
+    label(name);
   } else if (event.key in arrows && many) {
     focusNeighbour(arrows[event.key]);
   } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
