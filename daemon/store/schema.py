@@ -31,6 +31,10 @@ KEPT: Final = text("progress IN ('moved', 'unseen') AND verdict IN ('pass', 'unr
 """Files in archive and quarantine, which may be deleted in time."""
 ENDED: Final = text("progress IN ('left', 'deleted', 'gone')")
 """Images that have no file of ours."""
+# These hold of every row. Without them SQLite, which keeps no statistics here, would take the index of a
+# camera for any query that names one, also where it names an hour or a month.
+ANY_IMAGE: Final = text("id > 0")
+ANY_COUNT: Final = text("camera <> ''")
 
 # SQLite gives an id by itself only to a column of the type INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -85,6 +89,13 @@ Index("image_captured_at", image.c.captured_at)
 Index("image_content", image.c.sha256)
 Index("image_kept", image.c.verdict, image.c.id, sqlite_where=KEPT, postgresql_where=KEPT)
 Index("image_ended", image.c.id, sqlite_where=ENDED, postgresql_where=ENDED)
+Index(
+    "image_camera",
+    image.c.camera,
+    image.c.id,
+    sqlite_where=ANY_IMAGE,
+    postgresql_where=ANY_IMAGE,
+)
 
 Index(
     "image_waiting",
@@ -114,6 +125,7 @@ tally: Final = Table(
     Column("images", BigInteger, nullable=False),
     PrimaryKeyConstraint("hour", "camera", "verdict", "predicted_class"),
 )
+Index("tally_camera", tally.c.camera, sqlite_where=ANY_COUNT, postgresql_where=ANY_COUNT)
 
 camera_day: Final = Table(
     "camera_day",

@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping, func, select
 
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
-from daemon.store.schema import image
+from daemon.store.schema import ANY_IMAGE, image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ def latest(
     if before is not None:
         query = query.where(image.c.id < before)
     if camera is not None:
-        query = query.where(image.c.camera == camera)
+        query = query.where(image.c.camera == camera, ANY_IMAGE)
     with database.reading() as connection:
         return [_viewed(row) for row in connection.execute(query).mappings()]
 

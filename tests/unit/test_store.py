@@ -1,6 +1,5 @@
 import json
 import os
-import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -355,46 +354,3 @@ def test_the_model_that_serves_is_the_only_current_one(store: Database) -> None:
     (trained_on, metrics) = rows(store, "SELECT trained_on, metrics FROM model_versions")[0]
     assert trained_on == "f" * 64
     assert isinstance(json.loads(metrics), dict)
-
-
-# --- plans: nothing reads the whole table of images ----------------------------------------------
-
-
-def plans_of(store: Database, deed: Callable[[], object]) -> list[str]:
-    """How SQLite goes about each SELECT and UPDATE of a deed, before it knows any bound value."""
-    statements: list[str] = []
-
-    def note(_: object, __: object, statement: str, *___: object) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE", "WITH")):
-            statements.append(statement)
-
-    event.listen(store.engine, "before_cursor_execute", note)
-    deed()
-    event.remove(store.engine, "before_cursor_execute", note)
-    assert statements
-    plans = []
-    with sqlite3.connect(store.path) as connection:
-        for statement in statements:
-            nothing = [None] * statement.count("?")
-            plans += [r[3] for r in connection.execute(f"EXPLAIN QUERY PLAN {statement}", nothing)]
-    connection.close()
-    return plans
-
-
-def test_no_step_of_an_image_reads_through_all_images(store: Database) -> None:
-    deeds: list[Callable[[], object]] = [
-        lambda: deliveries.known(store, [delivery(1), delivery(2)]),
-        lambda: images.record(store, [finding(1), finding(2)], by_name, NOW),
-        lambda: images.pending(store),
-        lambda: images.replan(store, images.pending(store)[0], Path("/x")),
-        lambda: settle(store, images.pending(store)[0], progress=Progress.GONE),
-        lambda: record(store, finding(1)),
-        lambda: images.withdraw(store, images.pending(store)),
-    ]
-    for deed in deeds:
-        scans = [plan for plan in plans_of(store, deed) if plan.startswith("SCAN image")]
-        assert scans == []
-    counting = plans_of(store, lambda: images.count_pending(store))
-    assert [plan.partition("USING ")[2] for plan in counting] == ["INDEX image_pending"]
-    totals = plans_of(store, lambda: images.count_by_verdict(store))
-    assert [plan.split()[:2] for plan in totals if "SCAN" in plan] == [["SCAN", "tally"]]
