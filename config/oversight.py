@@ -188,5 +188,10 @@ class Webhook(Table):
         default=None, description="The file with a token that webhooks are sent as their bearer's."
     )
     token_hosts: HostNames = Field(
-        default=(), description="The hosts that the token is for; every webhook's when empty."
+        default=(), description="The hosts that the token is for; empty where there is but one."
     )
+
+    def token_for(self, host: str) -> Path | None:
+        """The file with the token that a webhook of this host is sent; None without one."""
+        hosts = [each.strip("[]") for each in self.token_hosts]
+        return self.token_file if not hosts or host in hosts else None

@@ -5,19 +5,23 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from config.addresses import Way
+from config.addresses import Address, Way
 from config.folders import user_in_words
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
 from config.text import as_one_line
 from config.toml_lines import KeyPath
+from config.values import is_loopback
 from daemon.process.control import SOCKET
 from daemon.process.crashes import TRACE
 from daemon.process.instance import LOCK
 from daemon.serving import REPLACE_IT, ServingModelError, load_first
 from daemon.store.upgrading import find_schema_trouble
 from models.taxonomy import KNOWN_DEFECTS
+
+_Problem = tuple[str, str, str, Sequence[KeyPath]]
+"""Of an alarm: its key, what is wrong, the remedy, and the other keys that this follows from."""
 
 
 def camera_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
@@ -111,13 +115,11 @@ def alarm_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
         for key, what, remedy, rests_on in _contradictions(settings, number)
         # What stands in for a key that was refused proves nothing.
         if not any(_is_in(each, skip) for each in (("alarms", number, key), *rests_on))
-    ] + _secret_problems(settings, source, skip)
+    ] + [*_secret_problems(settings, source, skip)]
 
 
-def _contradictions(
-    settings: Settings, number: int
-) -> Iterator[tuple[str, str, str, Sequence[KeyPath]]]:
-    """Of one alarm: its key, what is wrong, the remedy, and the other keys that this follows from."""
+def _contradictions(settings: Settings, number: int) -> Iterator[_Problem]:
+    """Of one alarm."""
 
     def of_cameras(key: str) -> list[KeyPath]:
         return [("cameras", at, key) for at in range(len(settings.cameras))]
@@ -146,6 +148,26 @@ def _contradictions(
     if not settings.mail.host and any(each.way is Way.MAIL for each in alarm.addresses):
         what = "there is no mail server to hand e-mails to"
         yield "to", what, "Set mail.host.", [("mail", "host")]
+    for address in alarm.addresses:
+        if not (address.secure or is_loopback(address.host)):
+            yield from _in_the_clear(settings, address)
+
+
+def _in_the_clear(settings: Settings, address: Address) -> Iterator[_Problem]:
+    """Of an alarm's address without TLS, on another computer."""
+    mqtt, webhook = settings.mqtt, settings.webhook
+    if address.way is Way.MQTT and mqtt.user and mqtt.password_file is not None:
+        what, remedy = "the brokers' password", 'Write "mqtts://", or empty mqtt.user.'
+        rests_on: list[KeyPath] = [("mqtt", "user"), ("mqtt", "password_file")]
+    elif address.way is Way.WEBHOOK and webhook.token_for(address.host) is not None:
+        what, remedy = (
+            "webhook.token_file's token",
+            'Write "https://", or list others in webhook.token_hosts.',
+        )
+        rests_on = [("webhook", "token_file"), ("webhook", "token_hosts")]
+    else:
+        return
+    yield "to", f"{what} would cross the network to {address.host} in the clear", remedy, rests_on
 
 
 def _is_in(path: KeyPath, skip: frozenset[KeyPath]) -> bool:
@@ -153,20 +175,26 @@ def _is_in(path: KeyPath, skip: frozenset[KeyPath]) -> bool:
     return any(path[:length] in skip for length in range(1, len(path) + 1))
 
 
-def _secret_problems(settings: Settings, source: Source, skip: frozenset[KeyPath]) -> list[Problem]:
+def _secret_problems(
+    settings: Settings, source: Source, skip: frozenset[KeyPath]
+) -> Iterator[Problem]:
+    webhook, key = settings.webhook, ("webhook", "token_hosts")
+    addresses = [each for alarm in settings.alarms for each in alarm.addresses]
+    hosts = sorted({each.host for each in addresses if each.way is Way.WEBHOOK})
+    if webhook.token_file and not webhook.token_hosts and len(hosts) > 1 and key not in skip:
+        what = f"the token would go to each of {', '.join(hosts)}"
+        yield source.problem(key, what, "List the hosts that it is for.")
     files = {
         ("mail", "password_file"): settings.mail.password_file,
         ("mqtt", "password_file"): settings.mqtt.password_file,
         ("webhook", "token_file"): settings.webhook.token_file,
     }
-    what, remedy = "cannot be read", "Write the secret into it, readable by Millwatch's user alone."
-    return [
-        source.problem(key, f"{as_one_line(str(file))} {what}", remedy, again_helps=True)
-        for key, file in files.items()
-        if file is not None
-        and key not in skip
-        and not (os.access(file, os.R_OK) and file.is_file())
-    ]
+    remedy = "Write the secret into it, readable by Millwatch's user alone."
+    for name, file in files.items():
+        if file is None or name in skip or (os.access(file, os.R_OK) and file.is_file()):
+            continue
+        what = f"{as_one_line(str(file))} cannot be read"
+        yield source.problem(name, what, remedy, again_helps=True)
 
 
 def _is_closed(path: Path) -> bool:

@@ -70,8 +70,7 @@ class Sender:
 
     def _post(self, address: Address, body: Body) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "millwatch"}
-        file, hosts = self._webhook.token_file, self._webhook.token_hosts
-        if file is not None and (not hosts or address.host in hosts):
+        if (file := self._webhook.token_for(address.host)) is not None:
             headers["Authorization"] = f"Bearer {_secret(file)}"
         connection = (
             http.client.HTTPSConnection(

@@ -7,6 +7,7 @@ from plants import HEAD, only
 
 from config.addresses import Way, parse_address
 from config.loading import check_settings
+from config.oversight import Webhook
 from config.problems import Problem
 from daemon.checking import alarm_problems
 from daemon.systemd.units import drop_ins
@@ -124,6 +125,37 @@ def test_a_password_does_not_cross_the_network_in_the_clear(tmp_path: Path) -> N
     assert "in the clear" in only(check(tmp_path, mail)).what
     assert check(tmp_path, mail.replace("mail.plant", "localhost")) == []
     assert check(tmp_path, mail.replace('"none"', '"starttls"')) == []
+
+
+def test_neither_do_a_webhooks_token_and_a_brokers_password(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    hook = f'[[alarms]]\n{GOOD.replace("https", "http")}[webhook]\ntoken_file = "{secret}"\n'
+    problem = only(check(tmp_path, hook))
+    assert (problem.key, "to chat.plant in the clear" in problem.what) == ("alarms[1].to", True)
+    assert check(tmp_path, hook.replace("chat.plant", "127.0.0.1")) == []
+    assert check(tmp_path, hook.replace("http:", "https:")) == []
+    assert check(tmp_path, f'{hook}token_hosts = ["tickets.plant"]\n') == []
+    assert only(check(tmp_path, f"{hook}token_hosts = 1\n")).key == "webhook.token_hosts"
+    broker = hook.partition("[webhook]")[0].replace("http://", "mqtt://")
+    login = f'[mqtt]\nuser = "line-1"\npassword_file = "{secret}"\n'
+    problem = only(check(tmp_path, broker + login))
+    assert (problem.key, "to chat.plant in the clear" in problem.what) == ("alarms[1].to", True)
+    assert check(tmp_path, broker) == []
+    assert check(tmp_path, broker.replace("mqtt:", "mqtts:") + login) == []
+
+
+def test_of_several_hosts_the_configuration_says_whose_the_token_is(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("x")
+    alarm = GOOD.replace("]", ', "https://[fd00::1]:8443/a", "mqtts://broker/topic"]')
+    text = f'[[alarms]]\n{alarm}[webhook]\ntoken_file = "{tmp_path}/token"\n'
+    problem = only(check(tmp_path, text))
+    assert problem.key == "webhook.token_hosts"
+    assert "chat.plant, fd00::1" in problem.what
+    assert check(tmp_path, f'{text}token_hosts = ["[fd00::1]"]\n') == []
+    webhook = Webhook(token_file=tmp_path / "token", token_hosts=("[fd00::1]",))
+    assert webhook.token_for("fd00::1") == tmp_path / "token"
+    assert webhook.token_for("chat.plant") is None
 
 
 def test_a_secret_that_cannot_be_read_is_a_problem_that_may_be_mended(tmp_path: Path) -> None:
