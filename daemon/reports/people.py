@@ -179,7 +179,8 @@ def _flat(document: dict[str, Any]) -> Section:
     ]
     for each in document["classes"]:
         name = each["predicted_class"]
-        rows += [(key, name, None, each[key]) for key in ("agreement", "lower", "upper")]
+        rows += [("labelled", name, None, each["labels"])]  # by the machine's class, not by period
+        rows += [(key, name, None, each[key]) for key in ("agreed", "agreement", "lower", "upper")]
     rows += [
         ("labels", each["period"], each["labelled_by"], each["labels"])
         for each in document["given"]

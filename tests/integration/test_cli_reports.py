@@ -117,6 +117,13 @@ def test_the_review_tells_agreement_and_who_labelled(millwatch: Millwatch, line:
     )
     figures = [each for each in sheet(millwatch, line, "review") if each["figure"] == "labels"]
     assert sum(int(each["value"]) for each in figures) == 11  # as a pivot table adds them up
+    of_classes = {
+        (each["of"].lstrip("'"), each["figure"]): each["value"]
+        for each in sheet(millwatch, line, "review")
+    }
+    for name, counted in classes.items():
+        assert int(of_classes[name, "labelled"]) == counted["labels"]
+        assert int(of_classes[name, "agreed"]) == counted["agreed"]
     nobody = document(millwatch, line, "review", "--until", "2026-01-01")
     assert (nobody["labels"], nobody["kappa"], nobody["classes"]) == (0, None, [])
 
