@@ -63,6 +63,10 @@ def described(page: Page) -> schemathesis.BaseSchema:
             None,
             (422, "day must be one of the calendar, such as 2026-01-31"),
         ),
+        *(
+            ("GET", f"/api/queue?after={after}", None, (422, "after must be the next of an answer"))
+            for after in ("x", "._1", "0.5_")
+        ),
         ("GET", "/api/nothing", None, (404, "there is nothing at this address")),
         ("PUT", "/api/queue", None, (405, "that cannot be done at this address")),
     ],

@@ -160,10 +160,13 @@ def _date(day: str) -> date:
 
 
 def _cursor(after: str | None) -> tuple[float, int] | None:
+    """Raises HTTPException: it is no answer's `next`; a program would be led round in a circle."""
     if after is None:
         return None
     found = _CURSOR.fullmatch(after)
     try:
-        return (float(found[1]), int(found[2])) if found else None
+        if found:
+            return float(found[1]), int(found[2])
     except ValueError:
-        return None
+        pass
+    raise HTTPException(422, "after must be the next of an answer")
