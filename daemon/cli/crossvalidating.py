@@ -13,6 +13,7 @@ from daemon.cli.options import (
     JsonOption,
     console_of_answers,
     print_json,
+    refuse_unwritable,
     table_of_answers,
 )
 from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
@@ -73,6 +74,7 @@ def crossvalidate(
             "--corruptions, --novel and --fold are of folds", param_hint="--leave-out"
         )
     chosen = chosen_recipes(recipe, epochs)
+    refuse_unwritable(out / "fold-1")
     try:
         images = load_manifest(manifest)
         with EpochDisplay() as display:

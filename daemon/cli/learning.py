@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import CommandError, JsonOption, print_json
+from daemon.cli.options import CommandError, JsonOption, print_json, refuse_unwritable
 from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
 
@@ -47,6 +47,7 @@ def train(
     from training.fitting.resuming import ResumeError  # noqa: PLC0415
 
     chosen = chosen_recipes(recipe, epochs)
+    refuse_unwritable(out)
     with EpochDisplay() as display:
         try:
             metadata, evaluation = step.train_in_phases(
@@ -83,6 +84,7 @@ def evaluate(
         typer.Option(
             "--report",
             metavar="FILE",
+            dir_okay=False,
             help="Also write all that can be measured, spoilt copies too, as one HTML page.",
         ),
     ] = None,
@@ -110,6 +112,7 @@ def evaluate(
         ) from error
     if novel is not None and report is None:
         raise typer.BadParameter("goes into a report; name its file too", param_hint="--novel")
+    refuse_unwritable(report)
     try:
         images = load_manifest(manifest)
         if report is None:

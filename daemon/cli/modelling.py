@@ -20,6 +20,7 @@ from daemon.cli.options import (
     JsonOption,
     console_of_answers,
     print_json,
+    refuse_unwritable,
     settings_of,
     table_of_answers,
 )
@@ -146,6 +147,7 @@ def import_model(
     from training.model_folder import importing as step  # noqa: PLC0415 -- what trains is heavy
 
     settings = settings_of(config)
+    refuse_unwritable(out)
     try:
         images = load_manifest(manifest)
         sys.stderr.write(f"judging the {len(images.images)} images of {to_text(manifest)}\n")

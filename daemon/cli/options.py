@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated, Any, Final
 
 import structlog
@@ -17,6 +18,7 @@ from rich.table import Column, Table
 from config.loading import load_settings
 from config.settings import Settings
 from config.text import as_one_line, escape_undecodable
+from daemon.names import to_text
 
 ConfigOption = Annotated[
     Path | None,
@@ -57,6 +59,25 @@ def text_alone(value: str | None) -> str | None:
 def shown(value: object) -> str:
     """Text from a file name or an error: it neither drives the terminal nor reads as markup."""
     return escape(as_one_line(str(value)))
+
+
+def refuse_unwritable(path: Path | None) -> None:
+    """Before the work that `path` is for, not after it; what is missing above it is made later.
+
+    Raises:
+        CommandError: when nothing could be written there.
+    """
+    if path is None:
+        return
+    try:
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        with TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise CommandError(
+            f"{to_text(path)} cannot be written: {error.strerror}; name another place, or let this "
+            "user write there"
+        ) from error
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from daemon.cli.options import CommandError
+from daemon.cli.options import CommandError, refuse_unwritable
 from daemon.cli.showing import ImageDisplay
 
 if TYPE_CHECKING:
@@ -24,7 +24,10 @@ def prepare(
             metavar="NEU_DET", help="A folder as Kaggle lays it out or flat, or a zip of one."
         ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="MANIFEST", help="The manifest to write.")],
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="MANIFEST", dir_okay=False, help="The manifest to write."),
+    ],
     folders: Annotated[
         Path | None,
         typer.Option("--folders", metavar="DIR", help="Also copy the images to class folders."),
@@ -59,6 +62,8 @@ def prepare(
 
     if model is not None and not label_errors:
         raise typer.BadParameter("only --label-errors uses a model", param_hint="--model")
+    refuse_unwritable(out)
+    refuse_unwritable(folders)
     try:
         folder = _unpacked(neu_det, out)
         with ImageDisplay() as display:

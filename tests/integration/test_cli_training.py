@@ -87,6 +87,36 @@ def test_what_would_end_a_cross_validation_is_told_before_anything_is_trained(
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("prepare", "NEU_DET", "--out"),
+        ("prepare", "NEU_DET", "--out", "MANIFEST", "--folders"),
+        ("train", "MANIFEST", "--epochs", "1", "--out"),
+        ("crossvalidate", "MANIFEST", "--epochs", "1", "--out"),
+        ("crossvalidate", "MANIFEST", "--epochs", "1", "--leave-out", "--out"),
+        ("evaluate", "MODEL", "MANIFEST", "--report"),
+        (
+            *("models", "import", "MODEL", "--classes", "a", "--manifest", "MANIFEST"),
+            "--out",
+        ),
+    ],
+)
+def test_where_nothing_can_be_written_is_told_before_the_work(
+    millwatch: Millwatch, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """What the work would begin with is not even there."""
+    file = tmp_path / "a file"
+    file.touch()
+    names = {"NEU_DET", "MANIFEST", "MODEL"}
+    named = [tmp_path / "none" / each if each in names else each for each in command]
+    done = millwatch(*named, file / "below" / "out")
+    assert done.status == 1
+    assert done.err.startswith(f"millwatch: {file / 'below'}")
+    assert "cannot be written: Not a directory; name another place" in done.err
+    assert list(tmp_path.iterdir()) == [file]
+
+
 def test_each_class_is_left_out_in_turn(
     millwatch: Millwatch, manifest: Path, tmp_path: Path
 ) -> None:
