@@ -254,7 +254,11 @@ HOW_TO_SAVE = r"write `torch.save\(model.state_dict\(\), 'weights.pth'\)` and im
         (two_layers, r"of another network: it lacks 'fc.bias'"),
         (save_network(resnet18, 1000), r"is of 1000 classes and 3 were stated; state each"),
         (save_network(resnet18, 2), r"is of 2 classes and 3 were stated; state each"),
-        (save_changed(conv1__weight=torch.zeros(64, 1, 7, 7)), r"pictures of 1 channel\(s\)"),
+        (
+            save_changed(conv1__weight=torch.zeros(64, 1, 7, 7)),
+            r"for grey pictures.*`--normalisation unit` or `--normalisation picture`",
+        ),
+        (save_changed(conv1__weight=torch.zeros(64, 4, 7, 7)), r"pictures of 4 channels; only one"),
         (
             save_changed(conv1__weight=torch.zeros(64, 3, 3, 3)),
             r"'conv1.weight' has the shape \(64, 3, 3, 3\), not",
@@ -309,6 +313,33 @@ def test_no_model_is_overwritten(tmp_path: Path, file: Path, manifest: Manifest)
     with pytest.raises(CheckpointError, match="never overwritten"):
         import_weights(file, out, classes=STATED, manifest=manifest)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("normalisation", ["picture", "unit"])
+def test_a_network_for_grey_pictures_serves_as_it_was_trained(
+    tmp_path: Path, manifest: Manifest, normalisation: Any, elsewhere: nn.Module
+) -> None:
+    grey = resnet18(num_classes=len(STATED))
+    grey.conv1 = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+    state = elsewhere.state_dict()
+    state["conv1.weight"] = state["conv1.weight"][:, :1]
+    grey.load_state_dict(state)
+    torch.save(grey.state_dict(), tmp_path / "grey.pth")
+    out = tmp_path / "m"
+    import_weights(
+        tmp_path / "grey.pth",
+        out,
+        classes=STATED,
+        manifest=manifest,
+        input_size=SIZE,
+        normalisation=normalisation,
+    )
+    network, _ = load_network(out)
+    pictures = torch.from_numpy(load_part(manifest, Part.TEST, side=SIZE).pixels)
+    with torch.inference_mode():
+        expected = grey.eval()(network.normalised(pictures))
+        expected = expected[:, [STATED.index(name) for name in CLASSES]]
+        assert (network(pictures) - expected).abs().max() < 0.03 * expected.std()
 
 
 @pytest.mark.parametrize("normalisation", ["picture", "unit"])

@@ -63,8 +63,8 @@ def import_weights(
     the manifest's order.
 
     Args:
-        file: a state dict of torchvision's ResNet18 with three channels, alone or in a dict under
-            `state_dict`, `model_state_dict` or `model`. Names may begin with `module.`,
+        file: a state dict of torchvision's ResNet18 with three channels, or one where that is not
+            normalised as `imagenet`, alone or in a dict under `state_dict`, `model_state_dict` or `model`. Names may begin with `module.`,
             `backbone.` and the like; a dropout before the last layer does not matter.
         classes: in the order of the network's outputs.
         input_size: side of the pictures that it was trained on, in pixels.
@@ -162,10 +162,10 @@ def network_of(
     Raises:
         ImportRefusedError: if they are not a ResNet18's of so many classes.
     """
-    _refuse_other_network(state, file, len(stated))
+    _refuse_other_network(state, file, len(stated), normalisation)
     weights = {key: value.float() for key, value in state.items() if "num_batches" not in key}
     network = SurfaceNetwork(len(stated), normalisation=normalisation)
-    if normalisation != "imagenet":  # three equal channels: see SurfaceNetwork
+    if normalisation != "imagenet":  # if three, equal: see SurfaceNetwork
         weights[_FIRST] = weights[_FIRST].sum(dim=1, keepdim=True)
     counters = {k: v for k, v in network.backbone.state_dict().items() if "num_batches" in k}
     network.backbone.load_state_dict({**counters, **weights})
@@ -210,7 +210,9 @@ def _refuse_other_classes(classes: Sequence[str], manifest: Manifest) -> None:
         )
 
 
-def _refuse_other_network(state: Mapping[str, Tensor], file: Path, classes: int) -> None:
+def _refuse_other_network(
+    state: Mapping[str, Tensor], file: Path, classes: int, normalisation: Normalisation
+) -> None:
     def refuse(what: str, remedy: str) -> ImportRefusedError:
         return ImportRefusedError(f"{file} {what}; {remedy}")
 
@@ -226,11 +228,18 @@ def _refuse_other_network(state: Mapping[str, Tensor], file: Path, classes: int)
     if missing or beyond:
         odd = f"lacks {missing[0]!r}" if missing else f"also holds {beyond[0]!r}"
         raise refuse(f"is of another network: it {odd}", only_18)
-    if (channels := state[_FIRST].shape[1:2].numel()) != 3:
+    channels = state[_FIRST].shape[1:2].numel()
+    if channels == 1 and normalisation == "imagenet":
         raise refuse(
-            f"is of a network for pictures of {channels} channel(s)",
-            "only one that takes three (a grey picture as three equal ones) can be imported",
+            "is of a network for grey pictures, which have no channels to normalise as ImageNet's",
+            "say how they were: `--normalisation unit` or `--normalisation picture`",
         )
+    if channels not in (1, 3):
+        raise refuse(
+            f"is of a network for pictures of {channels} channels",
+            "only one that takes grey pictures, as one channel or three equal ones, can be imported",
+        )
+    wanted[_FIRST] = torch.Size((*wanted[_FIRST][:1], channels, *wanted[_FIRST][2:]))
     if (outputs := state["fc.weight"].shape[:1].numel()) != classes:
         raise refuse(
             f"is of {outputs} classes and {classes} were stated",
