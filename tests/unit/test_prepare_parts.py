@@ -23,6 +23,18 @@ def test_an_unreadable_image_is_left_out_and_named(tree: Tree) -> None:
     assert report.lines()[0] == "2 images: 1 in the manifest, 1 left out"
 
 
+def test_of_many_broken_files_each_is_named_with_what_is_wrong(tree: Tree) -> None:
+    for number in range(10, 15):
+        tree.add(f"c_{number}.jpg").write_bytes(b"")
+        tree.add(f"d_{number}.jpg", xml="<annotation>")
+    lines = tree.lines()
+    for number in range(10, 15):
+        (cut,) = (line for line in lines if line.startswith(f"c_{number}.jpg: unreadable"))
+        assert "empty" in cut
+        (xml,) = (line for line in lines if line.startswith(f"d_{number}.jpg: its XML cannot"))
+        assert "malformed: no element found" in xml
+
+
 def test_a_file_that_is_no_picture_by_its_name_is_named(tree: Tree) -> None:
     (tree.root / "train" / "images" / "crazing" / "Thumbs.db").write_bytes(b"x")
     assert "Thumbs.db: not a picture by its name, ignored" in tree.lines()

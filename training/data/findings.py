@@ -46,6 +46,7 @@ class Kind(StrEnum):
 
 
 _NEAR: Final = (Kind.NEAR_COPY, Kind.TRAIN_NEAR_COPY_OF_VALIDATION)
+_IN_FULL: Final = (*_NEAR, Kind.UNREADABLE, Kind.XML_UNUSABLE)
 """Each of these is for a person to look at, so a long list of them is told in full."""
 
 
@@ -126,7 +127,7 @@ class PreparationReport:
         for finding in self.findings:
             alike[finding.kind, finding.detail].append(finding)
         for (kind, detail), group in alike.items():
-            if len(group) <= SHOWN_OF_A_LONG_LIST or kind in _NEAR:
+            if len(group) <= SHOWN_OF_A_LONG_LIST or kind in _IN_FULL:
                 yield from map(self._line, group)
                 continue
             first = ", ".join(" = ".join(self._names(it)) for it in group[:SHOWN_OF_A_LONG_LIST])
