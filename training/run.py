@@ -1,8 +1,11 @@
 """A training run from manifest to model folder."""
 
+import fcntl
 import json
+import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
@@ -116,20 +119,22 @@ def train_in_phases(
     What an earlier phase made stays beside `out` as `OUT-RECIPE`, and is not made again.
 
     Raises:
-        CheckpointError: if `out` exists, or a phase beside it is of other images or settings.
+        CheckpointError: if `out` exists or is being trained, or a phase beside it is of other
+            images or settings.
         ManifestError, FitError, ResumeError: as `train`.
     """
-    _refuse_existing(out)
     *before, last = recipes
-    for recipe in before:
-        phase = out.with_name(f"{out.name}-{recipe.name}")
-        settings = _settings(recipe, seed, weights)
-        if phase.exists():
-            _refuse_another(phase, manifest, settings)
-        else:
-            train(manifest, phase, recipe=recipe, seed=seed, weights=weights, on_epoch=on_epoch)
-        weights = phase
-    return train(manifest, out, recipe=last, seed=seed, weights=weights, on_epoch=on_epoch)
+    with _alone(out):
+        _refuse_existing(out)
+        for recipe in before:
+            phase = out.with_name(f"{out.name}-{recipe.name}")
+            settings = _settings(recipe, seed, weights)
+            if phase.exists():
+                _refuse_another(phase, manifest, settings)
+            else:
+                train(manifest, phase, recipe=recipe, seed=seed, weights=weights, on_epoch=on_epoch)
+            weights = phase
+        return train(manifest, out, recipe=last, seed=seed, weights=weights, on_epoch=on_epoch)
 
 
 def train_unless_made(
@@ -158,6 +163,31 @@ def train_unless_made(
         phase = (phase.get("started_from") or {}).get("recipe")
     if phase:
         raise _another(out)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Two trainings to one folder would write one progress, and remove each other's files.
+
+    Raises:
+        CheckpointError: if another holds it.
+    """
+    lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("wb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            taken = not os.fstat(file.fileno()).st_nlink  # its holder ended in between
+        except BlockingIOError:
+            taken = True
+        if taken:
+            raise CheckpointError(
+                f"another command is training {out}; let it end, or name another folder"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def _refuse_existing(out: Path) -> None:

@@ -285,6 +285,21 @@ def test_an_interrupted_run_goes_on_when_it_is_given_again(
     assert [path.name for path in tmp_path.iterdir()] == ["new"], "nothing is left of its progress"
 
 
+def test_a_second_training_to_the_same_folder_is_refused_and_the_first_goes_on(
+    manifest: Manifest, tmp_path: Path
+) -> None:
+    out, recipes, begun = tmp_path / "new", [replace(RECIPE, epochs=1)], list[Epoch]()
+    (tmp_path / ".new.lock").touch()  # as one that was killed leaves it
+
+    def another(_: Epoch) -> None:
+        with pytest.raises(CheckpointError, match="another command is training"):
+            run.train_in_phases(manifest, out, recipes=recipes, on_epoch=begun.append)
+
+    run.train_in_phases(manifest, out, recipes=recipes, on_epoch=another)
+    assert begun == []
+    assert list(tmp_path.iterdir()) == [out]
+
+
 KILLED_AT_ITS_REPORT = """
 import os, signal, sys
 from pathlib import Path
