@@ -1,4 +1,5 @@
 import re
+import resource
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -303,3 +304,19 @@ def test_a_report_is_small(assessment: Assessment, tmp_path: Path) -> None:
     write(assessment, path)
     assert path.stat().st_size < 250_000
     assert path.read_text(encoding="utf-8") == render(assessment)
+
+
+def test_a_report_that_no_disk_has_room_for_leaves_the_one_before(
+    assessment: Assessment, tmp_path: Path
+) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("the one before")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            write(assessment, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert path.read_text() == "the one before"
+    assert list(tmp_path.iterdir()) == [path]

@@ -22,9 +22,14 @@ _JPEG_QUALITY: Final = 85
 
 
 def write(assessment: Assessment, path: Path) -> None:
-    """Raises OSError."""
+    """Whole or not at all: on a full disk an earlier report stays. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(render(assessment), encoding="utf-8")
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(render(assessment), encoding="utf-8")
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def render(assessment: Assessment) -> str:
