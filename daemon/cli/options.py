@@ -69,15 +69,19 @@ def refuse_unwritable(path: Path | None) -> None:
     """
     if path is None:
         return
+    why = ""
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            why = "it is neither a file nor a folder"  # and a file would take its place
         above = next(folder for folder in path.absolute().parents if folder.exists())
         with TemporaryFile(dir=above):
             pass
     except OSError as error:
+        why = error.strerror or str(error)
+    if why:
         raise CommandError(
-            f"{to_text(path)} cannot be written: {error.strerror}; name another place, or let this "
-            "user write there"
-        ) from error
+            f"{to_text(path)} cannot be written: {why}; name another place, or let this user write there"
+        )
 
 
 def print_json(document: dict[str, Any] | list[Any]) -> None:

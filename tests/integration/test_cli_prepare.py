@@ -146,6 +146,18 @@ def test_a_manifest_that_cannot_be_written_is_named_and_leaves_nothing(
     assert [path.name for path in out.iterdir()] == ["taken"]
 
 
+def test_a_pipe_or_a_device_is_not_replaced_by_a_file(
+    millwatch: Millwatch, neu_det: Path, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    shares = ("--select-percent", "0", "--test-percent", "0")
+    done = millwatch("prepare", neu_det, "--out", pipe, *shares)
+    assert pipe.is_fifo()
+    assert done.status == 1
+    assert f"{pipe} cannot be written: it is neither a file nor a folder" in done.err
+
+
 @pytest.mark.parametrize("value", ["-1", "100", "many"])
 def test_a_share_that_cannot_be_is_wrong_usage(
     millwatch: Millwatch, neu_det: Path, tmp_path: Path, value: str
