@@ -105,9 +105,11 @@ def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
     if not math.isfinite(candidate.milliseconds_per_image):
         yield "how long it takes for an image is not known"
     error = candidate.calibration_error
-    limit = max(rules.max_calibration_error, current.calibration_error or 0.0)
     # A few dozen images show some error of true confidences too: that is not held against it.
-    if error is not None and not error <= max(limit, candidate.calibration_chance):
+    limit = max(
+        rules.max_calibration_error, current.calibration_error or 0.0, candidate.calibration_chance
+    )
+    if error is not None and not error <= limit:
         yield (
             f"its confidences do not mean what they say: calibration error {error:.3f}, at "
             f"most {limit:.3f}"

@@ -34,7 +34,10 @@ def test_a_candidate_that_knows_more_and_is_nowhere_worse_is_promoted() -> None:
         ({"finite": False}, "no numbers"),
         ({"milliseconds_per_image": float("nan")}, "how long it takes for an image is not known"),
         ({"calibration_error": 0.2}, "calibration error 0.200"),
-        ({"calibration_error": 0.2, "calibration_chance": 0.15}, "calibration error 0.200"),
+        (
+            {"calibration_error": 0.2, "calibration_chance": 0.15},
+            "calibration error 0.200, at most 0.150",
+        ),
         ({"calibration_error": float("nan")}, "calibration error nan"),
         ({"classes": (*KNOWN_DEFECTS[1:], NEW, NO_DEFECT)}, f"no longer knows {KNOWN_DEFECTS[0]}"),
         ({"reference": {**REFERENCE, "crazing": row(12, right=9)}}, "names 3 fewer rightly"),
