@@ -1,8 +1,6 @@
 """A training run from manifest to model folder."""
 
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, save
 from models.network import stored_weights
@@ -172,22 +171,21 @@ def _alone(out: Path) -> Iterator[None]:
     Raises:
         CheckpointError: if another holds it.
     """
-    lock = out.with_name(f".{out.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("wb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            taken = not os.fstat(file.fileno()).st_nlink  # its holder ended in between
-        except BlockingIOError:
-            taken = True
-        if taken:
-            raise CheckpointError(
-                f"another command is training {out}; let it end, or name another folder"
-            )
-        try:
-            yield
-        finally:
-            lock.unlink(missing_ok=True)
+    file = out.with_name(f".{out.name}.lock")
+    lock = FileLock(file)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CheckpointError(
+            f"another command is training {out}; let it end, or name another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        # While it is held: whoever waits for it then sees that it has no name.
+        file.unlink(missing_ok=True)
+        lock.release()
 
 
 def _refuse_existing(out: Path) -> None:

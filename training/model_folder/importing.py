@@ -64,8 +64,9 @@ def import_weights(
 
     Args:
         file: a state dict of torchvision's ResNet18 with three channels, or one where that is not
-            normalised as `imagenet`, alone or in a dict under `state_dict`, `model_state_dict` or `model`. Names may begin with `module.`,
-            `backbone.` and the like; a dropout before the last layer does not matter.
+            normalised as `imagenet`, alone or in a dict under `state_dict`, `model_state_dict` or
+            `model`. Names may begin with `module.`, `backbone.` and the like; a dropout before the
+            last layer does not matter.
         classes: in the order of the network's outputs.
         input_size: side of the pictures that it was trained on, in pixels.
         normalisation: how those were normalised.
