@@ -1,6 +1,6 @@
 """ResNet18 on uint8 grey pictures, with normalisation inside the network."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,12 @@ class SurfaceNetwork(nn.Module):
         """The same pass, with the features and the last feature map kept."""
         low = self.first_stage(images)
         second = self.backbone.layer2(low)
-        out = self._above(self._below(second))
-        features = torch.cat([out.features, texture_of(second).to(out.features)], dim=1)
-        logits = out.logits if self.domain is None else self.domain(out.logits, features)
+        maps, pooled = self._above(self._below(second))
+        texture = texture_of(second).to(pooled)
+        logits = self.head(pooled, texture)
         if self.line is not None:
             logits = self.line.join(logits, self.line(low))
-        return replace(out, logits=logits, features=features)
+        return Activations(logits=logits, features=torch.cat([pooled, texture], dim=1), maps=maps)
 
     def first_stage(self, images: Tensor) -> Tensor:
         """The activations above the first stage, float `(N, 64, h, w)`: a line's own network's."""
@@ -114,26 +114,41 @@ class SurfaceNetwork(nn.Module):
         A line's own network cannot see such images: it is taken to find each of them clean.
 
         Raises:
+            ValueError: as `head`.
+        """
+        maps, pooled = self._above(middle)
+        logits = self.head(pooled, texture)
+        if self.line is not None:
+            logits = self.line.join(logits)
+        return Activations(logits=logits, features=pooled, maps=maps)
+
+    def pooled(self, middle: Tensor) -> Tensor:
+        """The globally pooled last feature map, float `(N, 512)`, for what lies below the last block."""
+        return self._above(middle)[1]
+
+    def head(self, pooled: Tensor, texture: Tensor | None = None) -> Tensor:
+        """Logits `(N, classes)` for pooled features; a line's own network is not asked.
+
+        Raises:
             ValueError: without the texture, float `(N, 256)`, where domains are told apart by it.
         """
-        out = self._above(middle)
-        logits = out.logits
-        if self.domain is not None:
-            if texture is None:
-                raise ValueError("domains are told apart by textures, and none are given")
-            logits = self.domain(logits, torch.cat([out.features, texture.to(out.features)], dim=1))
-        return replace(out, logits=logits if self.line is None else self.line.join(logits))
+        logits: Tensor = self.backbone.fc(pooled)
+        if self.domain is None:
+            return logits
+        if texture is None:
+            raise ValueError("domains are told apart by textures, and none are given")
+        apart: Tensor = self.domain(logits, torch.cat([pooled, texture.to(pooled)], dim=1))
+        return apart
 
     def _below(self, second_stage: Tensor) -> Tensor:
         net = self.backbone
         below: Tensor = net.layer4[0](net.layer3(second_stage))
         return below
 
-    def _above(self, middle: Tensor) -> Activations:
+    def _above(self, middle: Tensor) -> tuple[Tensor, Tensor]:
         net = self.backbone
         maps = net.layer4[1](middle)
-        features = torch.flatten(net.avgpool(maps), 1)
-        return Activations(logits=net.fc(features), features=features, maps=maps)
+        return maps, torch.flatten(net.avgpool(maps), 1)
 
     def normalised(self, images: Tensor) -> Tensor:
         """Grey `(N, H, W)` in 0..255 to what the first layer sees, float `(N, channels, H, W)`."""

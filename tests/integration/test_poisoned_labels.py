@@ -19,14 +19,14 @@ from daemon.store import retraining
 from models.registry import PRETRAINED
 from models.taxonomy import NO_DEFECT
 from training.data.manifest import Part
+from training.retraining.heads import HeadRecipe
 from training.retraining.retrain import retrain
 from training.retraining.run_folder import read_run
-from training.retraining.tops import TopRecipe
 
 CLASSES = ("patches", "rolled-in_scale")
 SEEDS = {Part.FIT: range(20), Part.SELECT: range(100, 110), Part.TEST: range(120, 130)}
 COUNTS = {NO_DEFECT: 70, "patches": 36}
-QUICK = TopRecipe(views=0, epochs=1)
+QUICK = HeadRecipe(views=0)
 
 pytestmark = pytest.mark.timeout(300)  # two whole runs, on a machine that may be busy
 

@@ -21,13 +21,13 @@ from models.registry import load_model
 from models.taxonomy import KNOWN_DEFECTS
 from training.data.manifest import Manifest, Part
 from training.model_folder.references import judge_kept
+from training.retraining.heads import HeadRecipe
 from training.retraining.line_fitting import LineRecipe
 from training.retraining.retrain import retrain
 from training.retraining.run_folder import RunError, read_run
-from training.retraining.tops import TopRecipe
 from training.synthetic import draw_surface, encode
 
-RECIPE = TopRecipe(views=1, epochs=1)
+RECIPE = HeadRecipe(views=1)
 LINE_RECIPE = LineRecipe(
     fewest_clean=15, fewest_defects=6, must_gain=-100.0, steps=2, clean=2, defects=2
 )

@@ -13,7 +13,7 @@ from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
-from training.retraining.tops import Activated, TopRecipe, fit_top
+from training.retraining.heads import HeadRecipe, Pooled, fit_head
 from training.synthetic import SURFACES, draw_surface
 
 CLASSES = ("patches", "scratches", "no_defect", "stain")
@@ -113,23 +113,23 @@ def test_both_say_the_same_of_images_of_which_activations_and_texture_are_kept(
 TEXTURES = torch.nn.functional.normalize(torch.eye(256)[:8] + 0.1, dim=1)
 
 
-def activated(label: int, *, textures: torch.Tensor | None) -> Activated:
-    """Eight images; the same activations whatever the label."""
-    maps = torch.rand(1, 8, 512, 2, 2, generator=torch.Generator().manual_seed(1))
-    return Activated(views=maps.half(), labels=torch.full((8,), label), textures=textures)
+def pooled(label: int, *, textures: torch.Tensor | None) -> Pooled:
+    """Eight images; the same features whatever the label."""
+    views = torch.rand(1, 8, 512, generator=torch.Generator().manual_seed(1))
+    return Pooled(views=views, labels=torch.full((8,), label), textures=textures)
 
 
-RECIPE = TopRecipe(views=1, epochs=1)
+RECIPE = HeadRecipe(views=1)
 
 
 def test_what_only_texture_tells_apart_is_told_apart() -> None:
     torch.manual_seed(0)
-    kept = activated(0, textures=TEXTURES)
-    line = activated(1, textures=TEXTURES.flip(0, 1))
-    made = fit_top(SurfaceNetwork(1), kept, line, classes=2, recipe=RECIPE, seed=1)
+    kept = pooled(0, textures=TEXTURES)
+    line = pooled(1, textures=TEXTURES.flip(0, 1))
+    made = fit_head(SurfaceNetwork(1), kept, line, classes=2, recipe=RECIPE)
     with torch.inference_mode():
-        of_kept = made.top(kept.views[0].float(), kept.textures).logits
-        of_line = made.top(line.views[0].float(), line.textures).logits
+        of_kept = made.head(kept.views[0], kept.textures)
+        of_line = made.head(line.views[0], line.textures)
     assert of_kept.argmax(dim=1).tolist() == [0] * 8
     assert of_line.argmax(dim=1).tolist() == [1] * 8
 
@@ -138,7 +138,7 @@ def test_what_only_texture_tells_apart_is_told_apart() -> None:
 def test_without_a_class_of_its_own_or_without_textures_there_is_nothing_to_tell_apart(
     label: int, textures: torch.Tensor | None
 ) -> None:
-    line = activated(label, textures=TEXTURES)
-    kept = activated(0, textures=textures)
-    made = fit_top(SurfaceNetwork(1), kept, line, classes=2, recipe=RECIPE, seed=1)
+    line = pooled(label, textures=TEXTURES)
+    kept = pooled(0, textures=textures)
+    made = fit_head(SurfaceNetwork(1), kept, line, classes=2, recipe=RECIPE)
     assert made.domain is None

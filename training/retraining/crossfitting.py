@@ -5,7 +5,6 @@ With a few dozen labels of a class, none can be spared to fit thresholds to: so 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Final
 
 import numpy as np
@@ -16,10 +15,8 @@ from models.calibration import fit_temperature, softmax
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
 from models.novelty import distances_to_classes, novelty_of
-from models.runtimes.protocol import Outputs
-from models.runtimes.torch_runtime import TorchRuntime
+from training.retraining.heads import HeadRecipe, Pooled, fit_head
 from training.retraining.line_fitting import own_logits
-from training.retraining.tops import Activated, TopRecipe, fit_top
 
 FOLDS: Final = 3
 
@@ -63,16 +60,16 @@ def _loss(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
 
 def crossfit(
     network: SurfaceNetwork,
-    kept: Activated,
-    line: Activated,
+    kept: Pooled,
+    line: Pooled,
     pixels: NDArray[np.uint8],
     groups: Sequence[str],
     *,
     classes: int,
-    recipe: TopRecipe,
+    recipe: HeadRecipe,
     seed: int,
     own: Callable[[NDArray[np.bool_], int], LineNetwork | None],
-    on_epoch: Callable[[int, int], None] = lambda _, __: None,
+    on_fold: Callable[[int, int], None] = lambda _, __: None,
 ) -> OutOfFold:
     """Fit as many networks as there are folds, each to the others.
 
@@ -93,29 +90,20 @@ def crossfit(
         if not out.any():
             continue
         fitted = line.of(~out)
-        made = fit_top(
-            network,
-            kept,
-            fitted,
-            classes=classes,
-            recipe=recipe,
-            seed=seed + 1 + number,
-            on_epoch=partial(_tell_of_fold, on_epoch, number),
-        )
+        made = fit_head(network, kept, fitted, classes=classes, recipe=recipe)
         held = line.of(out)
-        textured = kept.textures is not None
-        outputs = _above(made, held)
-        features = _features(outputs, held, textured=textured)
+        with torch.inference_mode():
+            alone[out] = made.head(held.views[0], held.textures).numpy()
+        features = _features(held, textured=kept.textures is not None)
         known = _one_view(kept, fitted)
-        reference = _features(_above(made, known), known, textured=textured)
+        reference = _features(known, textured=kept.textures is not None)
         reference = reference.astype(np.float16).astype(np.float32)
-        reference_labels = np.concatenate([kept.labels.numpy(), fitted.labels.numpy()])
-        alone[out] = outputs.logits
         novelty[out] = novelty_of(features, reference)
         distances[out] = distances_to_classes(
-            features, reference, reference_labels, classes=classes
+            features, reference, known.labels.numpy(), classes=classes
         )
         lines.ask(own(~out, seed + 1 + number), out)
+        on_fold(number + 1, FOLDS)
     logits, temperature = lines.join(alone)
     return OutOfFold(
         logits=logits,
@@ -177,9 +165,9 @@ def joined_at_its_temperature(
     return joined, temperature
 
 
-def _one_view(*parts: Activated) -> Activated:
+def _one_view(*parts: Pooled) -> Pooled:
     """The images themselves, without their augmented copies."""
-    return Activated(
+    return Pooled(
         views=torch.cat([part.views[0] for part in parts]).unsqueeze(0),
         labels=torch.cat([part.labels for part in parts]),
         textures=None
@@ -188,20 +176,12 @@ def _one_view(*parts: Activated) -> Activated:
     )
 
 
-def _features(outputs: Outputs, images: Activated, *, textured: bool) -> NDArray[np.float32]:
+def _features(images: Pooled, *, textured: bool) -> NDArray[np.float32]:
     """Pooled ones and textures, if those of all that a model comes from are kept."""
+    pooled: NDArray[np.float32] = images.views[0].numpy()
     if not textured or images.textures is None:
-        return outputs.features
-    return np.concatenate([outputs.features, images.textures.numpy()], axis=1)
-
-
-def _above(made: SurfaceNetwork, images: Activated) -> Outputs:
-    textures = None if images.textures is None else images.textures.numpy()
-    return TorchRuntime(made, device="cpu").infer_above(images.views[0].float().numpy(), textures)
-
-
-def _tell_of_fold(on_epoch: Callable[[int, int], None], number: int, done: int, of: int) -> None:
-    on_epoch(number * of + done, FOLDS * of)
+        return pooled
+    return np.concatenate([pooled, images.textures.numpy()], axis=1)
 
 
 def _folds(labels: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:

@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any, Final
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from models.calibration import fit_temperature, softmax
@@ -30,6 +29,7 @@ from training.model_folder.export import export_with, sheet_pictures
 from training.model_folder.references import judge_kept
 from training.retraining.base_set import known_images
 from training.retraining.crossfitting import OutOfFold, crossfit
+from training.retraining.heads import HEAD, HeadRecipe, fit_head, pool_kept, pool_line
 from training.retraining.labelled import Labelled, load_labelled
 from training.retraining.line_fitting import LINE, LineRecipe, fit_line, question_of
 from training.retraining.measuring import measure, suspects_of
@@ -41,13 +41,12 @@ from training.retraining.run_folder import (
     report_progress,
     write_whole,
 )
-from training.retraining.tops import TOP, Activated, TopRecipe, activate, fit_top
 
 _CHECKED: Final = 300
 """Images of the line that both forms of the candidate judge."""
 
 
-def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LINE) -> RunFigures:
+def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = LINE) -> RunFigures:
     """Do what a run folder asks for; nothing outside it is written.
 
     Raises:
@@ -66,13 +65,9 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
         on_image=_telling(asked, "reading"),
     )
     _write_manifest(asked, line)
-    kept = Activated(
-        views=torch.from_numpy(reference.maps(Use.FIT)).half().unsqueeze(0),
-        labels=torch.from_numpy(reference.labels_of(Use.FIT)),
-        textures=_tensor(reference.textures_of(Use.FIT)),
-    )
+    kept = pool_kept(network, reference)
     fitted = ~line.held_out
-    images = activate(
+    images = pool_line(
         network,
         line.pixels[fitted],
         line.labels[fitted],
@@ -82,15 +77,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     )
     classes, seed = len(line.classes), asked.seed
     own = _own_of(asked, network, line, reference, line_recipe)
-    made = fit_top(
-        network,
-        kept,
-        images,
-        classes=classes,
-        recipe=recipe,
-        seed=seed,
-        on_epoch=_telling(asked, "fitting"),
-    )
+    made = fit_head(network, kept, images, classes=classes, recipe=recipe)
     groups = [group for group, out in zip(line.groups, line.held_out, strict=True) if not out]
     folds = crossfit(
         network,
@@ -102,7 +89,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
         recipe=recipe,
         seed=seed,
         own=own,
-        on_epoch=_telling(asked, "cross-validating"),
+        on_fold=_telling(asked, "cross-validating"),
     )
     if folds.own_gains() > line_recipe.must_gain:
         made.line = own(np.ones(len(images), dtype=np.bool_), seed)
@@ -112,7 +99,7 @@ def retrain(asked: Run, *, recipe: TopRecipe = TOP, line_recipe: LineRecipe = LI
     else:
         folds = folds.without_own()
     parts = _Parts(line=line, reference=reference, folds=folds)
-    settings = {"name": "top", **asdict(recipe)}
+    settings = {"name": "head", **asdict(recipe)}
     if made.line is not None:
         settings["line"] = asdict(line_recipe)
     _save(asked, made, parent, parts, settings)
@@ -169,10 +156,6 @@ class _Parts:
             distances=np.concatenate([evidence.distances, self.folds.distances]),
             labels=np.concatenate([evidence.labels, self.folds.labels]),
         )
-
-
-def _tensor(values: NDArray[np.float32] | None) -> torch.Tensor | None:
-    return None if values is None else torch.from_numpy(values)
 
 
 def _clear(asked: Run) -> None:
