@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Final
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -20,7 +20,7 @@ from daemon.web.api import inspections, labelling, metrics, modelling, uploading
 from daemon.web.api.pictures import NoPictureError, Pictures
 from daemon.web.api.uploads import StalledError, TooLargeError
 from daemon.web.desk import Desk
-from daemon.web.door.access import MayNotError, NotLoggedInError, is_for_programs
+from daemon.web.door.access import Looking, MayNotError, NotLoggedInError, is_for_programs
 from daemon.web.door.doorkeeper import Doorkeeper, TooManyAttemptsError
 from daemon.web.door.guarding import Guard
 from daemon.web.pages import deeds, looking, sessions
@@ -64,7 +64,9 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
     app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)
     app.state.rooms = rooms or Rooms(desk.settings)
-    for module in (inspections, uploading, labelling, modelling, sessions, looking, deeds, metrics):
+    for module in (inspections, uploading, labelling, modelling):
+        app.include_router(module.router, dependencies=[Depends(_known_keys)])
+    for module in (sessions, looking, deeds, metrics):
         app.include_router(module.router)
     for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _tell(status))
@@ -75,6 +77,18 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(Exception, _failed)
     return Guard(app, desk.settings.web)
+
+
+def _known_keys(request: Request, _: Looking) -> None:
+    """Raises RequestValidationError: a key that is misspelt would let through all that it should keep out."""
+    known = {each.alias for each in request.scope["route"].dependant.query_params}
+    found = [
+        {"type": "extra_forbidden", "loc": ("query", key)}
+        for key in request.query_params
+        if key not in known
+    ]
+    if found:
+        raise RequestValidationError(found)
 
 
 def _answer(

@@ -67,6 +67,13 @@ def described(page: Page) -> schemathesis.BaseSchema:
             ("GET", f"/api/queue?after={after}", None, (422, "after must be the next of an answer"))
             for after in ("x", "._1", "0.5_")
         ),
+        ("GET", "/api/inspections?camra=x", None, (422, "camra is not known here")),
+        (
+            "POST",
+            "/api/models/rollback?to=x&by=y",
+            None,
+            (422, "to is not known here; by is not known here"),
+        ),
         ("GET", "/api/nothing", None, (404, "there is nothing at this address")),
         ("PUT", "/api/queue", None, (405, "that cannot be done at this address")),
     ],
