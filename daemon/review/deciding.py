@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from daemon.names import to_text
-from daemon.review.labelling import may_be_class
+from daemon.review.labelling import OURS, may_be_class
 from daemon.store.review_files import Known, Problem
 from models.taxonomy import Verdict, known_name
 
@@ -61,15 +61,16 @@ class Places:
         """The label that a place says; None where it says none.
 
         A folder that reads like a class that there is, `No defect` say, is no class beside that; and one
-        that was dragged into another's is neither.
+        that was dragged into another's is neither, nor is `unknown` there, which holds all kinds.
         """
         if not path.is_relative_to(self.labelled):
             return None
         folders = [to_text(part) for part in path.relative_to(self.labelled).parts[:-1]]
         if not folders or not may_be_class(folders[0]):
             return None
-        name, *below = (known_name(folder, self.classes) for folder in folders)
-        return None if set(below).intersection(self.classes) - {name} else name
+        others = (*self.classes, *OURS)
+        name, *below = (known_name(folder, others) for folder in folders)
+        return None if set(below).intersection(others) - {name} else name
 
     def holds(self, path: Path) -> bool:
         return path.is_relative_to(self.to_check) or path.is_relative_to(self.labelled)
@@ -159,7 +160,7 @@ def _unlabelled(image: Known, others: list[Path], places: Places, *, elsewhere: 
         return Ruling(deed=Deed.NOTHING, problems=dict.fromkeys(others, _copy(image)))
     if not at.is_relative_to(places.to_check):
         told = (
-            f"image {image.id} lies in no folder that can be a class, or in one class within another; "
+            f"image {image.id} lies in no folder that can be a class, or in one class within another, or in unknown; "
             "move it to labelled/CLASS/, such as labelled/no_defect/, or back to to_check"
         )
         problems[at] = (Problem.MISPLACED, told)

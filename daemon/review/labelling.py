@@ -35,7 +35,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_NAME: Final = 64
 # Of a folder of ours that somebody dragged into `labelled`, all would be labelled so.
-_OURS: Final = frozenset(map(as_read, (UNKNOWN, "to_check", "labelled")))
+OURS: Final = frozenset(map(as_read, (UNKNOWN, "to_check", "labelled")))
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RETRY_SECONDS: Final = 5.0
 _TROUBLE: Final = "labelled files"
@@ -338,4 +338,4 @@ def may_be_class(name: str) -> bool:
         or len(name.encode()) > 3 * _LONGEST_NAME
         or to_text(from_text(name)) != name
     )
-    return not bad and as_read(name) not in _OURS and not _DAY.fullmatch(name)
+    return not bad and as_read(name) not in OURS and not _DAY.fullmatch(name)

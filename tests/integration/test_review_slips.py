@@ -110,13 +110,14 @@ def test_days_that_are_over_and_empty_go_and_whatever_holds_something_stays(
 
 
 @pytest.mark.fault(35)
-@pytest.mark.parametrize("dragged", ["to_check/scratches", "labelled/burr"])
+@pytest.mark.parametrize("dragged", ["to_check/scratches", "to_check/unknown", "labelled/burr"])
 def test_a_class_that_is_dragged_into_another_labels_nothing(
     station: Station, dragged: str
 ) -> None:
     at, folder = paths(station), station.review / dragged
     with looking(station) as one:
         move(at[1], station.review / "labelled" / "burr" / at[1].name)
+        move(at[2], station.review / "to_check" / "unknown" / at[2].name)
         one.look()
         begun = labels(station), paths(station)
         assert begun[0] == {1: "burr"}

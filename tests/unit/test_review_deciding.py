@@ -101,6 +101,8 @@ def test_an_archived_image_is_labelled_by_a_copy_and_by_nothing_else() -> None:
         ("/review/labelled/patches/crazing/2026-03-01/a.jpg", None),
         ("/review/labelled/patches/to_check/Rolled in scale/a.jpg", None),
         ("/review/labelled/patches/edge crack/a.jpg", None),
+        ("/review/labelled/patches/Unknown/2026-03-01/a.jpg", None),
+        ("/review/labelled/patches/labelled/a.jpg", None),
         ("/review/labelled/Edge_Crack/a.jpg", "edge crack"),
         ("/review/labelled/a.jpg", None),
         ("/review/labelled/unknown/a.jpg", None),
