@@ -151,18 +151,26 @@ def test_keys_do_what_is_printed_on_them_on_keyboards_of_other_countries(
     wait_until(lambda: shown(anna) == image)
 
 
-@pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768), (360, 740)])
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (1024, 768), (360, 740), (740, 360)])
 def test_on_a_tablet_or_a_phone_the_picture_is_seen_together_with_every_button(
-    visit: Visit, width: int, height: int
+    visit: Visit, line: Station, width: int, height: int
 ) -> None:
+    own = [line.review / "labelled" / f"own {number}" for number in range(24)]
+    for folder in own:
+        folder.mkdir()
     anna = visit("anna", viewport={"width": width, "height": height}, has_touch=True)
     shown(anna)
-    last = anna.page.locator("#one .labels button").last
-    last.evaluate("button => button.scrollIntoView({ block: 'end' })")
-    place = anna.page.locator("#picture").bounding_box()
-    assert place is not None
+    picture, buttons = anna.page.locator("#picture"), anna.page.locator("#one .labels button")
+    assert buttons.count() > 30
+    assert picture.bounding_box()["y"] < height / 2, "it is seen before anybody scrolls"
+    buttons.last.evaluate("button => button.scrollIntoView({ block: 'end' })")
+    place, button = picture.bounding_box(), buttons.last.bounding_box()
     assert place["y"] >= 0
     assert place["y"] + place["height"] <= height
+    is_beside = place["x"] + place["width"] <= button["x"]
+    assert is_beside or place["y"] + place["height"] <= button["y"]
+    for folder in own:
+        folder.rmdir()
 
 
 def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
