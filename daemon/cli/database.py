@@ -93,10 +93,14 @@ def _copied(
     where = settings.state_dir / "backups" if file is None else file.absolute()
     if file is None or where.is_dir():
         copy = new_backup(path, where, revision, now_utc())
-    elif keep is None:
-        copy = where
-    else:
+    elif keep is not None:
         raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
+    elif where.parent.is_dir():
+        copy = where
+    else:  # made, it would lie where a disk belongs that is not mounted
+        raise CommandError(
+            f"nothing is backed up: there is no folder {to_text(where.parent)}; mount its disk, or make it"
+        )
     back_up(path, copy)
     inspect(copy, MIGRATIONS)
     return copy, revision, _delete_old(path, copy, keep)
@@ -212,6 +216,10 @@ def _put_back(settings: Settings, file: Path) -> Restored:
                 now=now_utc(),
                 given_ids=_given_ids(settings.review_folder),
             )
+    except DatabaseRefusedError as error:
+        raise DatabaseRefusedError(
+            f"nothing is restored: {error}. The database in use is as it was. {_another_one(file)}"
+        ) from error
     except (AlreadyRunningError, OSError) as error:
         raise CommandError(f"nothing is restored: {error}") from error
 

@@ -32,6 +32,9 @@ def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
     assert (checked.status, checked.out) == (1, "")
     assert "is empty. Try another backup" in checked.err
     assert "Try another backup" in millwatch("db", "check", torn, *config).err
+    restored = millwatch("db", "restore", torn, *config).err
+    assert restored.startswith(f"nothing is restored: the database {torn} cannot be read")
+    assert restored.endswith("The database in use is as it was. Try another backup\n")
     open_store(station.state_dir).close()
     shutil.copy(torn, station.database)
     for command in (("db", "check"), ("db", "backup"), ("report", "rates"), ("audit",)):
@@ -53,6 +56,18 @@ def test_a_folder_for_backups_may_be_named_from_where_one_stands(
     assert done.out.splitlines()[1] == "1 older deleted"
     assert Path(done.out.splitlines()[0]) in (tmp_path / "usb").iterdir()
     assert len(list((tmp_path / "usb").iterdir())) == 2
+
+
+def test_a_folder_that_is_mistyped_or_whose_disk_is_not_mounted_is_not_made_for_a_backup(
+    millwatch: Millwatch, station: Station, tmp_path: Path
+) -> None:
+    station.state_dir.mkdir()
+    open_store(station.state_dir).close()
+    away = tmp_path / "usb" / "line"
+    done = millwatch("db", "backup", away / "b.db", "--config", station.config)
+    assert done.status == 1
+    assert f"nothing is backed up: there is no folder {away}" in done.err
+    assert not away.parent.exists()
 
 
 def test_a_nightly_backup_that_fails_is_told_by_the_daemon_until_one_succeeds(
