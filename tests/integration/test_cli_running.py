@@ -1,11 +1,14 @@
 import json
+import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
 import typer
 from answering import answering
-from builders import Station, run_cli, stop_process
+from builders import Station, clean_environment, run_cli, stop_process
 from commands import Millwatch
 from rich.text import Text
 
@@ -216,3 +219,19 @@ def test_wrong_usage_ends_with_2(millwatch: Millwatch, command: list[str]) -> No
     assert done.status == 2
     assert "Usage: millwatch" in done.err
     assert done.out == ""
+
+
+def test_ctrl_c_while_a_command_is_loaded_ends_it_without_a_traceback() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-X", "importtime", "-m", "daemon.cli", "run"],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=clean_environment(),
+    )
+    assert process.stderr is not None
+    with process:
+        next(line for line in process.stderr if "pydantic" in line)
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert "Traceback" not in rest
+    assert process.returncode == 130
