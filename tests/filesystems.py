@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import platform
+import resource
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
@@ -40,6 +41,17 @@ def filesystem(folder: Path, *, size: str) -> Iterator[None]:
         yield
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@contextmanager
+def no_file_larger(size: int) -> Iterator[None]:
+    """As on a full disk: no file of this process grows beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

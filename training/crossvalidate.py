@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from config.text import as_one_line
 from training.data.manifest import Manifest, ManifestError, Part
+from training.data.whole import write_whole
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
 from training.judging.corruptions import SEVERITIES
@@ -51,7 +52,8 @@ class Crossvalidation:
     foreign: list[Foreign]
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        """Raises OSError."""
+        write_whole(path, json.dumps(asdict(self), indent=2) + "\n")
 
 
 def fold_of(manifest: Manifest, number: int, *, folds: int = FOLDS) -> Manifest:

@@ -16,6 +16,7 @@ from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
 from training.data.dataset import load_part
 from training.data.manifest import Manifest, Part
+from training.data.whole import write_whole
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
 from training.judging.evaluate import run
@@ -65,7 +66,7 @@ def leave_out(
         train_unless_made(rest, model, recipes=recipes, seed=seed, on_epoch=told)
         results[name] = _judge(model, rest, only(manifest, name))
     document = {name: asdict(result) for name, result in results.items()}
-    (out / "left_out.json").write_text(json.dumps(document, indent=2) + "\n")
+    write_whole(out / "left_out.json", json.dumps(document, indent=2) + "\n")
     return results
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from filesystems import filesystem
 from neu_det_trees import WHOLE, Tree, picture, voc
 
 from training.data.class_folders import write_class_folders
@@ -63,3 +64,15 @@ def test_an_image_that_is_gone_is_told_by_name(tree: Tree, tmp_path: Path) -> No
     (manifest.root / manifest.images[0].path).unlink()
     with pytest.raises(PreparationError, match=r"cannot copy .*crazing_1\.jpg"):
         write_class_folders(manifest, tmp_path / "out")
+
+
+def test_of_copies_that_a_disk_has_no_room_for_nothing_is_left(tree: Tree, tmp_path: Path) -> None:
+    for number in range(40):
+        tree.add(f"many_{number}.jpg")
+    manifest, _ = tree.prepare()
+    disk = tmp_path / "disk"
+    with filesystem(disk, size="64k"):
+        for out in (disk, disk / "out"):
+            with pytest.raises(PreparationError, match="No space left"):
+                write_class_folders(manifest, out)
+            assert list(disk.iterdir()) == []

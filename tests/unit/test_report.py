@@ -1,5 +1,4 @@
 import re
-import resource
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -7,6 +6,7 @@ from pathlib import Path
 import pytest
 from boxed import write_boxed_manifest
 from builders import surface_file
+from filesystems import no_file_larger
 from judged import judged
 
 from config.settings import Policy as PolicySettings
@@ -311,12 +311,19 @@ def test_a_report_that_no_disk_has_room_for_leaves_the_one_before(
 ) -> None:
     path = tmp_path / "report.html"
     path.write_text("the one before")
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            write(assessment, path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with no_file_larger(10_000), pytest.raises(OSError, match="File too large"):
+        write(assessment, path)
     assert path.read_text() == "the one before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_is_written_through_a_link_to_the_file_that_it_names(
+    assessment: Assessment, tmp_path: Path
+) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    (tmp_path / "report.html").symlink_to(shared / "model.html")
+    write(assessment, tmp_path / "report.html")
+    assert (tmp_path / "report.html").is_symlink()
+    assert (shared / "model.html").read_text(encoding="utf-8") == render(assessment)
+    assert list(shared.iterdir()) == [shared / "model.html"]

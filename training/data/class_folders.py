@@ -1,11 +1,16 @@
 """A manifest's images as folders of classes, for tools that want them so."""
 
 import hashlib
+import shutil
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from training.data.findings import PreparationError
 from training.data.labelling import is_usable_label
 from training.data.manifest import Manifest, Part
+
+_HALVES: Final = ("train", "validation")
 
 
 def write_class_folders(manifest: Manifest, out: Path) -> int:
@@ -15,10 +20,25 @@ def write_class_folders(manifest: Manifest, out: Path) -> int:
     images of a class have one name, the later becomes `name_2`.
 
     Raises:
-        PreparationError: if `out` holds anything, or an image is not as the manifest has it.
+        PreparationError: if `out` holds anything, or an image is not as the manifest has it. Nothing is
+            left of what was copied.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PreparationError(f"{out} is not an empty folder; name a new one, nothing was written")
+    is_new = not out.exists()
+    try:
+        _write(manifest, out)
+    except BaseException:
+        for half in _HALVES:
+            shutil.rmtree(out / half, ignore_errors=True)
+        if is_new:
+            with suppress(OSError):
+                out.rmdir()
+        raise
+    return len(manifest.images)
+
+
+def _write(manifest: Manifest, out: Path) -> None:
     for image in manifest.images:
         if not is_usable_label(image.label):
             raise PreparationError(f"{image.path}: {image.label!r} cannot be the name of a folder")
@@ -29,9 +49,8 @@ def write_class_folders(manifest: Manifest, out: Path) -> int:
             raise PreparationError(f"cannot copy {source}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise PreparationError(f"{source} changed since it was prepared; prepare it again")
-        half = "validation" if image.part is Part.TEST else "train"
+        half = _HALVES[image.part is Part.TEST]
         _write_new(out / half / image.label, source.name, data)
-    return len(manifest.images)
 
 
 def _write_new(folder: Path, name: str, data: bytes) -> None:

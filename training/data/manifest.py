@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from training.data.whole import write_whole
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -92,14 +93,9 @@ class Manifest:
             "sha256": self.sha256,
             "images": [_without_own_group(image) for image in self.images],
         }
-        partial = path.with_name(f".{path.name}.part")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps(document, indent=1) + "\n")
-            partial.rename(path)
+            write_whole(path, json.dumps(document, indent=1) + "\n")
         except OSError as error:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
             raise ManifestError(
                 f"the manifest cannot be written to {path}: {error.strerror}; name another file"
             ) from error

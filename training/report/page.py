@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 
+from training.data.whole import write_whole
 from training.judging.assessment import Assessment
 from training.judging.evaluate import Evaluation, Rate
 from training.report import charts
@@ -22,14 +23,8 @@ _JPEG_QUALITY: Final = 85
 
 
 def write(assessment: Assessment, path: Path) -> None:
-    """Whole or not at all: on a full disk an earlier report stays. Raises OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        partial.write_text(render(assessment), encoding="utf-8")
-        partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    """Raises OSError."""
+    write_whole(path, render(assessment))
 
 
 def render(assessment: Assessment) -> str:
