@@ -6,7 +6,7 @@ from enum import Enum
 from pathlib import Path
 
 from daemon.names import to_text
-from daemon.review.labelling import OURS, may_be_class
+from daemon.review.labelling import LONGEST_NAME, OURS, may_be_class
 from daemon.store.review_files import Known, Problem
 from models.taxonomy import Verdict, known_name
 
@@ -160,8 +160,10 @@ def _unlabelled(image: Known, others: list[Path], places: Places, *, elsewhere: 
         return Ruling(deed=Deed.NOTHING, problems=dict.fromkeys(others, _copy(image)))
     if not at.is_relative_to(places.to_check):
         told = (
-            f"image {image.id} lies in no folder that can be a class, or in one class within another, or in unknown; "
-            "move it to labelled/CLASS/, such as labelled/no_defect/, or back to to_check"
+            f"image {image.id} lies in no folder that can be a class (its name has at most {LONGEST_NAME} "
+            "letters, no dot before it and no space around it, and is none of Millwatch's own), or in one "
+            "class within another, or in unknown; move it to labelled/CLASS/, such as "
+            "labelled/no_defect/, or back to to_check"
         )
         problems[at] = (Problem.MISPLACED, told)
         moved = image.path != at

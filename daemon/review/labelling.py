@@ -33,7 +33,7 @@ from models.taxonomy import KNOWN_DEFECTS, UNKNOWN, as_read, known_name
 
 log = structlog.get_logger(__name__)
 
-_LONGEST_NAME: Final = 64
+LONGEST_NAME: Final = 64
 # Of a folder of ours that somebody dragged into `labelled`, all would be labelled so.
 OURS: Final = frozenset(map(as_read, (UNKNOWN, "to_check", "labelled")))
 _DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -334,8 +334,8 @@ def may_be_class(name: str) -> bool:
         or name.startswith(".")
         or "/" in name
         or not name.isprintable()
-        or len(name) > _LONGEST_NAME
-        or len(name.encode()) > 3 * _LONGEST_NAME
+        or len(name) > LONGEST_NAME
+        or len(name.encode()) > 3 * LONGEST_NAME
         or to_text(from_text(name)) != name
     )
     return not bad and as_read(name) not in OURS and not _DAY.fullmatch(name)

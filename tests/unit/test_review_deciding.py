@@ -83,6 +83,15 @@ def test_what_follows(case: str) -> None:
     assert {path: problem for path, (problem, _) in ruling.problems.items()} == problems
 
 
+def test_what_lies_in_a_folder_whose_name_is_too_long_is_told_which_names_a_class_can_have() -> (
+    None
+):
+    place = Path("/review/labelled") / ("x" * 65) / "a.jpg"
+    problem, told = decide(IMAGE, {place}, PLACES, elsewhere=False).problems[place]
+    assert problem is Problem.MISPLACED
+    assert "at most 64 letters" in told
+
+
 def test_an_archived_image_is_labelled_by_a_copy_and_by_nothing_else() -> None:
     assert decide(ARCHIVED, {PATCHES}, PLACES, elsewhere=True).deed is Deed.LABEL
     aside = decide(ARCHIVED, {MINE}, PLACES, elsewhere=True)
