@@ -93,14 +93,16 @@ def _copied(
     where = settings.state_dir / "backups" if file is None else file.absolute()
     if file is None or where.is_dir():
         copy = new_backup(path, where, revision, now_utc())
-    elif keep is not None:
-        raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
-    elif where.parent.is_dir():
-        copy = where
-    else:  # made, it would lie where a disk belongs that is not mounted
-        raise CommandError(
-            f"nothing is backed up: there is no folder {to_text(where.parent)}; mount its disk, or make it"
-        )
+    else:
+        copy, folder = where, where.parent if keep is None else where
+        if keep is not None and folder.is_file():
+            raise CommandError(
+                "--keep counts the backups of a folder: name a folder, or leave it out"
+            )
+        if not folder.is_dir():  # made, it would lie where a disk belongs that is not mounted
+            raise CommandError(
+                f"nothing is backed up: there is no folder {to_text(folder)}; mount its disk, or make it"
+            )
     back_up(path, copy)
     inspect(copy, MIGRATIONS)
     return copy, revision, _delete_old(path, copy, keep)

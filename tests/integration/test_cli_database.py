@@ -64,10 +64,13 @@ def test_a_folder_that_is_mistyped_or_whose_disk_is_not_mounted_is_not_made_for_
     station.state_dir.mkdir()
     open_store(station.state_dir).close()
     away = tmp_path / "usb" / "line"
-    done = millwatch("db", "backup", away / "b.db", "--config", station.config)
-    assert done.status == 1
-    assert f"nothing is backed up: there is no folder {away}" in done.err
-    assert not away.parent.exists()
+    for asked in ((away / "b.db",), (away, "--keep", "2")):
+        done = millwatch("db", "backup", *asked, "--config", station.config)
+        assert done.status == 1
+        assert f"nothing is backed up: there is no folder {away}; mount its disk" in done.err
+        assert not away.parent.exists()
+    done = millwatch("db", "backup", station.config, "--keep", "2", "--config", station.config)
+    assert "name a folder" in done.err
 
 
 def test_a_nightly_backup_that_fails_is_told_by_the_daemon_until_one_succeeds(
