@@ -33,7 +33,7 @@ _LOOK_SECONDS: Final = 5.0
 _SETTLE_SECONDS: Final = 120.0
 """After a start the troubles are found again one by one: none is told to be over before."""
 _FIRST_PAUSE_SECONDS: Final = 10.0
-_LONGEST_PAUSE_SECONDS: Final = 3600.0
+_LONGEST_PAUSE_SECONDS: Final = 300.0
 _GIVE_UP: Final = timedelta(days=1)
 _FEWEST_TRIES: Final = 8
 """A clock that jumps ahead by a year gives nothing up."""

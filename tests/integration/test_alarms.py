@@ -68,6 +68,21 @@ def test_a_message_that_is_refused_first_is_tried_again_and_arrives(
     assert len(web.posts) == 3
 
 
+def test_after_a_night_without_its_receiver_an_alarm_arrives_within_five_minutes(
+    line: Line, web: WebServer
+) -> None:
+    line.configure(web.url)
+    line.health.trouble("space", "the disk is almost full")
+    web.answers = [(503, {})] * 1000
+    for _ in range(8 * 60):
+        line.after(60)
+    assert "answered 503" in line.own
+    web.answers.clear()
+    for _ in range(5):
+        line.after(60)
+    assert rows(line.database, "SELECT state FROM alarm_message") == [("delivered",)]
+
+
 def test_one_message_tells_that_it_began_and_one_that_it_is_over(
     line: Line, web: WebServer
 ) -> None:
