@@ -50,8 +50,20 @@ class Sights:
             if sight is None:
                 continue
             sight.seen_at = now
-            if self._rules.enabled:
-                self._compare(sight, finding, pixels.get(finding.delivery))
+            if self._rules.enabled and finding.appearance is not None:
+                camera, brightness = finding.delivery.camera, finding.appearance.brightness
+                shown = pixels.get(finding.delivery)
+                self._compare(sight, camera, finding.sha256, brightness, shown)
+
+    def remember(self, camera: str, latest: Sequence[tuple[str, float]]) -> None:
+        """Go on where the daemon before this one was: else a restart would tell that it is over.
+
+        Args:
+            latest: content hash and brightness of the camera's latest images, the oldest first.
+        """
+        if self._rules.enabled:
+            for sha256, brightness in latest:
+                self._compare(self._sights[camera], camera, sha256, brightness, None)
 
     def tell_silent(self, waiting: Mapping[str, int], *, now: float) -> None:
         """Tell which cameras deliver nothing. What waits to be judged has been delivered."""
@@ -73,14 +85,13 @@ class Sights:
                 for kind in _KINDS:
                     self._health.mended(f"{kind} {name}")
 
-    def _compare(self, sight: _Sight, finding: Finding, pixels: Pixels | None) -> None:
-        appearance = finding.appearance
-        if appearance is None:
-            return
-        black = appearance.brightness <= self._rules.black_below
-        overexposed = appearance.brightness >= self._rules.overexposed_above
-        same = finding.sha256 == sight.sha256 or _equal(pixels, sight.pixels)
-        sight.sha256, sight.pixels = finding.sha256, pixels
+    def _compare(
+        self, sight: _Sight, camera: str, sha256: str, brightness: float, pixels: Pixels | None
+    ) -> None:
+        black = brightness <= self._rules.black_below
+        overexposed = brightness >= self._rules.overexposed_above
+        same = sha256 == sight.sha256 or _equal(pixels, sight.pixels)
+        sight.sha256, sight.pixels = sha256, pixels
         kinds = {
             # Without light, or in the glare, all pictures are the same: that is told instead.
             "stuck": same and not black and not overexposed,
@@ -89,7 +100,7 @@ class Sights:
         }
         for kind, is_so in kinds.items():
             sight.in_a_row[kind] = sight.in_a_row[kind] + 1 if is_so else 0
-            self._tell(kind, finding.delivery.camera, sight.in_a_row[kind], appearance.brightness)
+            self._tell(kind, camera, sight.in_a_row[kind], brightness)
 
     def _tell(self, kind: str, camera: str, count: int, brightness: float) -> None:
         # The first of identical images is like no other: it counts once there is a second.

@@ -29,6 +29,7 @@ from daemon.process.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.retraining.shadow import Shadow
 from daemon.store import images
 from daemon.store.database import Database, StoreError
+from daemon.store.recent import latest_looks
 from daemon.values import Delivery, Finding, Intent
 from models.decision import Decision
 from models.registry import Model
@@ -102,6 +103,7 @@ class Pipeline:
             placed=placed,
         )
         self.sights = Sights(settings, health=health, now=time.monotonic())
+        self._remember_sights(settings)
         self.shadow = Shadow(settings, database=database, health=health)
         self._overdue: set[str] = set()
         self.meter = Meter()
@@ -113,6 +115,11 @@ class Pipeline:
         """The version that judged, and what it took for a picture, of the latest batches."""
         self.latency_seconds: deque[float] = deque(maxlen=1000)
         """From the last write of a file to the commit of its record, of the latest images."""
+
+    def _remember_sights(self, settings: Settings) -> None:
+        for camera in settings.cameras:
+            looks = latest_looks(self._database, camera.name, settings.drift.images_in_a_row)
+            self.sights.remember(camera.name, looks)
 
     def step(self) -> bool:
         """Read a batch of what has arrived and give it to be judged; finish one that is judged.

@@ -1,9 +1,9 @@
-"""What was recorded in the last minutes."""
+"""What was recorded last, and in the last minutes."""
 
 from sqlalchemy import func, select
 
 from daemon.store.database import Database
-from daemon.store.schema import image
+from daemon.store.schema import ANY_IMAGE, image
 from models.taxonomy import Verdict
 
 
@@ -37,3 +37,19 @@ def recent_defects(
         query = query.where(image.c.camera == camera)
     with database.reading() as connection:
         return {name: int(count) for name, count in connection.execute(query)}
+
+
+def latest_looks(database: Database, camera: str, count: int) -> list[tuple[str, float]]:
+    """Content hash and brightness of so many latest images of a camera that could be read, the oldest first.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    query = (
+        select(image.c.sha256, image.c.brightness)
+        .where(image.c.camera == camera, image.c.brightness.is_not(None), ANY_IMAGE)
+        .order_by(image.c.id.desc())
+        .limit(count)
+    )
+    with database.reading() as connection:
+        return [(str(row.sha256), float(row.brightness)) for row in connection.execute(query)][::-1]

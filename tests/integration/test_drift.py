@@ -72,6 +72,26 @@ def test_a_camera_that_gets_darker_is_told_with_figures_until_it_is_accepted(
     assert without.status == 0, "nor is a daemon needed"
 
 
+@pytest.mark.fault(66)
+def test_a_restart_does_not_tell_that_a_black_or_stuck_camera_is_well(
+    tmp_path: Path, model: Path
+) -> None:
+    cameras = ("top-1", "bottom-1")
+    drift = {"images_in_a_row": 3}
+    station = Station(root=tmp_path, model=model, cameras=cameras, tables={"drift": drift})
+    for number in range(3):
+        station.drop("top-1", f"{number}.png", flat(tmp_path, 2, number))
+        station.drop("bottom-1", f"{number}.jpg", surface_file(seed=5))
+    with station.running():
+        station.wait_for_images(6)
+        wait_until(lambda: station.troubles().keys() == {"black top-1", "stuck bottom-1"})
+    with station.running():
+        assert station.troubles().keys() == {"black top-1", "stuck bottom-1"}
+        for camera in cameras:
+            station.drop(camera, "well.jpg", surface_file(seed=6))
+        wait_until(lambda: station.troubles() == {}, what="both are well")
+
+
 def test_what_is_kept_of_a_day_is_what_its_images_look_like(tmp_path: Path, model: Path) -> None:
     station = Station(root=tmp_path, model=model, cameras=("top-1",))
     files = [surface_file(seed=number) for number in range(4)]
