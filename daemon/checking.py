@@ -89,6 +89,17 @@ def state_problems(settings: Settings, source: Source, skip: frozenset[KeyPath])
     return [source.problem(("state_dir",), what, remedy)]
 
 
+def retraining_problems(
+    settings: Settings, source: Source, skip: frozenset[KeyPath]
+) -> list[Problem]:
+    base_set, key = settings.retraining.base_set, ("retraining", "base_set")
+    if base_set is None or key in skip or (base_set.is_file() and _may(base_set, os.R_OK)):
+        return []
+    what = f"{as_one_line(str(base_set))} cannot be read, and no retraining could be done"
+    remedy = "Mount its disk, name the manifest that `millwatch prepare` wrote, or remove the key."
+    return [source.problem(key, what, remedy, again_helps=True)]
+
+
 def database_problems(
     settings: Settings, source: Source, skip: frozenset[KeyPath]
 ) -> list[Problem]:
@@ -225,4 +236,5 @@ CHECKS = (
     model_problems,
     state_problems,
     database_problems,
+    retraining_problems,
 )

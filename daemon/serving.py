@@ -96,7 +96,7 @@ def _pointed(settings: Settings) -> tuple[list[str], str]:
     pointer = registry_folder(settings) / _POINTER
     try:
         names = [name for name in pointer.read_text().splitlines() if is_version(name)]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return [], ""
     except (OSError, UnicodeDecodeError) as error:
         return [], f"{to_text(pointer)} cannot be read ({error})"

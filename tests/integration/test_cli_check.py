@@ -214,3 +214,26 @@ def test_units_are_not_written_from_a_configuration_with_a_mistake(
     station.write_config()
     millwatch("check", "--config", station.config, "--write-unit", tmp_path / "units")
     assert not (tmp_path / "units").exists()
+
+
+def test_a_state_folder_that_is_a_file_is_one_problem(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.write_text("no folder")
+    done = millwatch("check", "--config", station.config)
+    assert done.status == 78
+    assert f"state_dir ({station.state_dir}) is not a folder" in done.out
+    assert "1 problem in the configuration" in done.err
+
+
+def test_a_base_set_that_is_not_there_is_told_before_the_night_of_the_retraining(
+    millwatch: Millwatch, tmp_path: Path, model: Path
+) -> None:
+    base_set = tmp_path / "manifest.json"
+    tables = {"retraining": {"base_set": str(base_set)}}
+    station = Station(root=tmp_path, model=model, tables=tables)
+    done = millwatch("check", "--config", station.config)
+    assert done.status == 78
+    assert f"retraining.base_set: {base_set} cannot be read" in done.out
+    base_set.write_text("{}")
+    assert millwatch("check", "--config", station.config).status == 0
