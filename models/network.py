@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from models.checkpoint import (
     CheckpointError,
@@ -237,6 +238,20 @@ def stored_weights(network: SurfaceNetwork) -> dict[str, NDArray[Any]]:
     }
 
 
+class _NothingDrawn(TorchFunctionMode):
+    """Layers made here begin with whatever the memory holds.
+
+    To draw eleven million random weights takes as long as to load the true ones.
+    """
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if function in (nn.init.kaiming_uniform_, nn.init.uniform_, Tensor.normal_):
+            return None
+        return function(*args, **(kwargs or {}))
+
+
 def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
     """The network of a model folder, in float32 and evaluation mode.
 
@@ -246,12 +261,13 @@ def load_network(folder: Path) -> tuple[SurfaceNetwork, Metadata]:
     metadata = load_metadata(folder)
     weights = load_weights(folder, metadata)
     try:
-        network = SurfaceNetwork(
-            len(metadata.classes),
-            normalisation=metadata.normalisation,
-            line=LineNetwork.from_weights(weights),
-            domain=DomainClassifier.from_weights(weights),
-        )
+        with _NothingDrawn():
+            network = SurfaceNetwork(
+                len(metadata.classes),
+                normalisation=metadata.normalisation,
+                line=LineNetwork.from_weights(weights),
+                domain=DomainClassifier.from_weights(weights),
+            )
         network.load_state_dict({key: torch.from_numpy(value) for key, value in weights.items()})
     except (KeyError, RuntimeError) as error:
         raise CheckpointError(
