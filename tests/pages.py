@@ -13,6 +13,7 @@ import httpx
 from argon2 import PasswordHasher
 from builders import surface_file
 from fastapi.testclient import TestClient
+from records import lay_empty_database
 
 from config.settings import Camera, Intake, Settings
 from config.web import Web
@@ -179,6 +180,7 @@ def open_page(root: Path, model_folder: Path, **web: Any) -> Iterator[Page]:
         web=Web(**web),
     )
     settings.state_dir.mkdir()
+    lay_empty_database(settings.database_file)
     database = prepare_database(
         settings.database_file,
         backups=settings.state_dir / "backups",
