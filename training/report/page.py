@@ -2,11 +2,12 @@
 
 import base64
 import io
+from functools import cache
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -27,8 +28,9 @@ def write(assessment: Assessment, path: Path) -> None:
     write_whole(path, render(assessment))
 
 
-def render(assessment: Assessment) -> str:
-    """The whole page; nothing in it is fetched from elsewhere, and nothing in it runs."""
+@cache
+def _template() -> Template:
+    """Compiled once: a cross-validation writes many reports."""
     environment = Environment(
         loader=PackageLoader("training.report", "."),
         autoescape=True,
@@ -37,8 +39,13 @@ def render(assessment: Assessment) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update(percent=_percent, span=_span, picture=_picture)
+    return environment.get_template("report.html.j2")
+
+
+def render(assessment: Assessment) -> str:
+    """The whole page; nothing in it is fetched from elsewhere, and nothing in it runs."""
     history, foreign = assessment.history, assessment.foreign
-    return environment.get_template("report.html.j2").render(
+    return _template().render(
         of=assessment,
         canvas=charts,
         most=max(max(row) for row in assessment.evaluation.confusion),
