@@ -23,10 +23,10 @@ demo: $(READY)
 run: $(READY)
 	$(BIN)/millwatch run $(if $(CONFIG),--config $(CONFIG))
 
-# Two tests at a time, as most of them wait. One thread for each network: several daemons at a time
-# would fight for the processor.
+# Three tests at a time, on two cores too, as most of them wait. One thread for each network: several
+# daemons at a time would fight for the processor.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
