@@ -187,6 +187,16 @@ async function learnOf(image, error, name) {
 async function undo() {
   const last = done.last;
   if (!last) { tell("There is nothing to undo."); return; }
+  let back = 0;
+  try {
+    do { await takeBack(done.last); back += 1; } while (last.act && done.last?.act === last.act);
+    tell(`${back > 1 ? `${back} images are` : `Image ${last.image.id} is`} to be checked again`);
+  } finally {
+    await move(0);
+  }
+}
+
+async function takeBack(last) {
   try {
     await ask(address(last.image, "undo"), "POST", { seen: last.seen });
   } catch (error) {
@@ -200,8 +210,6 @@ async function undo() {
   state.images = state.images.filter((image) => image.id !== last.image.id);
   state.images.splice(state.at, 0, last.image);
   count(+1);
-  tell(`Image ${last.image.id} is to be checked again`);
-  await move(0);
 }
 
 /** Take labelled images out of the list. */
@@ -220,6 +228,7 @@ function count(step) {
 function showGrid() {
   const ids = new Set(state.images.map((image) => image.id));
   state.selected = new Set([...state.selected].filter((id) => ids.has(id)));
+  const held = [...byId("grid").children].findIndex((item) => item.contains(document.activeElement));
   byId("grid").replaceChildren(...state.images.map((image) => {
     const item = document.createElement("li");
     const button = document.createElement("button");
@@ -233,6 +242,8 @@ function showGrid() {
     return item;
   }));
   markSelected();
+  const buttons = byId("grid").querySelectorAll("button");
+  if (held >= 0) buttons[Math.min(held, buttons.length - 1)]?.focus();
 }
 
 function markSelected() {
@@ -259,7 +270,8 @@ async function giveMany(name, asked) {
   const wanted = images.map((image) => ({ id: image.id, seen: image.seen }));
   const came = await ask("/api/labels", "POST", { label: name, images: wanted });
   const image = (id) => images.find((each) => each.id === id);
-  done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen })));
+  const act = came.done[0]?.label_id;  // all of them are taken back together
+  done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen, act })));
   take(came.done.map((each) => each.id));
   for (const { id } of came.refused) {
     const now = await inForce(image(id));
