@@ -229,6 +229,9 @@ def test_the_forms_of_the_pages_want_the_pages_token_and_the_role(page: Page) ->
         nobody = page.browser(accept="text/html").post(address, data={**form, "token": mine})
         assert nobody.headers["location"] == "/login"
     assert rows(page.database, "SELECT count(*) FROM label WHERE undone_at IS NULL") == [(1,)]
+    late = {"seen": str(label_id + 1), "token": mine}
+    told = boss.post(f"/images/{image_id}/undo", data=late, headers={"accept": "text/html"})
+    assert (told.status_code, "<h1>Not done</h1>" in told.text) == (409, True)
     for address, form in forms.items():
         answer = boss.post(address, data={**form, "token": mine}, headers={"accept": "text/html"})
         assert answer.status_code in (303, 409), answer.text
