@@ -228,6 +228,8 @@ class CtrlC:
         if name == "pydantic":
             os.kill(os.getpid(), signal.SIGINT)
 
+# A job in the background inherits that it is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.meta_path.insert(0, CtrlC())
 sys.argv = ["millwatch", "run"]
 from daemon.cli.__main__ import main
