@@ -15,8 +15,9 @@ from safetensors import SafetensorError
 from models.checkpoint import CheckpointError
 from models.runtimes.protocol import RuntimeUnavailableError, lacks_memory
 from training.data.manifest import ManifestError
+from training.data.whole import write_whole
 from training.retraining.retrain import retrain
-from training.retraining.run_folder import FAILED, RunError, read_run, write_whole
+from training.retraining.run_folder import FAILED, RunError, read_run
 
 _EXPLAINED = (RunError, CheckpointError, ManifestError, RuntimeUnavailableError)
 

@@ -91,18 +91,16 @@ def _copied(
     if revision is None:
         raise CommandError(f"nothing is backed up: there is no database {path} yet")
     where = settings.state_dir / "backups" if file is None else file.absolute()
-    if file is None or where.is_dir():
-        copy = new_backup(path, where, revision, now_utc())
-    else:
-        copy, folder = where, where.parent if keep is None else where
-        if keep is not None and folder.is_file():
-            raise CommandError(
-                "--keep counts the backups of a folder: name a folder, or leave it out"
-            )
-        if not folder.is_dir():  # made, it would lie where a disk belongs that is not mounted
-            raise CommandError(
-                f"nothing is backed up: there is no folder {to_text(folder)}; mount its disk, or make it"
-            )
+    is_folder = file is None or keep is not None or where.is_dir()
+    if file is not None and keep is not None and where.is_file():
+        raise CommandError("--keep counts the backups of a folder: name a folder, or leave it out")
+    folder = where if is_folder else where.parent
+    if file is not None and not folder.is_dir():
+        # Made, it would lie where a disk belongs that is not mounted.
+        raise CommandError(
+            f"nothing is backed up: there is no folder {to_text(folder)}; mount its disk, or make it"
+        )
+    copy = new_backup(path, where, revision, now_utc()) if is_folder else where
     back_up(path, copy)
     inspect(copy, MIGRATIONS)
     return copy, revision, _delete_old(path, copy, keep)

@@ -53,7 +53,7 @@ class Sights:
             if self._rules.enabled and finding.appearance is not None:
                 camera, brightness = finding.delivery.camera, finding.appearance.brightness
                 shown = pixels.get(finding.delivery)
-                self._compare(sight, camera, finding.sha256, brightness, shown)
+                self._compare(camera, finding.sha256, brightness, shown)
 
     def remember(self, camera: str, latest: Sequence[tuple[str, float]]) -> None:
         """Go on where the daemon before this one was: else a restart would tell that it is over.
@@ -63,7 +63,7 @@ class Sights:
         """
         if self._rules.enabled:
             for sha256, brightness in latest:
-                self._compare(self._sights[camera], camera, sha256, brightness, None)
+                self._compare(camera, sha256, brightness, None)
 
     def tell_silent(self, waiting: Mapping[str, int], *, now: float) -> None:
         """Tell which cameras deliver nothing. What waits to be judged has been delivered."""
@@ -85,9 +85,8 @@ class Sights:
                 for kind in _KINDS:
                     self._health.mended(f"{kind} {name}")
 
-    def _compare(
-        self, sight: _Sight, camera: str, sha256: str, brightness: float, pixels: Pixels | None
-    ) -> None:
+    def _compare(self, camera: str, sha256: str, brightness: float, pixels: Pixels | None) -> None:
+        sight = self._sights[camera]
         black = brightness <= self._rules.black_below
         overexposed = brightness >= self._rules.overexposed_above
         same = sha256 == sight.sha256 or _equal(pixels, sight.pixels)

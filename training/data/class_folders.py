@@ -2,15 +2,11 @@
 
 import hashlib
 import shutil
-from contextlib import suppress
 from pathlib import Path
-from typing import Final
 
 from training.data.findings import PreparationError
 from training.data.labelling import is_usable_label
 from training.data.manifest import Manifest, Part
-
-_HALVES: Final = ("train", "validation")
 
 
 def write_class_folders(manifest: Manifest, out: Path) -> int:
@@ -29,11 +25,10 @@ def write_class_folders(manifest: Manifest, out: Path) -> int:
     try:
         _write(manifest, out)
     except BaseException:
-        for half in _HALVES:
-            shutil.rmtree(out / half, ignore_errors=True)
+        for half in out.glob("*"):
+            shutil.rmtree(half, ignore_errors=True)
         if is_new:
-            with suppress(OSError):
-                out.rmdir()
+            shutil.rmtree(out, ignore_errors=True)
         raise
     return len(manifest.images)
 
@@ -49,7 +44,7 @@ def _write(manifest: Manifest, out: Path) -> None:
             raise PreparationError(f"cannot copy {source}: {error.strerror}") from error
         if hashlib.sha256(data).hexdigest() != image.sha256:
             raise PreparationError(f"{source} changed since it was prepared; prepare it again")
-        half = _HALVES[image.part is Part.TEST]
+        half = "validation" if image.part is Part.TEST else "train"
         _write_new(out / half / image.label, source.name, data)
 
 

@@ -91,7 +91,7 @@ def pool_kept(network: SurfaceNetwork, reference: Reference) -> Pooled:
     textures = reference.textures_of(Use.FIT)
     pooled = torch.cat([network.pooled(chunk) for chunk in maps.split(_AT_A_TIME)])
     return Pooled(
-        views=pooled.unsqueeze(0).clone(),
+        views=pooled.unsqueeze(0),
         labels=torch.from_numpy(reference.labels_of(Use.FIT)),
         textures=None if textures is None else torch.from_numpy(textures),
     )
@@ -124,9 +124,9 @@ def pool_line(
             on_batch(number * len(pixels) + _AT_A_TIME * len(done), (count + 1) * len(pixels))
         views.append(torch.cat(done))
     return Pooled(
-        views=torch.stack(views).clone(),
+        views=torch.stack(views),
         labels=torch.from_numpy(labels),
-        textures=torch.cat(textures).clone(),
+        textures=torch.cat(textures),
     )
 
 

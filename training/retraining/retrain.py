@@ -24,6 +24,7 @@ from models.runtimes.protocol import Halved, RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime
 from training.data.dataset import Dataset
 from training.data.manifest import Part, load_manifest
+from training.data.whole import write_whole
 from training.judging.evaluate import evaluate, run
 from training.model_folder.export import export_with, sheet_pictures
 from training.model_folder.references import judge_kept
@@ -39,7 +40,6 @@ from training.retraining.run_folder import (
     FAILED,
     Run,
     report_progress,
-    write_whole,
 )
 
 _CHECKED: Final = 300

@@ -1,14 +1,13 @@
 """The folder of one retraining run: what the daemon wrote into it, and what goes back."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from models.checkpoint import fsync
 from models.decision import Policy
+from training.data.whole import write_whole
 
 FORMAT: Final = 1
 CANDIDATE: Final = "candidate"
@@ -97,20 +96,5 @@ def read_run(folder: Path) -> Run:
 
 def report_progress(folder: Path, stage: str, done: int, of: int) -> None:
     """How far the run is; whoever reads it sees a whole file. Not synced: nobody needs it later."""
-    _replace(folder / PROGRESS, json.dumps({"stage": stage, "done": done, "of": of}))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file of the run so that it is there whole or not at all, also after a power cut."""
-    _replace(path, text, durable=True)
-    fsync(path.parent)
-
-
-def _replace(path: Path, text: str, *, durable: bool = False) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    with partial.open("w", errors="surrogateescape") as file:
-        file.write(text)
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    partial.rename(path)
+    text = json.dumps({"stage": stage, "done": done, "of": of})
+    write_whole(folder / PROGRESS, text, durable=False)
