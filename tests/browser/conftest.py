@@ -18,7 +18,8 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 CHROMIUM = Path("/usr/bin/chromium")
-IMAGES = Path(__file__).parents[2] / "docs" / "images"
+PHOTOGRAPHS = Path(__file__).parents[2] / "docs" / "images"
+_IMAGES = 40
 _ARGUMENTS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
@@ -70,9 +71,9 @@ class Watched:
     def photograph(self, name: str) -> None:
         """For the documentation, when MILLWATCH_SCREENSHOTS says so."""
         if os.environ.get("MILLWATCH_SCREENSHOTS"):
-            IMAGES.mkdir(exist_ok=True)
+            PHOTOGRAPHS.mkdir(exist_ok=True)
             taken = Image.open(io.BytesIO(self.page.screenshot())).convert("RGB")
-            taken.quantize(96).save(IMAGES / f"{name}.png", optimize=True)
+            taken.quantize(96).save(PHOTOGRAPHS / f"{name}.png", optimize=True)
 
 
 Visit = Callable[..., Watched]
@@ -107,6 +108,19 @@ def _served(root: Path, model: Path, **tables: dict[str, Any]) -> Iterator[Stati
             known = {"name": name, "role": role, "password_hash": HASH}
             station.ask("users add", by="root", **known)
         station.wait_for_page()
+        yield station
+
+
+@pytest.fixture(scope="module")
+def line(
+    tmp_path_factory: pytest.TempPathFactory,
+    model: Path,
+    serve: Callable[..., AbstractContextManager[Station]],
+) -> Iterator[Station]:
+    """With forty images to look at; what its tests label is gone for those after them."""
+    with serve(tmp_path_factory.mktemp("review"), model) as station:
+        station.drop_surfaces(_IMAGES)
+        station.wait_for_images(_IMAGES)
         yield station
 
 

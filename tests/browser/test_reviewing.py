@@ -1,8 +1,7 @@
 """Labelling in a real browser, by keys alone; two people at once."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +11,7 @@ from builders import Station, assert_every_image_accounted_for, wait_until
 
 from daemon.process.control import ask
 
-Serve = Callable[..., AbstractContextManager[Station]]
 Visit = Callable[..., Any]
-_IMAGES = 40
-
-
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory, model: Path, serve: Serve) -> Iterator[Station]:
-    with serve(tmp_path_factory.mktemp("review"), model) as station:
-        station.drop_surfaces(_IMAGES)
-        station.wait_for_images(_IMAGES)
-        yield station
 
 
 def waits(watched: Any) -> int:
@@ -79,70 +68,6 @@ def test_the_second_of_two_people_is_told_and_decides_knowing_it(
     otto.page.on("dialog", lambda dialog: dialog.accept())
     otto.page.get_by_role("button", name="Take back").press("Enter")
     wait_until(lambda: image not in {number for number, _, _ in labels(line)})
-
-
-def test_many_are_labelled_at_once_by_keys(visit: Visit, line: Station) -> None:
-    anna = visit("anna")
-    shown(anna)
-    already = len(labels(line))
-    anna.page.keyboard.press("g")
-    anna.page.locator("#grid button").first.wait_for()
-    anna.assert_accessible()
-    anna.page.keyboard.press("Space")
-    anna.page.keyboard.press("ArrowRight")
-    anna.page.keyboard.press("ArrowRight")
-    anna.page.keyboard.press("Space")
-    assert anna.page.locator("#selected").inner_text() == "2"
-    anna.page.keyboard.press("4")
-    anna.page.get_by_text("2 images: patches").wait_for()
-    assert len(labels(line)) == already + 2
-
-
-def test_many_that_were_labelled_at_once_are_taken_back_at_once_and_the_keys_go_on_where_they_were(
-    visit: Visit, line: Station
-) -> None:
-    anna = visit("anna")
-    first = shown(anna)
-    anna.page.keyboard.press("5")
-    wait_until(lambda: shown(anna) != first)
-    before = labels(line)
-    anna.page.keyboard.press("g")
-    anna.page.keyboard.press("ArrowRight")
-    for _ in range(3):
-        anna.page.keyboard.press("Space")
-        anna.page.keyboard.press("ArrowRight")
-    anna.page.keyboard.press("4")
-    anna.page.get_by_text("3 images: patches").wait_for()
-    anna.page.keyboard.press("Space")
-    anna.page.locator("#selected").get_by_text("1", exact=True).wait_for()
-    anna.page.locator("#many").get_by_role("button", name="undo").click()
-    anna.page.get_by_text("3 images are to be checked again").wait_for()
-    assert labels(line) == before
-    assert (first, "pitted_surface", "anna") in before
-    anna.page.keyboard.press("u")
-    anna.page.get_by_text(f"Image {first} is to be checked again").wait_for()
-    assert first not in {image for image, _, _ in labels(line)}
-
-
-def test_who_labels_some_of_many_is_shown_the_next_beside_those_that_are_left(
-    visit: Visit, line: Station
-) -> None:
-    before = line.count()
-    line.drop_surfaces(40, first=1000)
-    line.wait_for_images(before + 40)
-    anna = visit("anna")
-    shown(anna)
-    anna.page.keyboard.press("g")
-    pictures = anna.page.locator("#grid button")
-    pictures.first.wait_for()
-    assert pictures.count() == 24
-    left = pictures.nth(20).get_attribute("data-id")
-    for number in range(10):
-        pictures.nth(number).click()
-    anna.page.keyboard.press("4")
-    anna.page.get_by_text("10 images: patches").wait_for()
-    assert pictures.count() >= 24
-    assert anna.page.locator(f'#grid button[data-id="{left}"]').count() == 1
 
 
 def test_a_class_of_ones_own_is_typed(visit: Visit, line: Station) -> None:

@@ -8,6 +8,7 @@ from commands import Millwatch
 from kept import used_line
 from pages import Page, open_page
 from promoting import kept
+from receivers import WebServer, listening
 
 
 @pytest.fixture
@@ -37,3 +38,11 @@ def used(tmp_path_factory: pytest.TempPathFactory, commissioned_model: Path) -> 
 def second(station: Station, commissioned_model: Path) -> str:
     """A model of seven classes in the registry; its version."""
     return kept(station, commissioned_model, "tiny-7-0")
+
+
+@pytest.fixture
+def web() -> Iterator[WebServer]:
+    """Who is told: a server that keeps what is posted to it."""
+    server = WebServer()
+    with listening(server):
+        yield server

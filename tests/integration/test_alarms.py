@@ -1,6 +1,5 @@
 """Alarms that arrive: once when something begins, once when it is over, whatever happens meanwhile."""
 
-import json
 import signal
 import sqlite3
 import subprocess
@@ -13,8 +12,7 @@ from threading import Thread
 
 import pytest
 from alarmed import Line
-from builders import Station, surface_file, wait_until
-from commands import Millwatch
+from builders import wait_until
 from receivers import WebServer, listening
 from records import another_process, open_store, rows
 from structlog.testing import capture_logs
@@ -29,13 +27,6 @@ def line(tmp_path: Path) -> Iterator[Line]:
     database = open_store(tmp_path, busy_seconds=0.05)
     yield Line(folder=tmp_path, database=database)
     database.close()
-
-
-@pytest.fixture
-def web() -> Iterator[WebServer]:
-    server = WebServer()
-    with listening(server):
-        yield server
 
 
 def test_a_message_that_is_refused_first_is_tried_again_and_arrives(
@@ -347,57 +338,3 @@ def test_neither_token_nor_the_secret_part_of_an_address_is_told_anywhere(
     assert "403" in told
     for secret in ("S3CRET", "k3y", "s3cret-token"):
         assert secret not in told
-
-
-def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
-    tmp_path: Path, model: Path, millwatch: Millwatch, web: WebServer
-) -> None:
-    hung = WebServer()
-    hung.hold.clear()
-    alarm = f'[[alarms]]\nname = "office"\nwhen = "trouble"\nto = ["{web.url}/a"]\n'
-    alarm += "min_interval_minutes = 0\ntroubles = ['camera *']\n"
-    alarm += f'[[alarms]]\nname = "other"\nwhen = "defects"\nto = ["{hung.url}/b"]\n'
-    station = Station(root=tmp_path, model=model, extra=alarm)
-    with listening(hung), station.running():
-        station.folder("top-1").rmdir()
-        wait_until(lambda: web.posts)
-        assert "cannot be read" in web.posts[0]["began"][0]
-        station.folder("top-1").mkdir()
-        for seed in range(20):
-            station.drop("bottom-1", f"{seed}.jpg", surface_file("patches", seed=seed))
-        station.wait_for_images(20)
-        wait_until(lambda: hung.posts, what="the second alarm is being sent")
-        station.drop("top-1", "meanwhile.jpg", surface_file(seed=50))
-        station.wait_for_images(21)
-        hung.hold.set()
-        tried = millwatch("alarms", "test", "office", "--config", station.config)
-        assert tried.out == f"office to {web.url}/…: delivered\n"
-        assert (tried.status, web.posts[-1]["test"]) == (0, True)
-        listed = millwatch("alarms", "list", "--json", "--config", station.config)
-        office, other = json.loads(listed.out)
-        assert (office["to"], office["waiting"]) == ([f"{web.url}/…"], 0)
-        assert list(office["holds"].values()) == web.posts[0]["began"]
-        assert list(other["holds"]) == ["bottom-1"]
-        shown = millwatch("alarms", "list", "--config", station.config).out
-        assert f"{web.url}/…" in shown, "an address is told whole, not cut"
-        written = station.config.read_text()
-        station.config.write_text(written + alarm.replace('"office"', '"night"'))
-        for named in ([], ["night"]):
-            unknown_to_it = millwatch("alarms", "test", *named, "--config", station.config)
-            assert unknown_to_it.status == 1
-            assert "was started before that was edited: `systemctl restart" in unknown_to_it.err
-        station.config.write_text(written)
-        web.hold.clear()
-        told = len(web.posts)
-        station.folder("bottom-1").rmdir()
-        wait_until(lambda: len(web.posts) > told, what="another message is being sent")
-    waiting = "SELECT count(*) FROM alarm_message WHERE state = 'waiting'"
-    assert station.query(waiting) == [(1,)], "it is sent after the next start"
-    web.hold.set()
-    alone = millwatch("alarms", "test", "--config", station.config)
-    assert alone.status == 1
-    assert f"office to {web.url}/…: delivered" in alone.out
-    assert f"other to {hung.url}/…: NOT delivered: nothing listens there" in alone.out
-    assert "1 of 2 test messages were not delivered" in alone.err
-    unknown = millwatch("alarms", "test", "offce", "--config", station.config)
-    assert "no alarm 'offce' in the configuration" in unknown.err
