@@ -4,8 +4,8 @@
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 FORMAT: Final = 1
@@ -35,6 +35,13 @@ class ClassFigures:
     unknown: int
 
 
+def total(rows: Iterable[ClassFigures]) -> ClassFigures:
+    """Of several classes together; zeros without any."""
+    kept = list(rows)
+    names = [each.name for each in fields(ClassFigures)]
+    return ClassFigures(**{name: sum(getattr(row, name) for row in kept) for name in names})
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelFigures:
     """One model, in the form that would serve on this machine.
@@ -46,8 +53,8 @@ class ModelFigures:
         crossvalidated: by true class, all of this line's labelled images, each judged by a network of
             this run that was not fitted to it; empty for a model that was not made in this run.
         reference: by true class, the images of the six defects that no run ever trains on.
-        calibration_error: expected calibration error (15 bins) on the held-out images, 0..1; None
-            when there are none.
+        calibration_error: expected calibration error (15 bins) on the held-out images, 0..1, those of
+            classes that it does not know among them; None when there are none.
         calibration_chance: the calibration error that so few images show once in twenty though every
             confidence is true; 0 where that was not worked out.
         evidence_defects: how many defects the pass threshold rests on.

@@ -63,6 +63,14 @@ def test_a_calibration_error_that_so_few_images_show_of_true_confidences_is_no_r
     assert said.outcome is Outcome.PROMOTE
 
 
+def test_confidences_that_are_off_and_no_further_than_the_current_models_are_for_a_person() -> None:
+    """It calls images of classes that it does not know by other names, and is sure of them."""
+    unaware = replace(CURRENT, calibration_error=0.9)
+    said = decide(replace(with_candidate(calibration_error=0.2), current=unaware), RULES)
+    assert said.outcome is Outcome.NEEDS_A_PERSON
+    assert "calibration error 0.200, 0.100 would do, the current model's is 0.900" in said.reason
+
+
 def test_a_candidate_that_is_no_better_is_rejected() -> None:
     said = decide(replace(GOOD, candidate=replace(CURRENT, version="new")), RULES)
     assert said.outcome is Outcome.REJECT

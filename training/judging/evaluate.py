@@ -118,7 +118,7 @@ def evaluate(
         },
         confusion=confusion.tolist(),
         cross_entropy=float(-np.log(np.maximum(likelihood, 1e-12)).mean()),
-        expected_calibration_error=_calibration_error(probabilities.max(axis=1), correct),
+        expected_calibration_error=calibration_error(probabilities.max(axis=1), correct),
         mistakes=np.flatnonzero(~correct).tolist(),
     )
 
@@ -139,7 +139,7 @@ def error_by_chance(confidence: NDArray[np.float32]) -> float:
     """
     random = np.random.default_rng(0)
     drawn = random.random((_DRAWN, len(confidence))) < confidence
-    return float(np.quantile([_calibration_error(confidence, right) for right in drawn], 0.95))
+    return float(np.quantile([calibration_error(confidence, right) for right in drawn], 0.95))
 
 
 def _bin(number: int, confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> Bin:
@@ -153,7 +153,7 @@ def _bin(number: int, confidence: NDArray[np.float32], correct: NDArray[np.bool_
     )
 
 
-def _calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
-    """The mean gap between confidence and accuracy over bins, weighted by their images."""
+def calibration_error(confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> float:
+    """The mean gap between confidence and accuracy over 15 bins, weighted by their images, `(N,)` each."""
     bins = reliability(confidence, correct)
     return sum(abs(each.confidence - each.accuracy) * each.images for each in bins) / len(correct)

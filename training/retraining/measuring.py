@@ -16,7 +16,7 @@ from models.registry import Model, load_model
 from models.runtimes.protocol import Halved, Outputs
 from models.taxonomy import Verdict
 from training.data.dataset import Dataset
-from training.judging.evaluate import error_by_chance, evaluate, run
+from training.judging.evaluate import calibration_error, error_by_chance, run
 from training.judging.label_errors import LabelError, find_label_errors
 from training.model_folder.references import judge_kept
 from training.retraining.crossfitting import OutOfFold
@@ -166,15 +166,17 @@ def _nothing(model: Model) -> Outputs:
 def _calibration(
     decider: Decider, outputs: Outputs, names: Sequence[str]
 ) -> tuple[float | None, float]:
-    """The error, and what chance alone may come to; None and 0 without images of known classes."""
-    known = np.array([name in decider.classes for name in names], dtype=np.bool_)
-    if not known.any():
+    """The error, and what chance alone may come to; None and 0 without images.
+
+    What a model says of a class that it does not know is wrong, however sure it is.
+    """
+    if not names:
         return None, 0.0
-    labels = np.array([decider.classes.index(name) for name in names if name in decider.classes])
-    logits = outputs.logits[known]
-    evaluation = evaluate(logits, labels, decider.classes, temperature=decider.temperature)
-    confidence = softmax(logits / np.float32(decider.temperature)).max(axis=1)
-    return evaluation.expected_calibration_error, error_by_chance(confidence)
+    probabilities = softmax(outputs.logits / np.float32(decider.temperature))
+    confidence = probabilities.max(axis=1)
+    choices = [decider.classes[i] for i in probabilities.argmax(axis=1)]
+    correct = np.array(choices) == np.array(names)
+    return calibration_error(confidence, correct), error_by_chance(confidence)
 
 
 def _form(model: Model) -> str:
