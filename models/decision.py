@@ -110,15 +110,17 @@ class PassRule:
         odds: the same as its logarithmic odds, in which the rule is kept: near certainty there are
             too few numbers below 1.
         defects: that were held out.
-        missed: how many of them would pass.
-        promised: the missed-defect rate that they exclude at 95 % (exact).
+        own: those of them that are of the line that the model serves: of others nothing follows for it.
+        missed: how many of its own would pass.
+        promised: the missed-defect rate that its own exclude at 95 % (exact).
         kept: whether that is the policy's. If not, they are too few to promise it, and the
-            threshold is the strictest that they support.
+            threshold is the strictest that all of them support.
     """
 
     threshold: float
     odds: float
     defects: int
+    own: int
     missed: int
     promised: float
     kept: bool
@@ -259,36 +261,45 @@ class Decider:
         return near
 
     def _derive_pass_rule(self, held_out: "_HeldOut", policy: Policy) -> PassRule | None:
-        """The lowest confidence at which the held-out defects keep the promised bound.
+        """The lowest confidence at which the line's own held-out defects keep the promised bound, and all do.
 
-        A miss is a held-out defect whose first choice is a normal class, at or above the threshold,
-        and not novel. Where they are too few to promise the rate, none of them may pass, and the
-        threshold lies beyond the most pass-like by what their tail calls for. None, and so nothing
-        passes, with fewer than `FEWEST_DEFECTS`.
+        A miss is one whose first choice is a normal class, at or above the threshold, and not novel.
+        Where its own are too few to promise the rate, none may pass, and the threshold lies beyond the
+        most pass-like of all by what their tail calls for. None, and so nothing passes, with fewer in
+        all than `FEWEST_DEFECTS`.
         """
         defects = ~self.normal[held_out.labels]
-        count = int(defects.sum())
-        if not self.normal.any() or count < FEWEST_DEFECTS:
+        if not self.normal.any() or int(defects.sum()) < FEWEST_DEFECTS:
             return None
-        could_pass = defects & self.normal[held_out.choices] & held_out.familiar
-        odds = np.sort(held_out.odds[could_pass])[::-1]
-        allowed = most_misses_allowed(count, policy.max_missed_defect_rate)
-        if allowed is None:
-            least = _beyond_the_tail(held_out.odds[defects], policy.max_missed_defect_rate)
-        elif allowed >= len(odds):
-            least = _ANY_ODDS
+        own = defects & held_out.own
+        count, of_line = int(defects.sum()), int(own.sum())
+        could_pass = self.normal[held_out.choices] & held_out.familiar
+        rate = policy.max_missed_defect_rate
+        allowed, own_allowed = most_misses_allowed(count, rate), most_misses_allowed(of_line, rate)
+        if allowed is None or own_allowed is None:
+            least = _beyond_the_tail(held_out.odds[defects], rate)
         else:
-            least = float(np.nextafter(odds[allowed], np.inf))
-        missed = int((odds >= least).sum())
-        promised = upper_bound(missed, count)
+            least = max(
+                _beyond_most(held_out.odds[defects & could_pass], allowed),
+                _beyond_most(held_out.odds[own & could_pass], own_allowed),
+            )
+        missed = int((held_out.odds[own & could_pass] >= least).sum())
         return PassRule(
             threshold=float(1 / (1 + np.exp(-least))),
             odds=least,
             defects=count,
+            own=of_line,
             missed=missed,
-            promised=promised,
-            kept=allowed is not None,
+            promised=upper_bound(missed, of_line),
+            kept=own_allowed is not None,
         )
+
+
+def _beyond_most(odds: NDArray[np.float64], allowed: int) -> float:
+    """Odds that at most so many of these `(N,)` reach."""
+    if allowed >= len(odds):
+        return _ANY_ODDS
+    return float(np.nextafter(np.sort(odds)[::-1][allowed], np.inf))
 
 
 def _beyond_the_tail(odds: NDArray[np.float64], rate: float) -> float:
@@ -301,7 +312,7 @@ def _beyond_the_tail(odds: NDArray[np.float64], rate: float) -> float:
     ordered = np.sort(odds)[::-1]
     tail = min(_TAIL, len(ordered) - 1)
     excess = float((ordered[:tail] - ordered[tail]).mean())
-    farther = excess * float(np.log(trials_needed(rate) / len(ordered)))
+    farther = excess * float(np.log(max(1.0, trials_needed(rate) / len(ordered))))
     return float(np.nextafter(ordered[0] + farther, np.inf))
 
 
@@ -321,6 +332,7 @@ class _HeldOut:
         confidences: calibrated, of that choice.
         odds: logarithmic, calibrated, that the image is normal.
         familiar: whether the image is not called unknown.
+        own: whether it is of the line that the model serves.
     """
 
     labels: NDArray[np.int64]
@@ -328,6 +340,7 @@ class _HeldOut:
     confidences: Floats
     odds: NDArray[np.float64]
     familiar: NDArray[np.bool_]
+    own: NDArray[np.bool_]
 
     @classmethod
     def of(cls, evidence: Evidence, decider: Decider) -> "_HeldOut":
@@ -342,6 +355,7 @@ class _HeldOut:
             confidences=probabilities.max(axis=1),
             odds=decider.odds_of_normal(evidence.logits),
             familiar=~novel & ~far,
+            own=evidence.is_own,
         )
 
     def threshold_of(self, index: int, policy: Policy) -> ClassThreshold:

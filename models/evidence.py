@@ -36,6 +36,8 @@ class Evidence:
             as in a model without a normal class.
         distances: of the held-out images to the nearest reference images of each class, by pooled
             features, `(N, classes)`; None with `reference_labels`.
+        own: whether each held-out image is of the line that the model serves, bool `(N,)`, and not of
+            the images that its first network came from; None where all come from one set.
 
     Raises:
         ValueError: when the arrays do not belong together, are empty, or hold what is no number
@@ -48,6 +50,7 @@ class Evidence:
     labels: NDArray[np.int64]
     reference_labels: NDArray[np.int64] | None = None
     distances: Floats | None = None
+    own: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         images = len(self.labels)
@@ -62,6 +65,7 @@ class Evidence:
             and self.reference.shape[1] <= POOLED + TEXTURE
             and self._knows_classes_of_its_own()
             and (self.distances is None or self.distances.shape == self.logits.shape)
+            and (self.own is None or (self.own.dtype.kind, self.own.shape) == ("b", (images,)))
         )
         if not fits:
             raise ValueError(
@@ -81,6 +85,11 @@ class Evidence:
             and known.shape == (len(self.reference),)
             and bool(0 <= known.min() <= known.max() < self.logits.shape[1])
         )
+
+    @property
+    def is_own(self) -> NDArray[np.bool_]:
+        """`own`; all of them where they come from one set."""
+        return np.full(len(self.labels), fill_value=True) if self.own is None else self.own
 
     def novelty_limit(self, share: float) -> float:
         """The novelty that a new image of a known kind exceeds at most this often, at 95 %."""
@@ -121,6 +130,8 @@ class Evidence:
         }
         if self.reference_labels is not None and self.distances is not None:
             arrays |= {"reference_labels": self.reference_labels, "distances": self.distances}
+        if self.own is not None:
+            arrays["own"] = self.own
         return arrays
 
     @classmethod
@@ -138,6 +149,7 @@ class Evidence:
             labels=arrays["labels"].astype(np.int64),
             reference_labels=arrays.get("reference_labels"),
             distances=arrays.get("distances"),
+            own=arrays.get("own"),
         )
 
 

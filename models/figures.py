@@ -58,7 +58,7 @@ class ModelFigures:
         calibration_chance: the calibration error that so few images show once in twenty though every
             confidence is true; 0 where that was not worked out.
         evidence_defects: how many defects the pass threshold rests on.
-        promised_missed_rate: the missed-defect rate that they exclude at 95 %, 0..1.
+        promised_missed_rate: the missed-defect rate that this line's among them exclude at 95 %, 0..1.
         pass_threshold: calibrated confidence, 0..1; None when nothing may pass.
         milliseconds_per_image: of the processor, for the network in its form, in batches.
         finite: whether every output was a number.

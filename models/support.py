@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from models.binomial import trials_needed, upper_bound
 from models.decision import KNOWN_CALLED_UNKNOWN, ClassThreshold, Decider, PassRule, Policy
 from models.evidence import Evidence
@@ -12,7 +14,7 @@ class MissedDefects:
     """What so many held-out defects say of the share of defects that would pass.
 
     Attributes:
-        held_out: defects that were held out.
+        held_out: defects that were held out, of the line that the model serves.
         lowest_rate: the missed-defect rate that they can promise at 95 %, were none of them missed
             (exact; about 3 / held_out).
         further_needed: how many more it takes, none of them missed, to promise the policy's rate.
@@ -36,7 +38,7 @@ class ClassSupport:
     """One class.
 
     Attributes:
-        held_out: its images that were held out.
+        held_out: its images that were held out, of whatever set.
         threshold: from which confidence it is believed; None for a normal class.
         missed: what is known of its defects that pass; None for a normal class.
     """
@@ -72,16 +74,21 @@ class Support:
     @classmethod
     def of(cls, decider: Decider, evidence: Evidence, policy: Policy) -> "Support":
         """`decider` must come from the same evidence and policy."""
-        counts = [int((evidence.labels == index).sum()) for index in range(len(decider.classes))]
+        size = len(decider.classes)
+        counts = np.bincount(evidence.labels, minlength=size).tolist()
+        own = np.bincount(evidence.labels[evidence.is_own], minlength=size).tolist()
         classes = tuple(
             ClassSupport(
                 name=name,
                 held_out=count,
                 threshold=decider.defect_thresholds.get(name),
-                missed=None if normal else MissedDefects.of(count, policy),
+                missed=None if normal else MissedDefects.of(of_line, policy),
             )
-            for name, count, normal in zip(decider.classes, counts, decider.normal, strict=True)
+            for name, count, of_line, normal in zip(
+                decider.classes, counts, own, decider.normal, strict=True
+            )
         )
+        of_defects = sum(each.missed.held_out for each in classes if each.missed)
         known = evidence.known_novelty(KNOWN_CALLED_UNKNOWN)
         exceeding = int((known > decider.novelty_threshold).sum())
         return cls(
@@ -90,6 +97,6 @@ class Support:
             novelty_threshold=decider.novelty_threshold,
             known_called_unknown=(exceeding + 1) / (len(known) + 1),
             pass_rule=decider.pass_rule,
-            missed=MissedDefects.of(sum(each.held_out for each in classes if each.missed), policy),
+            missed=MissedDefects.of(of_defects, policy),
             classes=classes,
         )

@@ -323,16 +323,19 @@ def _passes(support: Support) -> str:
         "defects together"
     )
     rule = support.pass_rule
-    if rule is not None and rule.kept:
-        return (
-            f"An image may pass from confidence {rule.threshold:.4f}, which {rule.missed} of "
-            f"{rule.defects} held-out defects do: {promise}, and kept."
-        )
     if rule is not None:
+        begin = f"An image may pass from confidence {rule.threshold:.4f}"
+        of_line = " of this line" if rule.own < rule.defects else ""
+        if rule.kept:
+            return (
+                f"{begin}, which {rule.missed} of {rule.own} held-out defects{of_line} do: {promise}, "
+                "and kept."
+            )
+        which = f"The {rule.own}{of_line} among them" if of_line else "They"
+        promised = f"promised is {rule.promised:.2%}" if rule.own else "nothing is promised"
         return (
-            f"An image may pass from confidence {rule.threshold:.4f}, beyond all {rule.defects} "
-            f"held-out defects. They are too few to promise what is asked: {promise}; promised is "
-            f"{rule.promised:.2%}."
+            f"{begin}, beyond all {rule.defects} held-out defects. {which} are too few to promise what "
+            f"is asked: {promise}; {promised}."
         )
     if all(each.threshold for each in support.classes):
         return f"Nothing passes, for the model knows no normal class: {promise}."

@@ -61,6 +61,19 @@ def test_with_too_few_defects_to_promise_the_rate_none_of_them_passes_nor_any_li
     assert rule.odds > odds.max() + spacing / 4, "beyond the most pass-like by what its tail says"
 
 
+@pytest.mark.parametrize(("own", "kept"), [(598, True), (597, False), (0, False)])
+def test_the_promise_rests_on_defects_of_this_line_alone(own: int, kept: bool) -> None:
+    """Those of the set that a model came from were never on it, and are easier to tell."""
+    evidence = missed([0.9, 0.8], 700)
+    decider = decider_of(replace(evidence, own=np.arange(800) >= 700 - own))
+    rule = decider.pass_rule
+    assert rule is not None
+    assert (rule.defects, rule.own, rule.missed, rule.kept) == (700, own, 0, kept)
+    assert rule.promised == upper_bound(0, own)
+    odds = decider.odds_of_normal(evidence.logits)[:700]
+    assert kept or rule.odds > odds.max(), "else beyond all that are known"
+
+
 @pytest.mark.parametrize(("defects", "passes"), [(20, True), (19, False)])
 def test_with_very_few_held_out_defects_nothing_passes(defects: int, passes: bool) -> None:
     assert (decider_of(evidence_of(held_out(defects))).pass_rule is not None) == passes
@@ -346,6 +359,9 @@ def test_evidence_comes_back_from_its_file_as_it_was() -> None:
     for name in ("reference", "logits", "novelty", "labels"):
         np.testing.assert_array_equal(getattr(again, name), getattr(evidence, name))
     assert decider_of(again).novelty_threshold == decider_of(evidence).novelty_threshold
+    own = np.arange(150) % 2 == 0
+    again = Evidence.from_arrays(replace(evidence, own=own).arrays())
+    np.testing.assert_array_equal(again.is_own, own)
 
 
 def test_evidence_that_lacks_an_array_names_it() -> None:
@@ -369,6 +385,8 @@ def test_evidence_that_lacks_an_array_names_it() -> None:
         {"logits": np.full((3, 3), np.inf, np.float32)},
         {"reference": np.zeros((0, FEATURES), np.float32)},
         {"reference": np.full((4, FEATURES), np.nan, np.float32)},
+        {"own": np.array([True, False])},
+        {"own": np.array([0, 1, 1])},
     ],
 )
 def test_evidence_from_which_no_threshold_follows_is_refused(

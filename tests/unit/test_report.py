@@ -290,8 +290,10 @@ def test_only_of_defects_alone_it_is_said_that_each_image_shows_one(assessment: 
 def test_a_promise_that_the_held_out_images_cannot_keep_is_not_made(
     assessment: Assessment,
 ) -> None:
-    rule = PassRule(threshold=0.9999, odds=9.2, defects=60, missed=0, promised=0.0487, kept=False)
-    words = "too few to promise the policy's rate, and promised is 4.87 %."
+    rule = PassRule(
+        threshold=0.9999, odds=9.2, defects=60, own=60, missed=0, promised=0.0487, kept=False
+    )
+    words = "beyond all held-out defects: they are too few to promise the policy's rate, and promised is 4.87 %."
     for kept in (True, False):
         support = replace(assessment.support, pass_rule=replace(rule, kept=kept))
         told = Page(render(replace(assessment, support=support))).text

@@ -47,6 +47,15 @@ def test_all_defects_together_and_each_by_itself_say_what_they_can_promise() -> 
         assert missed.further_needed == 598 - count
 
 
+def test_defects_of_another_line_promise_nothing_for_this_one() -> None:
+    evidence = evidence_of(30, 20, 70)
+    own = np.arange(120) % 2 == 0
+    support = support_of(replace(evidence, own=own))
+    assert [each.held_out for each in support.classes] == [30, 20, 70]
+    assert [each.missed.held_out for each in support.classes if each.missed] == [15, 10]
+    assert (support.missed.held_out, support.missed.further_needed) == (25, 573)
+
+
 @pytest.mark.parametrize(("rate", "further"), [(0.005, 548), (0.05, 9), (0.06, 0), (0.5, 0)])
 def test_no_more_are_needed_than_the_policy_s_rate_takes(rate: float, further: int) -> None:
     evidence = evidence_of(30, 20, 70)

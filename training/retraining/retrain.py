@@ -155,6 +155,7 @@ class _Parts:
             novelty=np.concatenate([evidence.novelty, self.folds.novelty]),
             distances=np.concatenate([evidence.distances, self.folds.distances]),
             labels=np.concatenate([evidence.labels, self.folds.labels]),
+            own=np.repeat([False, True], [len(evidence.labels), len(self.folds.labels)]),
         )
 
 
