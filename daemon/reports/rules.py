@@ -31,16 +31,16 @@ def signals(limits: Limits, rules: Sequence[int] = EVERY_DAY) -> list[tuple[int,
     """The rules that each point completes, by number.
 
     The others than rule 1 presuppose something like a normal variable: a period in which too few
-    defects are expected (`Limited.z` is None) ends a run, and begins none.
+    defects are expected (`Limited.z` is None) ends a run, and begins none. What rises and falls are
+    the shares: with more images in each period a z-score rises though the share does not.
     """
-    zs = [each.z for each in limits.samples]
     return [
         tuple(
             rule
             for rule in sorted(rules)
-            if (_beyond(limits, at) if rule == 1 else _completes(zs, at, rule))
+            if (_beyond(limits, at) if rule == 1 else _completes(limits, at, rule))
         )
-        for at in range(len(zs))
+        for at in range(len(limits.samples))
     ]
 
 
@@ -49,9 +49,12 @@ def _beyond(limits: Limits, at: int) -> bool:
     return not point.lower <= point.sample.share <= point.upper
 
 
-def _completes(zs: Sequence[float | None], at: int, rule: int) -> bool:
+def _completes(limits: Limits, at: int, rule: int) -> bool:
     length, holds = _RULES[rule]
-    run = [z for z in zs[max(0, at + 1 - length) : at + 1] if z is not None]
+    points = limits.samples[max(0, at + 1 - length) : at + 1]
+    run = [
+        each.sample.share if rule in _OF_SHARES else each.z for each in points if each.z is not None
+    ]
     return len(run) == length and holds(run)
 
 
@@ -83,6 +86,7 @@ def _far(of: int, sigmas: float) -> Callable[[_Run], bool]:
     return holds
 
 
+_OF_SHARES: Final = (3, 4)
 _RULES: Final[dict[int, tuple[int, Callable[[_Run], bool]]]] = {
     2: (9, _one_side),
     3: (6, _steady),

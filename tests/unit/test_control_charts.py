@@ -175,6 +175,14 @@ def test_a_period_of_hardly_any_image_ends_a_run() -> None:
     assert not any(signals(holed, rules=(2,)))
 
 
+def test_a_share_that_stays_the_same_does_not_rise_with_the_number_of_images() -> None:
+    growing = [1000 * more for more in range(1, 7)]
+    chart = p_chart(samples([4000, *(n // 20 for n in growing)], [100_000, *growing]))
+    zs = [point.z for point in chart.samples[1:]]
+    assert zs == sorted(zs, key=float), "and each of them is farther from the centre"
+    assert not any(signals(chart, rules=(3,)))
+
+
 def test_only_the_rules_that_are_asked_for_are_tested() -> None:
     chart = of_zs(*(3.5,) * 9)
     assert signals(chart)[-1] == (1, 2)
