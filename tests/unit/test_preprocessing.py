@@ -182,6 +182,15 @@ def test_a_ppm_of_any_depth_gives_the_same_pixels_as_pillow(brightest: int, band
     assert refusal(data[:-1]).may_be_unfinished
 
 
+@pytest.mark.fault(14)
+@pytest.mark.parametrize("white", [1023, 4095, 16383])
+def test_a_dark_picture_of_a_pgm_that_says_what_is_white_stays_dark(white: int) -> None:
+    samples = np.arange(100, dtype=">u2").reshape(10, 10)
+    decoded = decode(b"P5\n10 10\n%d\n" % white + samples.tobytes())
+    assert furthest(decoded.pixels, samples * (255 / white)) <= 0.51
+    assert decoded.notes == (f"samples of 0 to {white} scaled to 8 bits",)
+
+
 @pytest.mark.parametrize("outlier", [-1, 65536])
 def test_samples_of_more_than_sixteen_bits_are_refused_for_good(outlier: int) -> None:
     samples = SURFACE.astype(np.int32)
