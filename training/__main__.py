@@ -14,8 +14,8 @@ from safetensors import SafetensorError
 
 from models.checkpoint import CheckpointError
 from models.runtimes.protocol import RuntimeUnavailableError, lacks_memory
+from models.whole import write_whole
 from training.data.manifest import ManifestError
-from training.data.whole import write_whole
 from training.retraining.retrain import retrain
 from training.retraining.run_folder import FAILED, RunError, read_run
 

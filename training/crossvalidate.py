@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config.text import as_one_line
+from models.whole import write_whole
 from training.data.manifest import Manifest, ManifestError, Part
-from training.data.whole import write_whole
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
 from training.judging.corruptions import SEVERITIES

@@ -14,9 +14,9 @@ from models.decision import KNOWN_CALLED_UNKNOWN
 from models.novelty import novelty_of
 from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
+from models.whole import write_whole
 from training.data.dataset import load_part
 from training.data.manifest import Manifest, Part
-from training.data.whole import write_whole
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
 from training.judging.evaluate import run

@@ -32,6 +32,7 @@ from daemon.reports.writing import as_csv, as_html, as_json
 from daemon.store.database import Database
 from daemon.store.rates import recorded_cameras
 from daemon.store.upgrading import open_existing
+from models.whole import write_whole
 
 
 class Format(StrEnum):
@@ -234,11 +235,23 @@ def _write(data: bytes, out: Path | None) -> None:
         sys.stdout.buffer.flush()
         return
     try:
-        out.write_bytes(data)
+        _put(data, out)
     except OSError as error:
         raise CommandError(
             f"the report cannot be written to {out}: {error.strerror}; name another file"
         ) from error
+
+
+def _put(data: bytes, out: Path) -> None:
+    """Whole or not at all; into a pipe, or what `/dev/stdout` leads to, behind what is there. Raises OSError."""
+    if out.is_relative_to("/dev") or out.is_relative_to("/proc") or out.is_fifo():
+        with out.open("ab") as stream:
+            stream.write(data)
+        return
+    try:
+        write_whole(out, data)
+    except PermissionError:  # of its folder, where nothing can be put in its place
+        out.write_bytes(data)
 
 
 def _refuse_unknown(camera: str | None, settings: Settings, database: Database) -> None:

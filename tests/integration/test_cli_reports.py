@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from builders import Station, clean_environment
 from commands import Millwatch
+from filesystems import filesystem, full, obeying_permissions
 from PIL import Image
 from records import NOW, finding, open_store, record, settle
 from reported import EVIL, fill
@@ -247,6 +249,46 @@ def test_where_nothing_is_drawn_it_is_said(
     assert "name another file" in lost.err
     table = millwatch("report", "rates", "--config", line.config, "--out", tmp_path / "x")
     assert "choose a --format" in table.err
+
+
+def test_a_report_that_finds_no_room_leaves_the_one_that_was_there(
+    millwatch: Millwatch, line: Station, tmp_path: Path
+) -> None:
+    out = tmp_path / "disk" / "rates.html"
+    command = ("report", "rates", "--config", line.config, "--format", "html", "--out", out)
+    with filesystem(out.parent, size="1m"):
+        assert millwatch(*command).status == 0
+        out.chmod(0o600)
+        before = out.read_bytes()
+        with full(out.parent):
+            done = millwatch(*command)
+        assert (done.status, "No space left on device; name another" in done.err) == (1, True)
+        assert out.read_bytes() == before
+        assert millwatch(*command).status == 0
+        assert [each.name for each in out.parent.iterdir()] == [out.name]
+        assert out.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_report_goes_into_pipes_behind_what_a_shell_sends_and_into_files_of_closed_folders(
+    millwatch: Millwatch, line: Station, tmp_path: Path
+) -> None:
+    command = ("report", "rates", "--config", line.config, "--format", "csv", "--out")
+    asked = [sys.executable, "-m", "daemon.cli", *map(str, command)]
+    sent, pipe, closed = tmp_path / "sent", tmp_path / "pipe", tmp_path / "closed"
+    sent.write_text("before\n")
+    os.mkfifo(pipe)
+    with sent.open("a") as shell:
+        subprocess.run([*asked, "/dev/stdout"], stdout=shell, env=clean_environment(), check=True)
+    with subprocess.Popen([*asked, str(pipe)], env=clean_environment()):
+        piped = pipe.read_text()
+    assert piped.startswith("camera,")
+    assert sent.read_text() == f"before\n{piped}"
+    closed.mkdir()
+    (closed / "rates.csv").touch()
+    closed.chmod(0o500)
+    with obeying_permissions():
+        assert millwatch(*command, closed / "rates.csv").status == 0
+    assert (closed / "rates.csv").read_text() == piped
 
 
 def test_an_answer_that_no_disk_has_room_for_is_told_in_words(line: Station) -> None:

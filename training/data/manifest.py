@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.whole import write_whole
+from models.whole import write_whole
 
 FORMAT: Final = 1
 NAME: Final = "manifest.json"
@@ -94,6 +94,7 @@ class Manifest:
             "images": [_without_own_group(image) for image in self.images],
         }
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             write_whole(path, json.dumps(document, indent=1) + "\n")
         except OSError as error:
             raise ManifestError(

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 from PIL import Image
 
-from training.data.whole import write_whole
+from models.whole import write_whole
 from training.judging.assessment import Assessment
 from training.judging.evaluate import Evaluation, Rate
 from training.report import charts
@@ -25,7 +25,9 @@ _JPEG_QUALITY: Final = 85
 
 def write(assessment: Assessment, path: Path) -> None:
     """Raises OSError."""
-    write_whole(path, render(assessment))
+    text = render(assessment)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, text)
 
 
 @cache

@@ -22,9 +22,9 @@ from models.network import SurfaceNetwork, half_precision, load_network, stored_
 from models.reference import Reference, Use
 from models.runtimes.protocol import Halved, RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime
+from models.whole import write_whole
 from training.data.dataset import Dataset
 from training.data.manifest import Part, load_manifest
-from training.data.whole import write_whole
 from training.judging.evaluate import evaluate, run
 from training.model_folder.export import export_with, sheet_pictures
 from training.model_folder.references import judge_kept

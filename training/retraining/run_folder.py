@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from models.decision import Policy
-from training.data.whole import write_whole
+from models.whole import write_whole
 
 FORMAT: Final = 1
 CANDIDATE: Final = "candidate"
