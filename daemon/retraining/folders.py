@@ -91,7 +91,8 @@ def usable(labels: Sequence[LabelInForce], *, known: Sequence[str], fewest: int)
 def freeze(settings: Settings, folder: Path, learned: Usable, now: datetime, *, seed: int) -> None:
     """Write a run folder whole or not at all. Raises OSError."""
     partial = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
+    for leftover in folder.parent.glob(".run-*.part"):  # of kills
+        shutil.rmtree(leftover, ignore_errors=True)
     try:
         partial.mkdir(parents=True)
         _describe(settings, partial, folder, learned, now, seed=seed)
@@ -193,7 +194,9 @@ def forget_progress(folder: Path) -> None:
 
 
 def failure_of(folder: Path) -> str:
-    """The sentence that a failed run left; empty when it left none."""
+    """The sentence that a failed run left; empty when it left none. Raises OSError."""
+    if not folder.is_dir():
+        return "its folder was removed; the current model is as it was, retrain"
     with suppress(OSError), (folder / FAILED).open(errors="replace") as file:
         return file.read(_MOST_CHARACTERS).strip()
     return ""

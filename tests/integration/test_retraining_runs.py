@@ -27,7 +27,7 @@ from daemon.review.labelling import Labeller
 from daemon.store import retraining
 from models.taxonomy import KNOWN_DEFECTS
 from training.data.manifest import Part
-from training.retraining.run_folder import read_run
+from training.retraining.run_folder import read_run, report_progress
 
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 
@@ -151,6 +151,38 @@ def test_systemd_is_asked_again_for_a_run_of_which_there_is_no_sign(station: Sta
             asked.write_text("")
             retrainer.step()
             assert asked.read_text() == f"{run}\n"
+
+
+def test_a_run_whose_folder_is_removed_has_failed_and_does_not_make_the_folder_again(
+    station: Station,
+) -> None:
+    station.tables = {"retraining": {"runner": "systemd"}}
+    station.write_config()
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        with retrainer_of(station, line) as retrainer:
+            folder = station.state_dir / "runs" / retrainer.start()
+            shutil.rmtree(folder)
+            with pytest.raises(FileNotFoundError):
+                report_progress(folder, "reading", 1, 10)
+            retrainer.step()
+            assert not retrainer.busy
+    assert not folder.exists()
+    ((state, why),) = states(station)
+    assert (state, "its folder was removed" in why) == ("failed", True)
+
+
+def test_what_a_kill_left_of_a_run_that_was_being_frozen_goes_with_the_next(
+    station: Station,
+) -> None:
+    with by_hand(station.settings()) as line:
+        label(station, line, {"no_defect": 10})
+        left = station.state_dir / "runs" / ".run-20260101T030000Z.part"
+        left.mkdir(parents=True)
+        (left / "labels.json").touch()
+        with retrainer_of(station, line) as retrainer:
+            retrainer.start()
+    assert not left.exists()
 
 
 @pytest.mark.fault(32)
