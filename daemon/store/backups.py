@@ -4,12 +4,16 @@ import os
 import re
 import sqlite3
 import stat
+import time
 from contextlib import closing, suppress
 from datetime import datetime
 from itertools import count
 from pathlib import Path
+from typing import Final
 
 from daemon.store.database import StoreError, explain
+
+_LONG_SECONDS: Final = 3600.0
 
 
 def new_backup(path: Path, folder: Path, revision: str, now: datetime) -> Path:
@@ -36,6 +40,7 @@ def back_up(path: Path, backup: Path) -> None:
                 "ever overwritten. Name another file",
                 again_helps=False,
             )
+        _remove_leftovers(path, backup.parent)
         _refuse_without_room(path, backup.parent)
         partial.unlink(missing_ok=True)  # of a power cut
         _copy(path, partial)
@@ -76,7 +81,7 @@ def delete_old_backups(path: Path, made: Path, *, keep: int) -> list[Path]:
     Raises:
         OSError: some are left.
     """
-    ours = re.compile(rf"{re.escape(path.stem)}-([^-]+)-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
+    ours = _names_of(path)
     found = sorted(
         (each == made, match[2], match[1], each)
         for each in made.parent.iterdir()
@@ -88,6 +93,21 @@ def delete_old_backups(path: Path, made: Path, *, keep: int) -> list[Path]:
     for each in old:
         each.unlink()
     return old
+
+
+def _names_of(path: Path) -> re.Pattern[str]:
+    """Of a database's backups: the schema, and the time."""
+    return re.compile(rf"{re.escape(path.stem)}-([^-]+)-(\d{{8}}T\d{{6}}Z(?:-\d+)?)\.db")
+
+
+def _remove_leftovers(path: Path, folder: Path) -> None:
+    """What kills left of earlier backups, which nobody has written to for long. Raises OSError."""
+    partial = re.compile(rf"{_names_of(path).pattern}\.part(-journal)?")
+    for each in folder.iterdir():
+        if partial.fullmatch(each.name):
+            with suppress(OSError):  # another is quicker
+                if time.time() - each.stat().st_mtime > _LONG_SECONDS:
+                    each.unlink()
 
 
 def fsync_file(path: Path) -> None:

@@ -115,6 +115,23 @@ def test_of_old_backups_the_newest_are_kept_and_strangers_files_left_alone(
     assert delete_old_backups(store.path, made, keep=2) == []
 
 
+def test_what_kills_left_of_earlier_backups_goes_with_the_next_one_and_nothing_else(
+    store: Database,
+) -> None:
+    folder = store.path.parent / "backups"
+    folder.mkdir()
+    ours = new_backup(store.path, folder, "0010", NOW).name
+    left = [f"{ours}.part", f"{ours}.part-journal"]
+    stay = [f"{ours}-journal", "millwatch-notes.db.part", f"other-{ours}.part"]
+    for name in (*left, *stay):
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
+    being_made = f"{ours.replace('0010', '0011')}.part"
+    (folder / being_made).touch()
+    back_up(store.path, folder / "copy.db")
+    assert names_in(folder) == sorted(["copy.db", being_made, *stay])
+
+
 def test_a_place_that_takes_no_backup_is_what_is_to_be_mended_and_not_the_database(
     store: Database, tmp_path: Path
 ) -> None:
