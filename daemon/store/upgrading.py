@@ -3,7 +3,7 @@
 import re
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext, suppress
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -171,6 +171,9 @@ def _upgrade(
             _migrate(connection, scripts, "head")
     except Exception as error:
         if isinstance(error, StoreError) and error.again_helps:  # a full disk, another program
+            if backup is not None:
+                with suppress(OSError):  # of which each try would leave one more
+                    backup.unlink()
             raise
         kept = "" if backup is None else f"; a copy of it is in {backup}"
         raise DatabaseRefusedError(
