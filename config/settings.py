@@ -5,6 +5,7 @@ Every key has a default that works, but for a camera's `name` and `folder`, whic
 """
 
 from datetime import time
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -86,6 +87,20 @@ class Intake(Table):
         default=False,
         description="Take images that end in a run of zeros, rather than wait for the rest.",
     )
+
+    @field_validator("ignore")
+    @classmethod
+    def _leaves_some(cls, patterns: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        # A star before what matches the ending alone matches every name that ends so.
+        first = [pattern for pattern in patterns if pattern.startswith("*")]
+        endings = [each for end in info.data.get("extensions", ()) for each in (end, end.upper())]
+        if endings and all(any(fnmatchcase(end, each) for each in first) for end in endings):
+            raise refuse(
+                f"{shown(patterns)} matches every image, so none would ever be judged",
+                'Name what is no image, such as "*.tmp".',
+                also="extensions",
+            )
+        return patterns
 
     @field_validator("give_up_seconds")
     @classmethod

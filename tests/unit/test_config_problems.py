@@ -129,6 +129,8 @@ def test_an_unknown_key_of_the_second_camera_is_found_on_its_own_line(plant: Pat
         ('[model]\nfolder = "~/model"\n', 2, '"~", which is not expanded'),
         ('[model]\nfolder = "model"\n', 2, "must be an absolute path"),
         ("[intake]\nignore = '*.tmp'\n", 2, "must be a list"),
+        ("[intake]\nignore = ['*']\n", 2, "matches every image, so none would ever be judged"),
+        ("[intake]\nextensions = ['.png']\nignore = ['*.*g', '*.P*']\n", 3, "matches every image"),
         ("[intake]\nextensions = []\n", 2, "no file would ever be an image"),
         ("[intake]\nextensions = [\n'.png',\n'tif',\n]\n", 2, "is not a file name ending"),
         ("[intake]\nquiet_seconds = 90\n", 2, "is less than quiet_seconds"),

@@ -204,6 +204,12 @@ def test_a_name_that_no_disk_can_have_is_refused(key: str) -> None:
         Settings.model_validate({key: start + "ß" * 128})
 
 
+@pytest.mark.parametrize("ignored", [["*.png"], ["*.png", "*.tif*"], ["image*", "[!x]*"], []])
+def test_patterns_that_leave_some_images_are_accepted(ignored: list[str]) -> None:
+    kept = Intake(extensions=(".png", ".tiff"), ignore=tuple(ignored))
+    assert kept.ignore == tuple(ignored)
+
+
 @pytest.mark.parametrize("name", ["top-1", "A", "9.b_c", "x" * 64])
 def test_a_short_plain_camera_name_is_accepted(name: str) -> None:
     assert Camera(name=name, folder=Path("/srv/a")).name == name
