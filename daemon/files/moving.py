@@ -16,19 +16,19 @@ from typing import Final
 
 from daemon.files.flushing import fsync, fsync_folder
 from daemon.files.placing import (
+    NO_FILE,
     ChangedError,
     GoneError,
     TargetTakenError,
     copy,
     digest,
     link,
+    open_ordinary,
     rename_without_overwriting,
 )
 from daemon.names import LEAVING
 from daemon.values import Delivery
 
-_NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO}
-"""Nothing lies there, or what took the name is a link or a socket."""
 REASON_SUFFIX: Final = ".reason.json"
 """After the name of an image in quarantine: the file that says why it is there."""
 
@@ -108,13 +108,12 @@ def make_own(target: Path, delivery: Delivery, sha256: str) -> None:
     if status.st_nlink == 1 or not _is_same_inode(status, delivery):
         return
     partial = partial_of(target, delivery, sha256)
-    descriptor = os.open(target, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        copy(descriptor, partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
+        with open_ordinary(target) as file:
+            copy(file.fileno(), partial, sha256, size=delivery.size, mtime_ns=delivery.mtime_ns)
         partial.replace(target)
         fsync_folder(target.parent)
     finally:
-        os.close(descriptor)
         partial.unlink(missing_ok=True)
 
 
@@ -190,11 +189,8 @@ def release(
 
 
 def _has_bytes(path: Path, delivery: Delivery, sha256: str) -> bool:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    try:
-        return digest(descriptor, delivery.size) == sha256
-    finally:
-        os.close(descriptor)
+    with open_ordinary(path) as file:
+        return digest(file.fileno(), delivery.size) == sha256
 
 
 def _not_removed(status: os.stat_result, delivery: Delivery) -> Release:
@@ -268,18 +264,16 @@ def _source(delivery: Delivery, held: int | None) -> Iterator[int]:
         return
     for path in (delivery.path, aside_of(delivery)):
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = open_ordinary(path)
         except OSError as error:
-            if error.errno not in _NO_FILE:
+            if error.errno not in NO_FILE:
                 raise
             continue
-        try:
-            if os.fstat(descriptor).st_ino == delivery.inode:
-                fsync(descriptor)
-                yield descriptor
+        with file:
+            if os.fstat(file.fileno()).st_ino == delivery.inode:
+                fsync(file.fileno())
+                yield file.fileno()
                 return
-        finally:
-            os.close(descriptor)
     raise GoneError(str(delivery.path))
 
 

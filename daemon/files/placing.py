@@ -9,6 +9,7 @@ import hashlib
 import os
 import stat
 from contextlib import suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,8 @@ _SPARE_BYTES: Final = 1 << 16
 """That a large copy leaves free."""
 _LARGE_BYTES: Final = 1 << 20
 """From there on a look at what is free is worth its turn, on a share above all."""
+NO_FILE: Final = {errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENXIO}
+"""Nothing lies there, or what has the name is a folder, a link, a pipe or a socket."""
 _LINK_IMPOSSIBLE: Final = {
     errno.EXDEV,
     errno.EPERM,  # no links on this filesystem, or fs.protected_hardlinks and another owner
@@ -40,6 +43,19 @@ class ChangedError(Exception):
 
 class GoneError(Exception):
     """The file is neither where it was delivered nor where it should go."""
+
+
+def open_ordinary(path: Path) -> BufferedReader:
+    """To read a file; no link is followed, and no pipe waited for. Raises OSError."""
+
+    def at_once(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+    file = open(path, "rb", opener=at_once)  # noqa: SIM115 -- by whoever reads it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.ENXIO, "it is no ordinary file", str(path))
+    return file
 
 
 def relocate(source: Path, target: Path, sha256: str) -> None:
@@ -75,13 +91,12 @@ def relocate(source: Path, target: Path, sha256: str) -> None:
 def _copy_across(source: Path, target: Path, sha256: str) -> None:
     """To another filesystem; the source stays."""
     partial = target.with_name(f".{sha256[:16]}-moved.part")
-    descriptor = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
     try:
-        status = os.fstat(descriptor)
-        copy(descriptor, partial, sha256, size=status.st_size, mtime_ns=status.st_mtime_ns)
+        with open_ordinary(source) as file:
+            status = os.fstat(file.fileno())
+            copy(file.fileno(), partial, sha256, size=status.st_size, mtime_ns=status.st_mtime_ns)
         rename_without_overwriting(partial, target)
     finally:
-        os.close(descriptor)
         partial.unlink(missing_ok=True)
 
 
@@ -94,26 +109,18 @@ def _is_one_name(first: Path, second: Path) -> bool:
 def _is_whole(path: Path, sha256: str) -> bool:
     """Whether an ordinary file with this content lies there."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return False
+        with open_ordinary(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() == sha256
     except OSError as error:
-        if error.errno == errno.ELOOP:  # a link
-            return False
-        raise
-    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return False
-        return hashlib.file_digest(file, "sha256").hexdigest() == sha256
+        if error.errno not in NO_FILE:
+            raise
+        return False
 
 
 def make_durable(path: Path) -> None:
     """A file that somebody else put there, and its name."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    try:
-        fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with open_ordinary(path) as file:
+        fsync(file.fileno())
     fsync_folder(path.parent)
 
 

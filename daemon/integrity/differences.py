@@ -1,13 +1,13 @@
 """What the audit tells: where records and files disagree."""
 
 import hashlib
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
 from config.settings import Settings
+from daemon.files.placing import open_ordinary
 from daemon.integrity.names import files_below
 from daemon.names import to_text
 from daemon.store.places import Place
@@ -128,6 +128,5 @@ class Roots:
 
 def content_of(path: Path) -> str:
     """The SHA-256 of an ordinary file; a link is not followed. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
+    with open_ordinary(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

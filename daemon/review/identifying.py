@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
+from daemon.files.placing import open_ordinary
 from daemon.names import to_text
 from daemon.store import review_files
 from daemon.store.database import Database
@@ -38,13 +39,10 @@ def read(path: Path) -> tuple[Signature, str] | None:
     Raises:
         OSError: it is gone, is no ordinary file, or cannot be read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "it is no ordinary file")
+    with open_ordinary(path) as file:
+        before = Signature.of(os.fstat(file.fileno()))
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        before, after = Signature.of(status), Signature.of(os.fstat(descriptor))
+        after = Signature.of(os.fstat(file.fileno()))
     return (before, sha256) if before == after else None
 
 

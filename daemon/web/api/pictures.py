@@ -8,7 +8,6 @@ import asyncio
 import hashlib
 import io
 import os
-import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from fastapi import Depends, Request
 from numpy.typing import NDArray
 from PIL import Image
 
+from daemon.files.placing import open_ordinary
 from daemon.files.shares import Alive, Shares
 from daemon.store.viewing import Viewed
 from daemon.web.desk import Desk
@@ -126,7 +126,7 @@ class Pictures:
             raise NoPictureError("the image was deleted, as the policy says")
         try:
             most = self._desk.settings.intake.max_bytes
-            data = self._shares.of(viewed.path).follow(partial(_read_regular, viewed.path, most))
+            data = self._shares.of(viewed.path).follow(partial(_read, viewed.path, most))
         except OSError as error:
             self._shares.is_missing(viewed.path)  # which a share that is away does not say
             raise NoPictureError(
@@ -152,13 +152,11 @@ def pictures_of(request: Request) -> Pictures:
 ThePictures = Annotated[Pictures, Depends(pictures_of)]
 
 
-def _read_regular(path: Path, most: int, alive: Alive) -> bytes:
-    """Raises OSError. Never follows a link, nor waits for a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "rb") as file:  # noqa: PTH123 -- a descriptor has no path
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > most:
-            raise OSError(0, "it is no ordinary file")
+def _read(path: Path, most: int, alive: Alive) -> bytes:
+    """Raises OSError."""
+    with open_ordinary(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(0, "it is larger than any image that is judged")
         data = io.BytesIO()
         while chunk := file.read(min(_CHUNK, most - data.tell())):
             data.write(chunk)
