@@ -66,4 +66,4 @@ def deeds(database: Database, *, before: int | None = None, limit: int = 100) ->
     if before is not None:
         query = query.where(audit.c.id < before)
     with database.reading() as connection:
-        return [Deed(**row._mapping) for row in connection.execute(query)]  # noqa: SLF001 -- public
+        return [Deed(**row._asdict()) for row in connection.execute(query)]

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from daemon.clock import timestamp
 from daemon.names import from_text, to_text
@@ -77,27 +77,26 @@ class LabelChangedError(Exception):
         self.now = now
 
 
-_IN_FORCE_COLUMNS: Final = (
-    label.c.id.label("label_id"),
-    label.c.image_id,
-    label.c.label,
-    label.c.labelled_by,
-    label.c.labelled_at,
-    image.c.path,
-    image.c.sha256,
-    image.c.predicted_class,
-    image.c.confidence,
-    image.c.model_version,
+_IN_FORCE: Final[Select[Any]] = (
+    select(
+        label.c.id.label("label_id"),
+        *(label.c.image_id, label.c.label, label.c.labelled_by, label.c.labelled_at),
+        *(image.c.path, image.c.sha256, image.c.predicted_class),
+        *(image.c.confidence, image.c.model_version),
+    )
+    .join(image, image.c.id == label.c.image_id)
+    .where(IN_FORCE)
 )
-_IN_FORCE: Final = (
-    select(*_IN_FORCE_COLUMNS).join(image, image.c.id == label.c.image_id).where(IN_FORCE)
+_PAST: Final = select(
+    label.c.id.label("label_id"),
+    *(label.c.label, label.c.labelled_by, label.c.labelled_at, label.c.undone_at),
 )
 
 
 def labels_in_force(database: Database) -> list[LabelInForce]:
     """Every one, by image. Raises StoreError."""
     with database.reading() as connection:
-        rows = connection.execute(_IN_FORCE.order_by(label.c.image_id)).mappings()
+        rows = connection.execute(_IN_FORCE.order_by(label.c.image_id))
         return [_label_in_force(row) for row in rows]
 
 
@@ -110,7 +109,7 @@ def surprising_labels(database: Database, *, after: int) -> list[LabelInForce]:
     sure = image.c.verdict.in_((Verdict.DEFECT.value, Verdict.PASS.value))
     query = _IN_FORCE.where(label.c.id > after, sure, image.c.predicted_class != label.c.label)
     with database.reading() as connection:
-        rows = connection.execute(query.order_by(image.c.confidence.desc(), image.c.id)).mappings()
+        rows = connection.execute(query.order_by(image.c.confidence.desc(), image.c.id))
         return [_label_in_force(row) for row in rows]
 
 
@@ -128,18 +127,9 @@ def label_of(database: Database, image_id: int) -> LabelInForce | None:
 
 def history(database: Database, image_id: int) -> list[PastLabel]:
     """Every label that an image ever had, oldest first. Raises StoreError."""
-    query = select(label).where(label.c.image_id == image_id).order_by(label.c.id)
+    query = _PAST.where(label.c.image_id == image_id).order_by(label.c.id)
     with database.reading() as connection:
-        return [
-            PastLabel(
-                label_id=row.id,
-                label=row.label,
-                labelled_by=row.labelled_by,
-                labelled_at=row.labelled_at,
-                undone_at=row.undone_at,
-            )
-            for row in connection.execute(query)
-        ]
+        return [PastLabel(**row._asdict()) for row in connection.execute(query)]
 
 
 def count_new_since(database: Database, since: str, after: int | None = None) -> int:
@@ -350,11 +340,11 @@ def _end_seen(connection: Connection, image_id: int, seen: int, now: datetime) -
 
 
 def _label_of(connection: Connection, image_id: int) -> LabelInForce | None:
-    row = connection.execute(_IN_FORCE.where(label.c.image_id == image_id)).mappings().first()
+    row = connection.execute(_IN_FORCE.where(label.c.image_id == image_id)).first()
     return None if row is None else _label_in_force(row)
 
 
-def _label_in_force(row: RowMapping) -> LabelInForce:
-    values = {str(name): value for name, value in row.items()}
+def _label_in_force(row: Row[Any]) -> LabelInForce:
+    values = row._asdict()
     path = values.pop("path")
     return LabelInForce(**values, path=None if path is None else Path(from_text(path)))

@@ -6,9 +6,9 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, RowMapping, and_, or_, select, update
+from sqlalchemy import ColumnElement, Row, Select, and_, or_, select, update
 
 from daemon.names import from_text, to_text
 from daemon.store.audit import Deed, note
@@ -17,11 +17,11 @@ from daemon.store.schema import IN_FORCE, image, label
 from daemon.values import Progress
 
 _COLUMNS: Final = (
-    *(image.c.id, image.c.camera, image.c.size, image.c.sha256, image.c.verdict),
+    *(image.c.id.label("image_id"), image.c.camera, image.c.size, image.c.sha256, image.c.verdict),
     *(image.c.reason, image.c.progress, image.c.path, image.c.target),
     *(label.c.label, label.c.moving_to),
 )
-_PLACES: Final = select(*_COLUMNS).select_from(
+_PLACES: Final[Select[Any]] = select(*_COLUMNS).select_from(
     image.outerjoin(label, and_(label.c.image_id == image.c.id, IN_FORCE))
 )
 
@@ -94,26 +94,16 @@ def follow(database: Database, was: Place, path: Path, *, by: str, now: datetime
 def _read(database: Database, condition: ColumnElement[bool], limit: int | None) -> list[Place]:
     query = _PLACES.where(condition).order_by(image.c.id).limit(limit)
     with database.reading() as connection:
-        return [_place(row) for row in connection.execute(query).mappings()]
+        return [_place(row) for row in connection.execute(query)]
 
 
-def _place(row: RowMapping) -> Place:
+def _place(row: Row[Any]) -> Place:
     def path(text: str | None) -> Path | None:
         return None if text is None else Path(from_text(text))
 
-    return Place(
-        image_id=row["id"],
-        camera=row["camera"],
-        size=row["size"],
-        sha256=row["sha256"],
-        verdict=row["verdict"],
-        reason=row["reason"],
-        progress=Progress(row["progress"]),
-        path=path(row["path"]),
-        target=path(row["target"]),
-        label=row["label"],
-        moving_to=path(row["moving_to"]),
-    )
+    values = row._asdict()
+    values |= {name: path(values[name]) for name in ("path", "target", "moving_to")}
+    return Place(**values | {"progress": Progress(row.progress)})
 
 
 class Notebook:

@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import insert, select, update
 
@@ -29,6 +29,9 @@ class RetrainingRun:
     started_at: str
     ended_at: str | None
     reason: str | None
+
+
+_RUNS: Final = select(*(retraining_run.c[each.name] for each in fields(RetrainingRun)))
 
 
 def begin(
@@ -95,18 +98,18 @@ def latest(
     database: Database, *, limit: int = 20, states: Sequence[str] = ()
 ) -> list[RetrainingRun]:
     """The latest first, in one of these states where any are named. Raises StoreError."""
-    query = select(retraining_run).order_by(retraining_run.c.id.desc()).limit(limit)
+    query = _RUNS.order_by(retraining_run.c.id.desc()).limit(limit)
     if states:
         query = query.where(retraining_run.c.state.in_(states))
     with database.reading() as connection:
-        return [_run(row) for row in connection.execute(query)]
+        return [RetrainingRun(**row._asdict()) for row in connection.execute(query)]
 
 
 def unfinished(database: Database) -> list[RetrainingRun]:
     """Those that nothing came of yet. Raises StoreError."""
-    query = select(retraining_run).where(retraining_run.c.state == "running")
+    query = _RUNS.where(retraining_run.c.state == "running")
     with database.reading() as connection:
-        return [_run(row) for row in connection.execute(query)]
+        return [RetrainingRun(**row._asdict()) for row in connection.execute(query)]
 
 
 def handled_until(database: Database) -> str | None:
@@ -137,14 +140,3 @@ def last_done(database: Database) -> tuple[str, int | None]:
     with database.reading() as connection:
         row = connection.execute(query).first()
     return ("", None) if row is None else (row.started_at, row.labels_until)
-
-
-def _run(row: Any) -> RetrainingRun:
-    return RetrainingRun(
-        id=row.id,
-        name=row.name,
-        state=row.state,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        reason=row.reason,
-    )

@@ -61,14 +61,14 @@ def all_users(database: Database) -> list[User]:
     """By name. Raises StoreError."""
     with database.reading() as connection:
         rows = connection.execute(select(web_user).order_by(web_user.c.name))
-        return [User(**row._mapping) for row in rows]  # noqa: SLF001 -- public
+        return [User(**row._asdict()) for row in rows]
 
 
 def find_user(database: Database, name: str) -> User | None:
     """Raises StoreError."""
     with database.reading() as connection:
         row = connection.execute(select(web_user).where(web_user.c.name == name)).first()
-    return None if row is None else User(**row._mapping)  # noqa: SLF001 -- public
+    return None if row is None else User(**row._asdict())
 
 
 def has_users(database: Database) -> bool:
@@ -143,7 +143,7 @@ def session_user(database: Database, token_sha256: str, now: datetime) -> User |
     )
     with database.reading() as connection:
         row = connection.execute(query).first()
-    return None if row is None else User(**row._mapping)  # noqa: SLF001 -- public
+    return None if row is None else User(**row._asdict())
 
 
 def end_session(database: Database, token_sha256: str, deed: Deed, now: datetime) -> None:

@@ -38,15 +38,7 @@ def model_versions(database: Database) -> list[ModelVersion]:
     query = select(model).order_by(*_LATEST_FIRST)
     with database.reading() as connection:
         return [
-            ModelVersion(
-                version=row.version,
-                status=row.status,
-                created_at=row.created_at,
-                promoted_at=row.promoted_at,
-                trained_on=row.trained_on,
-                metrics=json.loads(row.metrics),
-                reason=row.reason,
-            )
+            ModelVersion(**row._asdict() | {"metrics": json.loads(row.metrics)})
             for row in connection.execute(query)
         ]
 

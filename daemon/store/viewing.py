@@ -1,10 +1,10 @@
 """One image with all that is recorded of it, as the page and the API show it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import RowMapping, func, select
+from sqlalchemy import Row, Select, func, select
 
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
@@ -37,18 +37,13 @@ class Viewed:
     path: Path | None
 
 
-_COLUMNS = (
-    *(image.c.id, image.c.camera, image.c.filename, image.c.sha256, image.c.captured_at),
-    *(image.c.recorded_at, image.c.verdict, image.c.reason, image.c.predicted_class),
-    *(image.c.confidence, image.c.novelty, image.c.model_version, image.c.notes),
-    *(image.c.progress, image.c.path),
-)
+_VIEWED: Final[Select[Any]] = select(*(image.c[each.name] for each in fields(Viewed)))
 
 
 def view(database: Database, image_id: int) -> Viewed | None:
     """Raises StoreError."""
     with database.reading() as connection:
-        row = connection.execute(select(*_COLUMNS).where(image.c.id == image_id)).mappings().first()
+        row = connection.execute(_VIEWED.where(image.c.id == image_id)).first()
     return None if row is None else _viewed(row)
 
 
@@ -63,13 +58,13 @@ def latest(
     Raises:
         StoreError: when the database cannot be read.
     """
-    query = select(*_COLUMNS).order_by(image.c.id.desc()).limit(limit)
+    query = _VIEWED.order_by(image.c.id.desc()).limit(limit)
     if before is not None:
         query = query.where(image.c.id < before)
     if camera is not None:
         query = query.where(image.c.camera == camera, ANY_IMAGE)
     with database.reading() as connection:
-        return [_viewed(row) for row in connection.execute(query).mappings()]
+        return [_viewed(row) for row in connection.execute(query)]
 
 
 def newest_id(database: Database) -> int:
@@ -85,17 +80,18 @@ def find_delivered(database: Database, camera: str, filename: str, *, after: int
         StoreError: when the database cannot be read.
     """
     query = (
-        select(*_COLUMNS)
-        .where(image.c.id > after, image.c.camera == camera, image.c.filename == to_text(filename))
+        _VIEWED.where(
+            image.c.id > after, image.c.camera == camera, image.c.filename == to_text(filename)
+        )
         .order_by(image.c.id)
         .limit(1)
     )
     with database.reading() as connection:
-        row = connection.execute(query).mappings().first()
+        row = connection.execute(query).first()
     return None if row is None else _viewed(row)
 
 
-def _viewed(row: RowMapping) -> Viewed:
-    values: dict[str, Any] = {str(name): value for name, value in row.items()}
+def _viewed(row: Row[Any]) -> Viewed:
+    values = row._asdict()
     path = values.pop("path")
     return Viewed(**values, path=None if path is None else Path(from_text(path)))
