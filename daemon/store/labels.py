@@ -202,20 +202,12 @@ def put_label(
             .returning(label.c.id)
         ).scalar_one()
         count_label(connection, label_id, 1)
-        this = image.c.id == image_id
-        connection.execute(update(image).where(this).values(instructive=None))
+        connection.execute(update(image).where(image.c.id == image_id).values(instructive=None))
         if is_there:
             _lies_at(connection, image_id, target)
         if deed is not None:
             note(connection, deed, now)
-        row = connection.execute(select(image.c.path, image.c.sha256).where(this)).one()
-    return Relocation(
-        label_id=label_id,
-        image_id=image_id,
-        source=Path(from_text(row.path)),
-        target=target,
-        sha256=row.sha256,
-    )
+        return _relocation(connection, label_id, image_id, target)
 
 
 def undo_label(
@@ -244,13 +236,7 @@ def undo_label(
         connection.execute(update(image).where(this).values(instructive=worth))
         if deed is not None:
             note(connection, deed, now)
-    return Relocation(
-        label_id=seen,
-        image_id=image_id,
-        source=Path(from_text(row.path)),
-        target=target,
-        sha256=row.sha256,
-    )
+        return _relocation(connection, seen, image_id, target)
 
 
 def follow(database: Database, image_id: int, path: Path) -> None:
@@ -270,10 +256,16 @@ def send(
     with database.writing() as connection:
         _lies_at(connection, image_id, source)
         _send(connection, label_id, target)
-        this = image.c.id == image_id
-        sha256 = connection.execute(select(image.c.sha256).where(this)).scalar_one()
+        return _relocation(connection, label_id, image_id, target)
+
+
+def _relocation(connection: Connection, label_id: int, image_id: int, target: Path) -> Relocation:
+    """From where the image is recorded to be."""
+    query = select(image.c.path, image.c.sha256).where(image.c.id == image_id)
+    row = connection.execute(query).one()
+    source = Path(from_text(row.path))
     return Relocation(
-        label_id=label_id, image_id=image_id, source=source, target=target, sha256=sha256
+        label_id=label_id, image_id=image_id, source=source, target=target, sha256=row.sha256
     )
 
 
