@@ -16,6 +16,7 @@ from daemon.reports.rules import WORDS, signals
 from daemon.store import rates, retraining
 from daemon.store.database import Database
 from daemon.store.recent import recent_defects
+from daemon.store.spans import Span
 from daemon.store.versions import statuses
 
 _CHART: Final = timedelta(days=7)
@@ -121,14 +122,10 @@ class Watch:
         since = timestamp(hour - timedelta(hours=alarm.hours))
         told = self._watched(alarm, told)
         holds: dict[str, str] = {}
-        found = rates.rates(
-            self._database,
-            by="camera",
-            since=since,
-            # What a camera with a wrong clock dates later would count for years.
-            until=timestamp(hour + timedelta(hours=1)),
-            camera=alarm.camera or None,
-        )
+        # What a camera with a wrong clock dates later would count for years.
+        until = timestamp(hour + timedelta(hours=1))
+        span = Span(since=since, until=until, camera=alarm.camera or None)
+        found = rates.rates(self._database, span, by="camera")
         for each in found:
             if each.inspected < alarm.min_images or each.defect_rate is None:
                 holds |= {name: what for name, what in told.items() if name == each.camera}
@@ -145,14 +142,10 @@ class Watch:
     def _charts(self, alarm: Alarm, told: Holds, now: datetime) -> Holds:
         """Whether the last whole hour is a signal of the control chart of the week before it."""
         end = now.replace(minute=0, second=0, microsecond=0)
+        since, until = timestamp(end - _CHART), timestamp(end)
+        span = Span(since=since, until=until, camera=alarm.camera or None)
         samples: dict[str, list[Sample]] = {}
-        for each in rates.rates(
-            self._database,
-            by="hour",
-            since=timestamp(end - _CHART),
-            until=timestamp(end),
-            camera=alarm.camera or None,
-        ):
+        for each in rates.rates(self._database, span, by="hour"):
             if each.inspected:
                 sample = Sample(period=each.period, inspected=each.inspected, defects=each.defects)
                 samples.setdefault(each.camera, []).append(sample)

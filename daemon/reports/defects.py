@@ -62,11 +62,7 @@ _CHART: Final = columns(
 def rates(database: Database, question: Question) -> list[Rate]:
     """Defect rates by the periods of the plant, oldest first. Raises StoreError."""
     hourly = store.rates(
-        database,
-        by="camera" if question.by is By.CAMERA else "hour",
-        since=question.first_hour,
-        until=question.end,
-        camera=question.camera,
+        database, question.span, by="camera" if question.by is By.CAMERA else "hour"
     )
     if question.by in (By.HOUR, By.CAMERA):
         return hourly
@@ -99,13 +95,7 @@ def rates_report(database: Database, question: Question) -> Report:
 
 def pareto_report(database: Database, question: Question, *, grouped: bool) -> Report:
     """What the defects were, most first; by period or camera where `grouped`. Raises StoreError."""
-    counted = store.defects_by_class(
-        database,
-        since=question.first_hour,
-        until=question.end,
-        camera=question.camera,
-        hourly=grouped,
-    )
+    counted = store.defects_by_class(database, question.span, hourly=grouped)
     groups: dict[tuple[str, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     period_of = cache(lambda hour: question.calendar.period(question.by, hour))
     for each in counted:

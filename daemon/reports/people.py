@@ -21,7 +21,7 @@ from daemon.reports.report import (
 )
 from daemon.reports.words import class_in_words
 from daemon.store.database import Database
-from daemon.store.label_counts import Decided, Given, Span, decided, given
+from daemon.store.label_counts import Decided, Given, decided, given
 from daemon.store.queueing import Filter, count_waiting
 from daemon.store.sampled import MissedDefects, missed_defects
 from models.binomial import interval
@@ -62,12 +62,9 @@ def review_report(
     Raises:
         StoreError: when the database cannot be read.
     """
-    since, until = question.first_hour, question.end
-    span = Span(since=since, until=until, camera=question.camera)
+    span = question.span
     counted = decided(database, span)
-    missed = missed_defects(
-        database, normal_classes=normal_classes, since=since, until=until, camera=question.camera
-    )
+    missed = missed_defects(database, span, normal_classes=normal_classes)
     waiting = count_waiting(database, Filter(camera=question.camera), most=_MOST_COUNTED)
     classes = section("Agreement by class", _CLASSES, _agreement(counted))
     people = section(

@@ -9,6 +9,7 @@ from typing import Any
 
 from daemon.reports.limits import Limits
 from daemon.reports.periods import By, Calendar, first_not_counted
+from daemon.store.spans import Span
 
 Value = str | int | float | None
 
@@ -39,14 +40,13 @@ class Question:
     camera: str | None = None
 
     @property
-    def first_hour(self) -> str | None:
-        """As the database holds times; None for all from the beginning."""
-        return None if self.since is None else self.calendar.first_counted(self.since)
-
-    @property
-    def end(self) -> str | None:
-        """The hour before which they end; None for all up to now."""
-        return None if self.until is None else first_not_counted(self.until)
+    def span(self) -> Span:
+        """Of the kept counts, as the database holds times."""
+        return Span(
+            since=None if self.since is None else self.calendar.first_counted(self.since),
+            until=None if self.until is None else first_not_counted(self.until),
+            camera=self.camera,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

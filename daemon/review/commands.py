@@ -19,6 +19,7 @@ from daemon.store.queueing import Filter
 from daemon.store.rates import recorded_cameras
 from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
+from daemon.store.spans import Span
 from daemon.store.versions import latest_run
 from models.taxonomy import Reason
 
@@ -74,7 +75,9 @@ class ReviewCommands:
             "images": [each for each in waiting if each is not None],
             "missed_defects": asdict(
                 missed_defects(
-                    self._database, normal_classes=self._normal_classes, camera=wanted.camera
+                    self._database,
+                    Span(camera=wanted.camera),
+                    normal_classes=self._normal_classes,
                 )
             ),
         }

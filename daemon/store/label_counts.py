@@ -7,6 +7,7 @@ from sqlalchemy import Column, Connection, func, select
 
 from daemon.store.database import Database, add_up
 from daemon.store.schema import image, label, label_tally
+from daemon.store.spans import Span
 
 _KEY: Final = (
     func.substr(label.c.labelled_at, 1, 13).concat(":00:00Z").label("hour"),
@@ -55,20 +56,6 @@ def count_label(connection: Connection, label_id: int, step: int) -> None:
     add_up(connection, label_tally, rows, ["labels"])
 
 
-@dataclass(frozen=True, kw_only=True)
-class Span:
-    """Which labels: by the hour in which they were given, and of one camera's images alone.
-
-    Attributes:
-        since: first hour that counts, `YYYY-MM-DDTHH:00:00Z`.
-        until: hours that begin then or later count no more.
-    """
-
-    since: str | None = None
-    until: str | None = None
-    camera: str | None = None
-
-
 def decided(database: Database, span: Span) -> list[Decided]:
     """What people decided of which class. Raises StoreError."""
     names = (label_tally.c.predicted_class, label_tally.c.label)
@@ -97,11 +84,6 @@ def _sums(
 ) -> list[tuple[str, str, int]]:
     total = func.sum(label_tally.c.labels)
     query = select(*by, total).group_by(*by).having(total > 0).order_by(*by)
-    if span.since is not None:
-        query = query.where(label_tally.c.hour >= span.since)
-    if span.until is not None:
-        query = query.where(label_tally.c.hour < span.until)
-    if span.camera is not None:
-        query = query.where(label_tally.c.camera == span.camera)
+    query = query.where(*span.holds(label_tally.c.hour, label_tally.c.camera))
     with database.reading() as connection:
         return [(one, other, int(labels)) for one, other, labels in connection.execute(query)]

@@ -8,6 +8,7 @@ from sqlalchemy import Select, exists, func, select
 from daemon.store.database import Database
 from daemon.store.review_files import Problem
 from daemon.store.schema import WAITING, image, review_file
+from daemon.store.spans import Span
 from models.taxonomy import UNKNOWN, Reason
 
 _IN_REVIEW: Final = ("moved", "unseen")
@@ -18,18 +19,14 @@ _IS_MISSING: Final = exists().where(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Filter:
-    """Which of the waiting images; None for all.
+class Filter(Span):
+    """Which of the waiting images, by when they were taken and more; None for all.
 
     Attributes:
         class_name: the predicted class, or `unknown`.
-        since, until: captured from then on, and before then, `YYYY-MM-DDTHH:MM:SSZ`.
     """
 
-    camera: str | None = None
     class_name: str | None = None
-    since: str | None = None
-    until: str | None = None
     reason: str | None = None
 
 
@@ -72,17 +69,11 @@ def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
 
 def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:
     query = query.select_from(image).where(WAITING, image.c.progress.in_(_IN_REVIEW))
-    query = query.where(~_IS_MISSING)
-    if wanted.camera is not None:
-        query = query.where(image.c.camera == wanted.camera)
+    query = query.where(~_IS_MISSING, *wanted.holds(image.c.captured_at, image.c.camera))
     if wanted.class_name == UNKNOWN:
         query = query.where(image.c.reason == Reason.UNKNOWN.value)
     elif wanted.class_name is not None:
         query = query.where(image.c.predicted_class == wanted.class_name)
-    if wanted.since is not None:
-        query = query.where(image.c.captured_at >= wanted.since)
-    if wanted.until is not None:
-        query = query.where(image.c.captured_at < wanted.until)
     if wanted.reason is not None:
         query = query.where(image.c.reason == wanted.reason)
     return query

@@ -1,12 +1,14 @@
 """Defect rates, from the aggregates that are kept as images are recorded."""
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal
 
-from sqlalchemy import text
+from sqlalchemy import ColumnElement, Select, column, func, literal_column, select, table, text
 
 from daemon.store.database import Database
-from daemon.store.schema import ANY_COUNT
+from daemon.store.schema import ANY_COUNT, tally
+from daemon.store.spans import Span
+from models.taxonomy import Verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,39 +30,27 @@ class Rate:
     defect_rate: float | None
 
 
-_PERIODS: Final = {"hour": "hour", "camera": "''"}
-_BOUNDS: Final = {"since": "hour >= :since", "until": "hour < :until", "camera": "camera = :camera"}
+_COUNTS: Final = ("inspected", "defects", "unsure", "unreadable")
+_HOURLY: Final = table("defect_rate_hourly", *map(column, ("camera", "hour", *_COUNTS))).c
+_ALL: Final[ColumnElement[str]] = literal_column("''")
 
 
-def rates(
-    database: Database,
-    *,
-    by: Literal["hour", "camera"],
-    since: str | None = None,
-    until: str | None = None,
-    camera: str | None = None,
-) -> list[Rate]:
+def rates(database: Database, span: Span, *, by: Literal["hour", "camera"]) -> list[Rate]:
     """Rates of each camera, by the hour or of all of the time, oldest first.
-
-    Args:
-        since: first hour that counts, `YYYY-MM-DDTHH:00:00Z`.
-        until: hours that begin then or later count no more.
 
     Raises:
         StoreError: when the database cannot be read.
     """
-    bounds = _bounds(since, until, camera)
-    query = text(
-        f"""
-        SELECT camera, {_PERIODS[by]} AS period,
-               sum(inspected), sum(defects), sum(unsure), sum(unreadable)
-        FROM defect_rate_hourly
-        WHERE {" AND ".join(_BOUNDS[name] for name in bounds) or "1 = 1"}
-        GROUP BY camera, period ORDER BY period, camera
-        """  # noqa: S608 -- only the closed choices above are put in
+    of = (_HOURLY.hour,) if by == "hour" else ()
+    sums = (func.sum(_HOURLY[name]) for name in _COUNTS)
+    query = (
+        select(_HOURLY.camera, *(of or (_ALL,)), *sums)
+        .where(*span.holds(_HOURLY.hour, _HOURLY.camera))
+        .group_by(*of, _HOURLY.camera)
+        .order_by(*of, _HOURLY.camera)
     )
     with database.reading() as connection:
-        rows = connection.execute(query, bounds)
+        rows = connection.execute(query)
         return [rate_of(camera, period, *map(int, counts)) for camera, period, *counts in rows]
 
 
@@ -110,36 +100,23 @@ class ClassCount:
     images: int
 
 
-def defects_by_class(
-    database: Database,
-    *,
-    since: str | None = None,
-    until: str | None = None,
-    camera: str | None = None,
-    hourly: bool = False,
-) -> list[ClassCount]:
+def defects_by_class(database: Database, span: Span, *, hourly: bool = False) -> list[ClassCount]:
     """Defects of each class; of each hour and camera too where `hourly`.
 
-    Arguments and errors are those of `rates`.
+    Raises:
+        StoreError: when the database cannot be read.
     """
-    bounds = _bounds(since, until, camera)
-    columns = ("camera", "hour") if hourly else ("''", "''")
-    query = text(
-        f"""
-        SELECT {", ".join(columns)}, predicted_class, sum(images) FROM tally
-        WHERE {" AND ".join(["verdict = 'defect'", *(_BOUNDS[name] for name in bounds)])}
-        GROUP BY {"camera, hour, " if hourly else ""}predicted_class HAVING sum(images) > 0
-        """  # noqa: S608 -- only the closed choices above are put in
+    of = (tally.c.camera, tally.c.hour) if hourly else ()
+    images = func.sum(tally.c.images)
+    query: Select[Any] = (
+        select(*(of or (_ALL, _ALL)), tally.c.predicted_class, images)
+        .where(tally.c.verdict == Verdict.DEFECT.value)
+        .where(*span.holds(tally.c.hour, tally.c.camera))
+        .group_by(*of, tally.c.predicted_class)
+        .having(images > 0)
     )
     with database.reading() as connection:
-        rows = connection.execute(query, bounds)
         return [
             ClassCount(camera=camera, hour=hour, predicted_class=name, images=int(images))
-            for camera, hour, name, images in rows
+            for camera, hour, name, images in connection.execute(query)
         ]
-
-
-def _bounds(since: str | None, until: str | None, camera: str | None) -> dict[str, str]:
-    """Those of `_BOUNDS` that were asked for."""
-    asked = {"since": since, "until": until, "camera": camera}
-    return {name: value for name, value in asked.items() if value is not None}

@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import func, select
 
 from daemon.store.database import Database
 from daemon.store.review_files import torn_images
 from daemon.store.schema import IN_FORCE, SAMPLED, WAITING, image, label, tally
+from daemon.store.spans import Span
 from models.binomial import interval
 from models.taxonomy import Verdict
 
@@ -38,26 +38,18 @@ class MissedDefects:
 
 
 def missed_defects(
-    database: Database,
-    *,
-    normal_classes: Sequence[str],
-    since: str | None = None,
-    until: str | None = None,
-    camera: str | None = None,
+    database: Database, span: Span, *, normal_classes: Sequence[str]
 ) -> MissedDefects:
     """The share of passed images that are defects, with its exact interval.
 
     Args:
+        span: in which the images were taken, of whole hours.
         normal_classes: the labels of images that pass rightly (`policy.normal_classes`).
-        since: captured from then on, `YYYY-MM-DDTHH:00:00Z`.
-        until: captured before then.
 
     Raises:
         StoreError: when the database cannot be read.
     """
-    bounds = [] if since is None else [image.c.captured_at >= since]
-    bounds += [] if until is None else [image.c.captured_at < until]
-    bounds += [] if camera is None else [image.c.camera == camera]
+    bounds = span.holds(image.c.captured_at, image.c.camera)
     given = (
         select(image.c.id, label.c.label)
         .select_from(image)
@@ -65,13 +57,16 @@ def missed_defects(
         .where(IN_FORCE, SAMPLED, *bounds)
     )
     waiting = select(func.count()).select_from(image).where(WAITING, SAMPLED, *bounds)
+    passing = select(func.sum(tally.c.images)).where(
+        tally.c.verdict == Verdict.PASS.value, *span.holds(tally.c.hour, tally.c.camera)
+    )
     # A label stands also where its file was cleared away since: most are of what is sound.
     torn = torn_images(database)
     with database.reading() as connection:
         rows = connection.execute(given)
         labels = Counter(name for image_id, name in rows if image_id not in torn)
         still_waiting = int(connection.scalar(waiting) or 0)
-        passed = _passed(connection, since, until, camera)
+        passed = int(connection.scalar(passing) or 0)
     labelled = labels.total()
     missed = sum(images for name, images in labels.items() if name not in normal_classes)
     low, high = interval(missed, labelled)
@@ -84,17 +79,3 @@ def missed_defects(
         low=low,
         high=high,
     )
-
-
-def _passed(
-    connection: Connection, since: str | None, until: str | None, camera: str | None
-) -> int:
-    query: Select[Any] = select(func.sum(tally.c.images))
-    query = query.where(tally.c.verdict == Verdict.PASS.value)
-    if since is not None:
-        query = query.where(tally.c.hour >= since)
-    if until is not None:
-        query = query.where(tally.c.hour < until)
-    if camera is not None:
-        query = query.where(tally.c.camera == camera)
-    return int(connection.scalar(query) or 0)

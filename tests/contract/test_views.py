@@ -18,6 +18,7 @@ from daemon.store.database import Database
 from daemon.store.labels import LabelChangedError
 from daemon.store.rates import rates
 from daemon.store.schema import label, metadata, model
+from daemon.store.spans import Span
 
 Store = Database | PostgresStore
 
@@ -211,7 +212,7 @@ def test_images_are_recorded_moved_labelled_and_counted_alike(store: Store) -> N
         database, 1, seen=moved.label_id, target=Path("/review/to_check/1.jpg"), now=NOW
     )
     assert rows(store, "SELECT label, labels FROM labels_daily") == []
-    (rate,) = rates(database, by="camera")
+    (rate,) = rates(database, Span(), by="camera")
     assert (rate.inspected, rate.defects, rate.unsure, rate.defect_rate) == (3, 1, 1, 1 / 3)
 
 
@@ -257,10 +258,8 @@ def test_the_command_for_rates_reads_the_kept_counts_from_the_hour_asked_for(
     )
     rates(
         sqlite_store,
+        Span(since="2026-03-01T00:00:00Z", until="2026-03-02T00:00:00Z", camera="top-1"),
         by=by,
-        since="2026-03-01T00:00:00Z",
-        until="2026-03-02T00:00:00Z",
-        camera="top-1",
     )
     ((statement, values),) = [each for each in statements if "SELECT" in each[0]]
     steps = plan(sqlite_store, statement, *values)

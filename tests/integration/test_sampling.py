@@ -9,6 +9,7 @@ from reviewed import looking, move, paths, station_of
 
 from daemon.store.review_files import Problem, conflicts
 from daemon.store.sampled import missed_defects
+from daemon.store.spans import Span
 
 
 def judged(root: Path, model: Path, *, share: float, on_pass: str) -> dict[str, tuple[str, str]]:
@@ -62,7 +63,7 @@ def test_a_label_of_the_sample_counts_also_when_its_file_was_cleared_away_and_no
 
         def found() -> tuple[int, int, list[Problem]]:
             line.look()
-            told = missed_defects(line.database, normal_classes=("no_defect",))
+            told = missed_defects(line.database, Span(), normal_classes=("no_defect",))
             return told.labelled, told.missed, [each.problem for each in conflicts(line.database)]
 
         for number, path in paths(station).items():

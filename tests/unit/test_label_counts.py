@@ -11,11 +11,12 @@ from sqlalchemy import event
 
 from daemon.reports.people import cohens_kappa
 from daemon.store.database import Database
-from daemon.store.label_counts import Decided, Span, decided, given
+from daemon.store.label_counts import Decided, decided, given
 from daemon.store.labels import label_of, put_label, undo_label
 from daemon.store.sampled import missed_defects
 from daemon.store.schema import SAMPLED
 from daemon.store.soundness import examine
+from daemon.store.spans import Span
 from models.taxonomy import Reason
 
 KEPT = """
@@ -111,7 +112,7 @@ def test_what_passed_wrongly_is_read_from_the_sample_alone(store: Database) -> N
         "before_cursor_execute",
         lambda _, __, statement, values, *___: statements.append((statement, values)),
     )
-    missed_defects(store, normal_classes=("no_defect",), since="2026-03-01T00:00:00Z")
+    missed_defects(store, Span(since="2026-03-01T00:00:00Z"), normal_classes=("no_defect",))
     asked = [each for each in statements if str(SAMPLED) in each[0]]
     plans = [
         [row[3] for row in rows(store, f"EXPLAIN QUERY PLAN {statement}", *values)]

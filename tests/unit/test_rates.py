@@ -9,6 +9,7 @@ from daemon.reports.periods import By, Calendar
 from daemon.reports.report import Question
 from daemon.store.database import Database
 from daemon.store.rates import Rate, rates, recorded_cameras
+from daemon.store.spans import Span
 
 NUMBERS = itertools.count(1)
 
@@ -40,13 +41,13 @@ def test_rates_are_told_by_hour_and_camera(store: Database) -> None:
     capture(store, "2026-03-02T00:00:00", "top-1", pass_=4)
     capture(store, "2026-03-01T10:00:00", "bottom-1", unreadable=2)
 
-    assert shape(rates(store, by="hour")) == [
+    assert shape(rates(store, Span(), by="hour")) == [
         ("2026-03-01T10:00:00Z", "bottom-1", 0, 0, 0, 2, None),
         ("2026-03-01T10:00:00Z", "top-1", 4, 1, 1, 5, 0.25),
         ("2026-03-01T11:00:00Z", "top-1", 1, 1, 0, 0, 1.0),
         ("2026-03-02T00:00:00Z", "top-1", 4, 0, 0, 0, 0.0),
     ]
-    assert shape(rates(store, by="camera")) == [
+    assert shape(rates(store, Span(), by="camera")) == [
         ("", "bottom-1", 0, 0, 0, 2, None),
         ("", "top-1", 9, 2, 1, 5, 2 / 9),
     ]
@@ -55,30 +56,32 @@ def test_rates_are_told_by_hour_and_camera(store: Database) -> None:
 def test_a_span_takes_whole_hours_from_its_first_to_before_its_end(store: Database) -> None:
     for hour in ("08", "09", "10"):
         capture(store, f"2026-03-01T{hour}:30:00", "top-1", defect=1)
-    span = rates(store, by="hour", since="2026-03-01T09:00:00Z", until="2026-03-01T10:00:00Z")
+    span = rates(store, Span(since="2026-03-01T09:00:00Z", until="2026-03-01T10:00:00Z"), by="hour")
     assert [line.period for line in span] == ["2026-03-01T09:00:00Z"]
-    after = rates(store, by="hour", since="2026-03-01T09:00:01Z")
+    after = rates(store, Span(since="2026-03-01T09:00:01Z"), by="hour")
     assert [line.period for line in after] == ["2026-03-01T10:00:00Z"]
-    until = rates(store, by="hour", until="2026-03-01T08:00:01Z")
+    until = rates(store, Span(until="2026-03-01T08:00:01Z"), by="hour")
     assert [line.period for line in until] == ["2026-03-01T08:00:00Z"]
 
 
 def test_one_camera_can_be_asked_for(store: Database) -> None:
     capture(store, "2026-03-01T08:30:00", "top-1", defect=1)
     capture(store, "2026-03-01T08:30:00", "bottom-1", pass_=1)
-    assert [line.camera for line in rates(store, by="hour", camera="bottom-1")] == ["bottom-1"]
-    assert rates(store, by="hour", camera="") == []
+    assert [line.camera for line in rates(store, Span(camera="bottom-1"), by="hour")] == [
+        "bottom-1"
+    ]
+    assert rates(store, Span(camera=""), by="hour") == []
     assert recorded_cameras(store) == ["bottom-1", "top-1"]
 
 
 def test_images_of_a_camera_whose_clock_is_wrong_are_counted_too(store: Database) -> None:
     record(store, finding(1, mtime_ns=-(2**64)), finding(2, mtime_ns=2**80))
-    days = [line.period[:10] for line in rates(store, by="hour")]
+    days = [line.period[:10] for line in rates(store, Span(), by="hour")]
     assert days == ["1970-01-01", "9999-12-31"]
 
 
 def test_a_line_that_never_ran_has_no_rates(store: Database) -> None:
-    assert rates(store, by="hour") == []
+    assert rates(store, Span(), by="hour") == []
 
 
 def test_a_day_is_reported_without_an_hour_of_the_day_before(store: Database) -> None:

@@ -12,6 +12,7 @@ from daemon.store import labels, queueing
 from daemon.store.database import Database
 from daemon.store.queueing import Filter
 from daemon.store.sampled import missed_defects
+from daemon.store.spans import Span
 from models.binomial import interval
 
 
@@ -79,7 +80,7 @@ def test_missed_defects_are_counted_among_the_labelled_of_the_sample_alone(store
     mistaken = label(store, drawn[10], "scratches")
     labels.undo_label(store, drawn[10], seen=mistaken, target=Path("/review/1.jpg"), now=NOW)
     label(store, other[0], "patches")  # looked for, not drawn: it says nothing of the others
-    found = missed_defects(store, normal_classes=("no_defect",))
+    found = missed_defects(store, Span(), normal_classes=("no_defect",))
     assert (found.passed, found.sampled, found.labelled, found.missed) == (40, 20, 10, 1)
     assert found.rate == pytest.approx(0.1)
     assert (found.low, found.high) == interval(1, 10)
@@ -92,9 +93,11 @@ def test_missed_defects_are_told_for_a_time_and_a_camera(store: Database) -> Non
     label(store, early, "patches")
     label(store, other, "no_defect")
     normal = ("no_defect",)
-    assert missed_defects(store, normal_classes=normal, camera="top-1").missed == 1
-    assert missed_defects(store, normal_classes=normal, camera="side").missed == 0
-    assert missed_defects(store, normal_classes=("no_defect", "patches")).missed == 0
-    none = missed_defects(store, normal_classes=normal, since="2026-03-01T11:00:00Z")
+    assert missed_defects(store, Span(camera="top-1"), normal_classes=normal).missed == 1
+    assert missed_defects(store, Span(camera="side"), normal_classes=normal).missed == 0
+    assert missed_defects(store, Span(), normal_classes=("no_defect", "patches")).missed == 0
+    none = missed_defects(store, Span(since="2026-03-01T11:00:00Z"), normal_classes=normal)
     assert (none.passed, none.labelled, none.rate, none.low, none.high) == (0, 0, None, 0.0, 1.0)
-    assert missed_defects(store, normal_classes=normal, until="2026-03-01T11:00:00Z").passed == 2
+    assert (
+        missed_defects(store, Span(until="2026-03-01T11:00:00Z"), normal_classes=normal).passed == 2
+    )

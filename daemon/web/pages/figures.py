@@ -12,6 +12,7 @@ from daemon.reports.report import Bars
 from daemon.reports.rules import WORDS
 from daemon.reports.words import class_in_words
 from daemon.store import rates
+from daemon.store.spans import Span
 from daemon.web.desk import Desk
 
 _HOURS: Final = 48
@@ -45,7 +46,8 @@ def line_figures(desk: Desk, camera: str | None) -> LineFigures:
     since = desk.calendar.first_counted(datetime.fromisoformat(midnight))
     # What a camera with a wrong clock dates later would stay for years, here and below.
     until = first_not_counted(now)
-    today = rates.rates(desk.database, by="camera", since=since, until=until, camera=camera)
+    span = Span(since=since, until=until, camera=camera)
+    today = rates.rates(desk.database, span, by="camera")
     inspected = sum(each.inspected for each in today)
     defects = sum(each.defects for each in today)
     return LineFigures(
@@ -73,7 +75,8 @@ def choices(names: Iterable[str], chosen: str | None) -> list[str]:
 def _chart(desk: Desk, now: datetime, camera: str | None) -> ControlChart | None:
     since = first_hour(now - timedelta(hours=_HOURS))
     until = first_not_counted(now)
-    found = rates.rates(desk.database, by="hour", since=since, until=until, camera=camera)
+    span = Span(since=since, until=until, camera=camera)
+    found = rates.rates(desk.database, span, by="hour")
     chart = controlled(found, desk.calendar, By.HOUR)
     return None if chart is None else control_chart(chart)
 
@@ -81,7 +84,8 @@ def _chart(desk: Desk, now: datetime, camera: str | None) -> ControlChart | None
 def _pareto(desk: Desk, now: datetime, camera: str | None) -> tuple[Bar, ...]:
     since = first_hour(now - timedelta(days=_PARETO_DAYS))
     until = first_not_counted(now)
-    counted = rates.defects_by_class(desk.database, since=since, until=until, camera=camera)
+    span = Span(since=since, until=until, camera=camera)
+    counted = rates.defects_by_class(desk.database, span)
     ordered = pareto((each.predicted_class, each.images) for each in counted)
     return bars(
         Bars(
