@@ -7,6 +7,7 @@ page's own is never taken for somebody else's.
 import os
 import pwd
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -179,11 +180,17 @@ class Settler:
             if plain and problem is None and is_as_judged(each.signature, image):
                 continue
             if os.path.lexists(place):
-                wanted[place] = _with(each, image, problem, reason)
+                wanted[place] = replace(each, image_id=image.id, problem=problem, reason=reason)
         for place, (problem, reason) in ruling.problems.items():
             if place not in files and place not in edited:
-                lost = ReviewFile(path=place, signature=None, sha256=None, image_id=image.id)
-                wanted[place] = _with(lost, image, problem, reason)
+                wanted[place] = ReviewFile(
+                    path=place,
+                    signature=None,
+                    sha256=None,
+                    image_id=image.id,
+                    problem=problem,
+                    reason=reason,
+                )
         before = {each.path: each for each in remembered if each.path not in edited}
         changed = [each for each in wanted.values() if before.get(each.path) != each]
         for each in changed:
@@ -212,16 +219,3 @@ def owner_of(path: Path) -> str:
         return _BY_FOLDER if owner == os.geteuid() else pwd.getpwuid(owner).pw_name
     except (OSError, KeyError):
         return _BY_FOLDER
-
-
-def _with(
-    each: ReviewFile, image: Known, problem: Problem | None, reason: str | None
-) -> ReviewFile:
-    return ReviewFile(
-        path=each.path,
-        signature=each.signature,
-        sha256=each.sha256,
-        image_id=image.id,
-        problem=problem,
-        reason=reason,
-    )
