@@ -149,10 +149,8 @@ def _served_as(settings: Settings) -> dict[str, Any]:
 
 def is_served_as_measured(settings: Settings, folder: Path) -> bool:
     """Whether the line still decides and runs as when a run was frozen; so too where that is not known."""
-    with suppress(OSError, ValueError):
-        frozen = json.loads((folder / "run.json").read_text())
-        return all(frozen.get(key, now) == now for key, now in _served_as(settings).items())
-    return True
+    frozen = _table_in(folder / "run.json")
+    return all(frozen.get(key, now) == now for key, now in _served_as(settings).items())
 
 
 def _known_before(runs: Path, which: str) -> dict[str, Any]:
@@ -162,29 +160,30 @@ def _known_before(runs: Path, which: str) -> dict[str, Any]:
         which: `held_out` for the line's images, `base_set` for those of base sets.
     """
     for manifest in sorted(runs.glob("run-*/manifest.json"), reverse=True):
-        with suppress(OSError, ValueError):
-            known = json.loads(manifest.read_text()).get(which)
-            if isinstance(known, dict):
-                return known
+        known = _table_in(manifest).get(which)
+        if isinstance(known, dict):
+            return known
     return {}
 
 
 def left_out_of(folder: Path) -> list[str]:
     """What was left out of a run, in words."""
-    with suppress(OSError, ValueError):
-        told = json.loads((folder / "run.json").read_text()).get("left_out", [])
-        if isinstance(told, list):
-            return [str(each) for each in told]
-    return []
+    told = _table_in(folder / "run.json").get("left_out", [])
+    return [str(each) for each in told] if isinstance(told, list) else []
 
 
 def progress_of(folder: Path) -> dict[str, Any] | None:
     """What a run said last of how far it is."""
+    return _table_in(folder / PROGRESS) or None
+
+
+def _table_in(file: Path) -> dict[str, Any]:
+    """What a JSON file tells by name; nothing where it cannot be read, or tells it otherwise."""
     with suppress(OSError, ValueError):
-        told = json.loads((folder / PROGRESS).read_text())
+        told = json.loads(file.read_text())
         if isinstance(told, dict):
             return told
-    return None
+    return {}
 
 
 def forget_progress(folder: Path) -> None:
