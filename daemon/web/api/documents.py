@@ -4,14 +4,14 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from daemon.store.labels import PastLabel
-from daemon.store.versions import ModelVersion
 from daemon.store.viewing import Viewed
 from daemon.web.words import why
 
 
 class Document(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", from_attributes=True, protected_namespaces=()
+    )
 
 
 class Trouble(Document):
@@ -82,10 +82,6 @@ class ModelDocument(Document):
     metrics: dict[str, Any]
     reason: str | None
 
-    @classmethod
-    def of(cls, version: ModelVersion) -> Self:
-        return cls(**{name: getattr(version, name) for name in cls.model_fields})
-
 
 class InReview(Inspection):
     """An image that waits for a label."""
@@ -155,10 +151,6 @@ class Label(Document):
     labelled_by: str
     labelled_at: str
     undone_at: str | None
-
-    @classmethod
-    def of(cls, past: PastLabel) -> Self:
-        return cls(**{name: getattr(past, name) for name in cls.model_fields})
 
 
 class Labels(Document):

@@ -82,7 +82,7 @@ def classes(desk: TheDesk, shares: TheShares, _: Looking) -> Classes:
 def labels_of(desk: TheDesk, _: Looking, image_id: ImageId) -> Labels:
     """Every label that an image has or had."""
     existing(desk, image_id)
-    past = [Label.of(each) for each in labels.history(desk.database, image_id)]
+    past = [Label.model_validate(each) for each in labels.history(desk.database, image_id)]
     in_force = next((each for each in past if each.undone_at is None), None)
     return Labels(in_force=in_force, history=past)
 

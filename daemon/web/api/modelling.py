@@ -47,7 +47,7 @@ def model_figures(desk: Desk) -> ModelFigures:
 @router.get("")
 def models(desk: TheDesk, _: Looking) -> list[ModelDocument]:
     """Every model, latest made first, with what the gate decided, in `metrics.gate`, and what became of it."""
-    return [ModelDocument.of(each) for each in _versions(desk)]
+    return [ModelDocument.model_validate(each) for each in _versions(desk)]
 
 
 @router.get("/progress")
