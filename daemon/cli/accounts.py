@@ -24,7 +24,7 @@ from daemon.store.upgrading import open_existing
 from daemon.store.users import User, all_users
 from daemon.web.door.users import Role, Users, hash_password
 
-_users = typer.Typer(no_args_is_help=True, help="Who may log in to the page.")
+users = typer.Typer(name="users", no_args_is_help=True, help="Who may log in to the page.")
 
 NameArgument = Annotated[
     str,
@@ -32,11 +32,7 @@ NameArgument = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(_users, name="users")
-
-
-@_users.command("add")
+@users.command("add")
 def add(
     name: NameArgument,
     role: Annotated[
@@ -64,14 +60,14 @@ def add(
     sys.stdout.write(f"{name} may now {given}\n")
 
 
-@_users.command("remove")
+@users.command("remove")
 def remove(name: NameArgument, config: ConfigOption = None) -> None:
     """Let somebody log in no more; their sessions end at once. What they did stays recorded."""
     _change(settings_of(config), "users remove", {"name": name})
     sys.stdout.write(f"{name} may log in no more\n")
 
 
-@_users.command("list")
+@users.command("list")
 def list_users(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show who may log in, and what they may do."""
     found = _recorded(settings_of(config))

@@ -29,15 +29,10 @@ _STALE: Final = (
     "the daemon that runs has other alarms than the configuration, as it was started before that was "
     "edited: `systemctl restart millwatch`, or start it again yourself, then test"
 )
-_alarms = typer.Typer(help="What is told to whom (`alarms`).", no_args_is_help=True)
+alarms = typer.Typer(name="alarms", no_args_is_help=True, help="What is told to whom (`alarms`).")
 
 
-def register(app: typer.Typer) -> None:
-    _alarms.command("test")(send_test)
-    _alarms.command("list")(show)
-    app.add_typer(_alarms, name="alarms")
-
-
+@alarms.command("test")
 def send_test(
     name: Annotated[
         str | None, typer.Argument(metavar="[NAME]", help="One alarm; every one without.")
@@ -78,6 +73,7 @@ def _results(settings: Settings, name: str | None) -> list[dict[str, Any]]:
     return results
 
 
+@alarms.command("list")
 def show(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Each alarm, where it goes, what it last told, and how many of its messages wait."""
     settings = settings_of(config)

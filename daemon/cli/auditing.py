@@ -24,10 +24,6 @@ from daemon.store.upgrading import open_existing
 _MENDED: Final = "mended"
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(audit)
-
-
 def audit(
     mend: Annotated[
         bool,

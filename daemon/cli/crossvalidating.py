@@ -24,10 +24,6 @@ if TYPE_CHECKING:
     from training.leaveout import LeftOut
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(crossvalidate)
-
-
 def crossvalidate(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
     out: Annotated[

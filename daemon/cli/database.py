@@ -32,14 +32,12 @@ from daemon.store.restoring import restore as put_back
 from daemon.store.soundness import Soundness, examine
 from daemon.store.upgrading import MIGRATIONS, DatabaseRefusedError, inspect, prepare_database
 
-_db = typer.Typer(no_args_is_help=True, help="The database: backed up, checked, put back.")
+db = typer.Typer(
+    name="db", no_args_is_help=True, help="The database: backed up, checked, put back."
+)
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(_db, name="db")
-
-
-@_db.command()
+@db.command()
 def backup(
     file: Annotated[
         Path | None,
@@ -113,7 +111,7 @@ def _tell_daemon(settings: Settings, keep: int | None, *, failed: str) -> None:
             ask(settings.state_dir, "backed up", failed=failed)
 
 
-@_db.command()
+@db.command()
 def check(
     file: Annotated[
         Path | None,
@@ -145,7 +143,7 @@ def check(
         raise CommandError(f"the database {path} is not sound. {step}")
 
 
-@_db.command()
+@db.command()
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The backup.")],
     config: ConfigOption = None,
@@ -171,7 +169,7 @@ def restore(
     )
 
 
-@_db.command()
+@db.command()
 def upgrade(config: ConfigOption = None) -> None:
     """Bring the database to this version's schema, as a start would; an older one is copied first."""
     settings = settings_of(config)

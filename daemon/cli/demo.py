@@ -24,10 +24,6 @@ _ANSWER_SECONDS: Final = 120.0
 _RETRAINING_STALL_SECONDS: Final = 600.0
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(demo)
-
-
 def demo(
     seconds: Annotated[float, typer.Option(min=1, help="How long the cameras run.")] = 8.0,
     rate: Annotated[float, typer.Option(min=1, help="Images a second, both together.")] = 10.0,

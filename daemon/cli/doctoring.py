@@ -16,10 +16,6 @@ from daemon.doctor.examining import examine
 _SIGNS = {State.GOOD: "good", State.REMARK: "note", State.BAD: "BAD "}
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(doctor)
-
-
 def doctor(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Try everything that an installer can get wrong. As root, as the service's own user would.
 

@@ -13,19 +13,17 @@ from daemon.process.control import Handlers
 from daemon.process.health import Health
 from daemon.store.database import Database
 
-_drift = typer.Typer(help="What changed about the cameras' images.", no_args_is_help=True)
+drift = typer.Typer(
+    name="drift", no_args_is_help=True, help="What changed about the cameras' images."
+)
 
 
-@_drift.callback()
+@drift.callback()
 def _commands() -> None:
     """Its commands are named, though there is only one."""
 
 
-def register(app: typer.Typer) -> None:
-    _drift.command()(accept)
-    app.add_typer(_drift, name="drift")
-
-
+@drift.command()
 def accept(
     camera: Annotated[str, typer.Argument(metavar="CAMERA", help="As the configuration names it.")],
     config: ConfigOption = None,

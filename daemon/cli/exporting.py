@@ -10,10 +10,6 @@ import typer
 from daemon.cli.options import CommandError, JsonOption, print_json
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(export)
-
-
 def export(
     model: Annotated[Path, typer.Argument(metavar="MODEL", help="A model folder.")],
     manifest: Annotated[

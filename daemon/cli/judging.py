@@ -39,11 +39,6 @@ ModelOption = Annotated[
 _STEM_BYTES: Final = 255 - len(".heatmap-9999999.png")
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(predict)
-    app.command()(explain)
-
-
 def predict(paths: Paths, model: ModelOption = None, config: ConfigOption = None) -> None:
     """Print one JSON object a line: filename, prediction, confidence, verdict, reason and more.
 

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from training.judging.assessment import Assessment
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(train)
-    app.command()(evaluate)
-
-
 def train(
     manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="From `prepare`.")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The model folder to write.")],

@@ -10,26 +10,24 @@ import typer
 from config.folders import user_in_words
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
 from config.text import as_one_line
-from daemon.cli import (
-    accounts,
-    alarming,
-    auditing,
-    crossvalidating,
-    database,
-    demo,
-    doctoring,
-    drifting,
-    exporting,
-    judging,
-    learning,
-    modelling,
-    preparing,
-    reporting,
-    retraining,
-    reviewing,
-    running,
-)
+from daemon.cli.accounts import users
+from daemon.cli.alarming import alarms
+from daemon.cli.auditing import audit
+from daemon.cli.crossvalidating import crossvalidate
+from daemon.cli.database import db
+from daemon.cli.demo import demo
+from daemon.cli.doctoring import doctor
+from daemon.cli.drifting import drift
+from daemon.cli.exporting import export
+from daemon.cli.judging import explain, predict
+from daemon.cli.learning import evaluate, train
+from daemon.cli.modelling import models
 from daemon.cli.options import CommandError
+from daemon.cli.preparing import prepare
+from daemon.cli.reporting import report
+from daemon.cli.retraining import retrain
+from daemon.cli.reviewing import review
+from daemon.cli.running import check, run, status
 from daemon.process.instance import AlreadyRunningError
 from daemon.service import ThreadDiedError
 from daemon.serving import ServingModelError
@@ -45,26 +43,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (
-    running,
-    judging,
-    preparing,
-    learning,
-    crossvalidating,
-    exporting,
-    modelling,
-    retraining,
-    drifting,
-    reviewing,
-    alarming,
-    reporting,
-    accounts,
-    database,
-    auditing,
-    doctoring,
-    demo,
+for command in (
+    *(run, check, status),
+    *(predict, explain),
+    *(prepare, train, evaluate, crossvalidate, export),
+    *(retrain, audit, doctor, demo),
 ):
-    module.register(app)
+    app.command()(command)
+for group in (models, drift, review, alarms, report, users, db):
+    app.add_typer(group)
 
 # What only an edit or a repair helps with: systemd must not start the service again.
 _NEEDS_A_PERSON = (ConfigurationError, ServingModelError, DatabaseRefusedError)

@@ -1,11 +1,11 @@
-"""`models list`, `models show` and `models import`; promoting is in `daemon.cli.promoting`."""
+"""`models`: those that there are, bringing one in, and which one serves."""
 
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
@@ -24,10 +24,14 @@ from daemon.cli.options import (
     settings_of,
     table_of_answers,
 )
-from daemon.cli.promoting import promote, rollback
+from daemon.cli.standing_in import by_daemon_or_alone, user_name
+from daemon.clock import now_utc
 from daemon.names import to_text
+from daemon.process.control import Handlers
+from daemon.process.health import Health
+from daemon.retraining.promotion import Promoter
 from daemon.serving import KnownModel, known_models, policy_of
-from daemon.store.database import StoreError
+from daemon.store.database import Database, StoreError
 from daemon.store.upgrading import open_existing
 from daemon.store.versions import ModelVersion, model_versions
 from models.binomial import interval
@@ -37,6 +41,9 @@ from models.registry import serving_evidence
 from models.runtimes.protocol import RuntimeUnavailableError
 from models.support import MissedDefects, Support
 
+_SECONDS: Final = 300.0
+"""A model is loaded and tried before the answer to a promotion."""
+
 
 class Normalised(StrEnum):
     IMAGENET = "imagenet"
@@ -44,18 +51,12 @@ class Normalised(StrEnum):
     UNIT = "unit"
 
 
-_models = typer.Typer(help="The models that there are, and bringing one in.", no_args_is_help=True)
+models = typer.Typer(
+    name="models", no_args_is_help=True, help="The models that there are, and bringing one in."
+)
 
 
-def register(app: typer.Typer) -> None:
-    _models.command("list")(list_models)
-    _models.command()(show)
-    _models.command("import")(import_model)
-    _models.command()(promote)
-    _models.command()(rollback)
-    app.add_typer(_models, name="models")
-
-
+@models.command("list")
 def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Every model at hand, which one serves, and what became of each: what the gate said, and why."""
     settings = settings_of(config)
@@ -84,6 +85,7 @@ def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> 
             console.print(as_one_line(told), markup=False, highlight=False)
 
 
+@models.command()
 def show(
     model: Annotated[
         str | None,
@@ -107,6 +109,7 @@ def show(
     _print_support(support)
 
 
+@models.command("import")
 def import_model(
     file: Annotated[
         Path,
@@ -172,6 +175,25 @@ def import_model(
         "To serve it, set model.folder in the configuration to that folder and start Millwatch again; where "
         f"a model was promoted before, then also `millwatch models promote {done.metadata.version}`.\n"
     )
+
+
+@models.command()
+def promote(
+    version: Annotated[str, typer.Argument(metavar="VERSION", help="As `models list` names it.")],
+    config: ConfigOption = None,
+) -> None:
+    """Let a model serve from the next batch on, whatever the gate said of it."""
+    arguments = {"version": version, "by": user_name()}
+    done = _serve(settings_of(config), "models promote", arguments)
+    sys.stdout.write(f"model {done} serves\n")
+
+
+@models.command()
+def rollback(config: ConfigOption = None) -> None:
+    """Let the model serve again that did before this one."""
+    arguments = {"by": user_name()}
+    done = _serve(settings_of(config), "models rollback", arguments)
+    sys.stdout.write(f"model {done} serves again\n")
 
 
 def _known(settings: Settings) -> list[KnownModel]:
@@ -240,6 +262,17 @@ def _listed(model: KnownModel, recorded: Mapping[str, ModelVersion]) -> dict[str
         "serving": model.serving,
         "trouble": model.trouble or None,
     }
+
+
+def _serve(settings: Settings, command: str, arguments: dict[str, Any]) -> str:
+    """The version that serves."""
+
+    def handlers(database: Database) -> Handlers:
+        return Promoter(settings, database=database, health=Health(), clock=now_utc).commands()
+
+    makes = command == "models promote"
+    done = by_daemon_or_alone(settings, command, handlers, arguments, makes=makes, seconds=_SECONDS)
+    return str(done["version"])
 
 
 def _print_model(folder: Path, metadata: Metadata) -> None:

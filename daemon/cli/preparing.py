@@ -13,10 +13,6 @@ if TYPE_CHECKING:
     from training.data.manifest import Manifest
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(prepare)
-
-
 def prepare(
     neu_det: Annotated[
         Path,

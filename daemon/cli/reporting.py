@@ -73,15 +73,10 @@ Out = Annotated[
     Path | None, typer.Option("--out", metavar="FILE", help="Write it there, not to the terminal.")
 ]
 
-_report = typer.Typer(help="Answers from the database.", no_args_is_help=True)
+report = typer.Typer(name="report", no_args_is_help=True, help="Answers from the database.")
 
 
-def register(app: typer.Typer) -> None:
-    for command in (rates, pareto, chart, review, model):
-        _report.command()(command)
-    app.add_typer(_report, name="report")
-
-
+@report.command()
 def rates(
     config: ConfigOption = None,
     since: Since = None,
@@ -96,6 +91,7 @@ def rates(
     asked.answer(rates_report, form, out)
 
 
+@report.command()
 def pareto(
     config: ConfigOption = None,
     since: Since = None,
@@ -114,6 +110,7 @@ def pareto(
     )
 
 
+@report.command()
 def chart(
     config: ConfigOption = None,
     since: Since = None,
@@ -137,6 +134,7 @@ def chart(
     )
 
 
+@report.command()
 def review(
     config: ConfigOption = None,
     since: Since = None,
@@ -159,6 +157,7 @@ def review(
     )
 
 
+@report.command()
 def model(
     config: ConfigOption = None,
     since: Annotated[
@@ -203,11 +202,11 @@ class _Asked:
             raise CommandError("a terminal shows no PNG; name a file: --out chart.png")
         with open_existing(existing_database(self.settings)) as database:
             _refuse_unknown(self._question.camera, self.settings, database)
-            report = ask(database, self._question)
+            answer = ask(database, self._question)
         if form is Format.TABLE and out is None:
-            _print_tables(report)
+            _print_tables(answer)
         else:
-            _write(self._written(report, form), out)
+            _write(self._written(answer, form), out)
 
     def _written(self, report: Report, form: Format) -> bytes:
         match form:

@@ -24,10 +24,6 @@ _LOOK_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = 60.0
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(retrain)
-
-
 def retrain(
     now: Annotated[
         bool, typer.Option("--now", help="Start one and wait for what comes of it.")

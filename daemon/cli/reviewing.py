@@ -31,7 +31,9 @@ from daemon.store.database import Database
 _SETTLE_SECONDS: Final = 60.0
 _PAUSE_SECONDS: Final = 0.1
 
-_review = typer.Typer(no_args_is_help=True, help="Labels: what people decide, and what waits.")
+review = typer.Typer(
+    name="review", no_args_is_help=True, help="Labels: what people decide, and what waits."
+)
 
 ImageArgument = Annotated[
     int,
@@ -44,11 +46,7 @@ ImageArgument = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    app.add_typer(_review, name="review")
-
-
-@_review.command("list")
+@review.command("list")
 def list_waiting(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many, at most.")] = 20,
     camera: Annotated[
@@ -89,7 +87,7 @@ def list_waiting(
     console.print(_missed_in_words(told["missed_defects"], camera), markup=False, highlight=False)
 
 
-@_review.command("label")
+@review.command("label")
 def label(
     image: ImageArgument,
     name: Annotated[str, typer.Argument(metavar="CLASS", help="What it shows; no_defect if none.")],
@@ -103,14 +101,14 @@ def label(
     _tell(told, f"image {image} is labelled {told['label']}", as_json=as_json)
 
 
-@_review.command("undo")
+@review.command("undo")
 def undo(image: ImageArgument, config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Take the label of an image back: it waits again."""
     told = _ask(settings_of(config), "review undo", image=image, by=user_name())
     _tell(told, f"image {image} has no label any more", as_json=as_json)
 
 
-@_review.command("conflicts")
+@review.command("conflicts")
 def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show what in the review folder no model learns from, and why. Nothing of it is touched."""
     found = _ask(settings_of(config), "review conflicts")["conflicts"]
@@ -124,7 +122,7 @@ def conflicts(config: ConfigOption = None, *, as_json: JsonOption = False) -> No
     console_of_answers().print(table if found else "Every file in the review folder is in order.")
 
 
-@_review.command()
+@review.command()
 def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Show labels that are likely wrong: not learned from yet, or doubted by the latest retraining."""
     told = _ask(settings_of(config), "review suspects")

@@ -48,12 +48,6 @@ _OF_A_DISK: Final = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
 """Which may be mended while systemd tries again and again."""
 
 
-def register(app: typer.Typer) -> None:
-    app.command()(run)
-    app.command()(check)
-    app.command()(status)
-
-
 def run(config: ConfigOption = None) -> None:
     """Watch the cameras' folders until stopped (SIGTERM or Ctrl-C)."""
     keep_the_heap_small()
