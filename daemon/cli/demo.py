@@ -1,14 +1,16 @@
 """`demo`: the real daemon on a scratch folder, fed by two made-up cameras, and taught by labels."""
 
+import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from daemon.cli import demo_telling as tell
 from daemon.cli.demo_line import Line
 from daemon.cli.options import CommandError
 from daemon.process.control import ask
@@ -38,25 +40,24 @@ def demo(
     line.set_up()
     surfaces = _surfaces(seed)
     with line.daemon() as status:
-        tell.say(line, f"Daemon ready: model {status['model_version']} on {status['runtime']}")
+        line.say(f"Daemon ready: model {status['model_version']} on {status['runtime']}")
         line.feed(surfaces, seconds, rate)
         latency = line.wait_for_all()["latency_ms"]
         burst_seconds = line.burst(surfaces, _BURST)
         first = _inspections(line)
-        tell.classes(line, first, "First pass: the model that ships knows no sound surface")
-        tell.say(
-            line,
+        _print_classes(line, first, "First pass: the model that ships knows no sound surface")
+        line.say(
             f"Last write to committed row at {rate:g} images/s: median {latency['median']} ms, "
             f"99th percentile {latency['p99']} ms ({latency['images']} images)\n"
-            f"A backlog of {_BURST} images: {_BURST / burst_seconds:.0f} images/s",
+            f"A backlog of {_BURST} images: {_BURST / burst_seconds:.0f} images/s"
         )
         if teach:
             _teach(line, first)
             line.burst(surfaces, _BURST)
             second = _inspections(line)[len(first) :]
-            tell.classes(line, second, "Second pass: what it lets pass now")
-    whole = tell.account(line, _inspections(line))
-    tell.where_to_look(line)
+            _print_classes(line, second, "Second pass: what it lets pass now")
+    whole = _account(line, _inspections(line))
+    _print_where_to_look(line)
     if not whole:
         raise CommandError(f"not every image is accounted for; see {line.root}")
 
@@ -64,7 +65,7 @@ def demo(
 def _teach(line: Line, seen: list[Inspection]) -> None:
     """Label by moving files, as an operator would, and retrain; the gate decides, or a person."""
     labels = _move_to_labelled(line, seen)
-    tell.say(line, f"Labelled by moving files into review/labelled/: {tell.counts(labels)}")
+    line.say(f"Labelled by moving files into review/labelled/: {_counts(labels)}")
     line.wait_until(
         lambda status: status["retraining"]["new_labels"] >= len(labels),
         lambda status: status["retraining"]["new_labels"],
@@ -80,10 +81,10 @@ def _teach(line: Line, seen: list[Inspection]) -> None:
     said = last["reason"]
     if last["state"] != "done":
         raise CommandError(f"the retraining failed: {said}")
-    tell.say(line, f"Retrained: {said}")
+    line.say(f"Retrained: {said}")
     version, outcome = ruled(said)
     if outcome is Outcome.NEEDS_A_PERSON:
-        tell.say(line, f"You are that person: millwatch models promote {version}")
+        line.say(f"You are that person: millwatch models promote {version}")
         ask(line.state_dir, "models promote", seconds=_ANSWER_SECONDS, version=version, by="demo")
 
 
@@ -124,3 +125,57 @@ def _surfaces(seed: int) -> Iterator[tuple[str, bytes]]:
 def _inspections(line: Line) -> list[Inspection]:
     with open_existing(line.state_dir / "millwatch.db") as database:
         return list(all_inspections(database))
+
+
+def _counts(names: Sequence[str]) -> str:
+    """Such as `70 no_defect, 10 crazing`, most first."""
+    return ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
+
+
+def _print_classes(line: Line, inspections: Sequence[Inspection], title: str) -> None:
+    """What was drawn, against what was seen."""
+    known = {inspection.predicted_class for inspection in inspections}
+    seen: dict[str, Counter[str]] = {}
+    for inspection in inspections:
+        drawn = line.dropped[inspection.camera, inspection.filename].surface
+        row = seen.setdefault(drawn, Counter())
+        row["images"] += 1
+        row[inspection.verdict] += 1
+        row["right"] += inspection.predicted_class == drawn
+    names = ("images", "defect", "unsure", "pass", "unreadable")
+    table = Table("drawn", title=title)
+    for name in (*names, "class right"):
+        table.add_column(name, justify="right")
+    for drawn, row in sorted(seen.items()):
+        # Of a class that the model does not know it cannot be right.
+        right = str(row["right"]) if drawn in known else "-"
+        table.add_row(drawn, *(str(row[name]) for name in names), right)
+    line.console.print(table)
+
+
+def _account(line: Line, inspections: Sequence[Inspection]) -> bool:
+    """Whether each image dropped has one record and lies, unchanged, where that says."""
+    records = Counter((each.camera, each.filename) for each in inspections)
+    in_place = sum(
+        each.path is not None
+        and hashlib.sha256(each.path.read_bytes()).hexdigest()
+        == line.dropped[each.camera, each.filename].sha256
+        for each in inspections
+    )
+    dropped = len(line.dropped)
+    line.say(
+        f"{dropped} images dropped, {len(inspections)} records, {in_place} files unchanged where "
+        "the record says"
+    )
+    return records == Counter(dict.fromkeys(line.dropped, 1)) and in_place == dropped
+
+
+def _print_where_to_look(line: Line) -> None:
+    line.console.print("Where to look:", style="bold")
+    for what, where in (
+        ("to check", line.review / "to_check"),
+        ("database", line.state_dir / "millwatch.db"),
+        ("log", line.root / "daemon.log"),
+        ("rates", f"millwatch report rates --config {line.config}"),
+    ):
+        line.console.print(f"  {what:9} {where}", highlight=False, soft_wrap=True)

@@ -76,6 +76,9 @@ class Line:
     def config(self) -> Path:
         return self.root / "millwatch.toml"
 
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False)
+
     def set_up(self) -> None:
         for camera in CAMERAS:
             (self.root / "cameras" / camera).mkdir(parents=True)
@@ -98,7 +101,7 @@ class Line:
         environ = {
             key: value for key, value in os.environ.items() if not key.startswith("MILLWATCH_")
         }
-        self.console.print(f"Starting: millwatch run --config {self.config}", highlight=False)
+        self.say(f"Starting: millwatch run --config {self.config}")
         with (self.root / "daemon.log").open("w") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environ)  # noqa: S603 -- ourselves
             try:
