@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, load_weights
 from models.decision import Decider, Policy
-from models.evidence import Evidence, collect_evidence
+from models.evidence import Evidence
 from models.registry import read_evidence
 from models.runtimes import exported as files
 from models.runtimes.engine import openvino, silence_telemetry
@@ -50,6 +50,7 @@ from training.data.dataset import Dataset, load_part
 from training.data.manifest import Manifest, ManifestError, Part
 from training.judging.evaluate import run
 from training.judging.serving import AS_CONFIGURED
+from training.model_folder.packing import evidence_by
 from training.model_folder.parity import Judged, Parity, compare
 from training.synthetic import SURFACES, draw_surface
 
@@ -96,7 +97,7 @@ def export(folder: Path, manifest: Manifest) -> Export:
         folder,
         calibration=fitted.pixels,
         selected=selected,
-        evidence_of=lambda runtime: _evidence(runtime, fitted, selected),
+        evidence_of=lambda runtime: evidence_by(runtime, fitted, selected),
     )
 
 
@@ -159,17 +160,6 @@ def _refuse_other_manifest(folder: Path, metadata: Metadata, manifest: Manifest)
             f"{folder} was trained on another manifest, so that images which would check its "
             "export may have been trained on; name the manifest of its training run"
         )
-
-
-def _evidence(runtime: Runtime, fitted: Dataset, selected: Dataset) -> Evidence:
-    """What the runtime sees of the images, from which its own thresholds follow."""
-    outputs = run(runtime, selected)
-    return collect_evidence(
-        fitted_features=run(runtime, fitted).features,
-        features=outputs.features,
-        logits=outputs.logits,
-        labels=selected.labels,
-    )
 
 
 def _judged(

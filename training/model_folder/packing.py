@@ -8,6 +8,7 @@ from models.calibration import fit_temperature
 from models.checkpoint import Metadata
 from models.evidence import Evidence, collect_evidence
 from models.network import SurfaceNetwork
+from models.runtimes.protocol import Runtime
 from models.runtimes.torch_runtime import Device, TorchRuntime
 from training.data.dataset import Dataset, load_part
 from training.data.manifest import Manifest, Part
@@ -48,14 +49,8 @@ def pack(
         ManifestError: if the fit part cannot be read.
     """
     served = TorchRuntime(network, device=device, half=False)
-    selected = run(served, select_part)
     known = load_part(manifest, Part.FIT, side=input_size)
-    evidence = collect_evidence(
-        fitted_features=run(served, known).features,
-        features=selected.features,
-        logits=selected.logits,
-        labels=select_part.labels,
-    )
+    evidence = evidence_by(served, known, select_part)
     temperature = fit_temperature(evidence.logits, evidence.labels)
     logits = run(served, test_part).logits
     evaluation = evaluate(logits, test_part.labels, manifest.classes, temperature=temperature)
@@ -71,6 +66,17 @@ def pack(
         recipe=recipe,
     )
     return Packed(metadata=metadata, evidence=evidence, evaluation=evaluation)
+
+
+def evidence_by(runtime: Runtime, fitted: Dataset, selected: Dataset) -> Evidence:
+    """What the runtime sees of the images, from which its own thresholds follow."""
+    outputs = run(runtime, selected)
+    return collect_evidence(
+        fitted_features=run(runtime, fitted).features,
+        features=outputs.features,
+        logits=outputs.logits,
+        labels=selected.labels,
+    )
 
 
 def _metrics(
