@@ -7,9 +7,8 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import Final
 
 from training.data.findings import PreparationError
 
@@ -95,7 +94,7 @@ def _extract(
         target = to / path
         target.parent.mkdir(parents=True, exist_ok=True)
         with opened.open(entry) as source, target.open("xb") as file:
-            for chunk in _chunks(source):
+            while chunk := source.read(_CHUNK):
                 # Counted as it comes: what a zip says of its own sizes may be a lie.
                 left -= len(chunk)
                 if left < 0:
@@ -131,8 +130,3 @@ def _sha256(archive: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise PreparationError(f"cannot read {archive}: {error.strerror}") from error
-
-
-def _chunks(source: IO[bytes]) -> Iterator[bytes]:
-    while chunk := source.read(_CHUNK):
-        yield chunk
