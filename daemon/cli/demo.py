@@ -15,8 +15,8 @@ from daemon.cli.demo_line import Line
 from daemon.cli.options import CommandError
 from daemon.process.control import ask
 from daemon.retraining.gate import Outcome
-from daemon.store.inspections import Inspection, all_inspections
 from daemon.store.upgrading import open_existing
+from daemon.store.viewing import Viewed, all_images
 
 _BURST: Final = 128
 _SOUND: Final = "no_defect"
@@ -62,7 +62,7 @@ def demo(
         raise CommandError(f"not every image is accounted for; see {line.root}")
 
 
-def _teach(line: Line, seen: list[Inspection]) -> None:
+def _teach(line: Line, seen: list[Viewed]) -> None:
     """Label by moving files, as an operator would, and retrain; the gate decides, or a person."""
     labels = _move_to_labelled(line, seen)
     line.say(f"Labelled by moving files into review/labelled/: {_counts(labels)}")
@@ -100,7 +100,7 @@ def ruled(said: str) -> tuple[str, Outcome]:
     raise CommandError(f"what was learned may not serve, so nothing more passes: {said}")
 
 
-def _move_to_labelled(line: Line, seen: list[Inspection]) -> list[str]:
+def _move_to_labelled(line: Line, seen: list[Viewed]) -> list[str]:
     """The labels that were given: all drawn defects have ten, sound strip has more."""
     labels: list[str] = []
     for inspection in seen:
@@ -122,9 +122,9 @@ def _surfaces(seed: int) -> Iterator[tuple[str, bytes]]:
         yield surface, encode(pixels, "jpeg")
 
 
-def _inspections(line: Line) -> list[Inspection]:
+def _inspections(line: Line) -> list[Viewed]:
     with open_existing(line.state_dir / "millwatch.db") as database:
-        return list(all_inspections(database))
+        return list(all_images(database))
 
 
 def _counts(names: Sequence[str]) -> str:
@@ -132,7 +132,7 @@ def _counts(names: Sequence[str]) -> str:
     return ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())
 
 
-def _print_classes(line: Line, inspections: Sequence[Inspection], title: str) -> None:
+def _print_classes(line: Line, inspections: Sequence[Viewed], title: str) -> None:
     """What was drawn, against what was seen."""
     known = {inspection.predicted_class for inspection in inspections}
     seen: dict[str, Counter[str]] = {}
@@ -153,7 +153,7 @@ def _print_classes(line: Line, inspections: Sequence[Inspection], title: str) ->
     line.console.print(table)
 
 
-def _account(line: Line, inspections: Sequence[Inspection]) -> bool:
+def _account(line: Line, inspections: Sequence[Viewed]) -> bool:
     """Whether each image dropped has one record and lies, unchanged, where that says."""
     records = Counter((each.camera, each.filename) for each in inspections)
     in_place = sum(

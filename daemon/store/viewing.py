@@ -1,5 +1,6 @@
 """One image with all that is recorded of it, as the page and the API show it."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -65,6 +66,13 @@ def latest(
         query = query.where(image.c.camera == camera, ANY_IMAGE)
     with database.reading() as connection:
         return [_viewed(row) for row in connection.execute(query)]
+
+
+def all_images(database: Database) -> Iterator[Viewed]:
+    """Every image, by id, one at a time. Raises StoreError."""
+    with database.reading() as connection:
+        for row in connection.execute(_VIEWED.order_by(image.c.id)):
+            yield _viewed(row)
 
 
 def newest_id(database: Database) -> int:

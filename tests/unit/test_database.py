@@ -24,7 +24,7 @@ from sqlalchemy import text
 
 from daemon.store import images
 from daemon.store.database import Database, StoreError
-from daemon.store.inspections import all_inspections
+from daemon.store.viewing import all_images
 
 
 def pragma(store: Database, name: str) -> Any:
@@ -89,7 +89,7 @@ def test_a_report_that_reads_for_hours_does_not_stop_the_line(tmp_path: Path) ->
 def test_a_reader_of_one_answer_sees_one_moment(store: Database) -> None:
     record(store, finding(1), finding(2))
     seen = []
-    for inspection in all_inspections(store):
+    for inspection in all_images(store):
         seen.append(inspection.id)
         record(store, finding(10 + inspection.id))
     assert seen == [1, 2]
@@ -97,7 +97,7 @@ def test_a_reader_of_one_answer_sees_one_moment(store: Database) -> None:
 
 def test_more_readers_than_cameras_never_wait_for_each_other(store: Database) -> None:
     record(store, finding(1))
-    readers = [all_inspections(store) for _ in range(40)]
+    readers = [all_images(store) for _ in range(40)]
     assert [next(reader).id for reader in readers] == [1] * 40
     for reader in readers:
         assert list(reader) == []
@@ -161,6 +161,6 @@ def test_a_database_that_is_damaged_while_open_is_said_to_need_a_person(tmp_path
         file.seek(4096)
         file.write(os.urandom(store.path.stat().st_size - 4096))
     with pytest.raises(StoreError, match="run `millwatch check`") as damaged:
-        list(all_inspections(store))
+        list(all_images(store))
     assert not damaged.value.again_helps
     store.close()

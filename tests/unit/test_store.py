@@ -22,11 +22,11 @@ from records import (
 )
 from sqlalchemy import event
 
-from daemon.names import to_text
+from daemon.names import from_text, to_text
 from daemon.store import deliveries, images, labels
 from daemon.store.database import Database, StoreError
-from daemon.store.inspections import all_inspections
 from daemon.store.models import remember_current
+from daemon.store.viewing import all_images
 from daemon.values import Action, Finding, Plan, Progress
 from models.checkpoint import Metadata
 
@@ -173,7 +173,7 @@ def test_no_inode_and_no_time_that_a_disk_can_hold_is_refused(
 def test_a_name_of_any_bytes_is_stored_without_loss(store: Database, name: bytes) -> None:
     filename = os.fsdecode(name)
     record(store, finding(1, filename=filename))
-    assert [os.fsencode(each.filename) for each in all_inspections(store)] == [name]
+    assert [os.fsencode(from_text(each.filename)) for each in all_images(store)] == [name]
     assert deliveries.known(store, [delivery(1, filename=filename)])
     assert images.pending(store)[0].delivery.path == Path("/drop/top-1") / filename
     assert rows(store, "SELECT filename FROM inspections") == [(to_text(filename),)]
@@ -252,7 +252,7 @@ def test_an_image_that_a_label_has_moved_on_is_not_settled_once_more(store: Data
 
 def test_a_deleted_image_keeps_its_record_without_a_place(store: Database) -> None:
     settle(store, *record(store, finding(1)), progress=Progress.GONE)
-    assert [each.path for each in all_inspections(store)] == [None]
+    assert [each.path for each in all_images(store)] == [None]
 
 
 def test_pending_images_are_listed_page_by_page(store: Database) -> None:
@@ -310,7 +310,7 @@ def test_another_image_with_the_identity_of_one_that_may_come_back_is_another_im
     assert recorded.findings == [other]
     assert [intent.sha256 for intent in recorded.intents] == [other.sha256]
     assert deliveries.known(store, [delivery(1)]) == {delivery(1)}
-    paths = [each.path for each in all_inspections(store)]
+    paths = [each.path for each in all_images(store)]
     assert paths == [place, delivery(1).path]
     assert_tallies_agree(store)
 

@@ -13,7 +13,7 @@ from records import (
 )
 
 from daemon.store import images
-from daemon.store.inspections import all_inspections
+from daemon.store.viewing import all_images
 from daemon.values import Progress
 
 STEPS = st.lists(
@@ -46,7 +46,7 @@ def test_the_kept_counts_are_those_of_the_images_whatever_happened(
             else:
                 settle(store, *mine, progress=Progress(deed))
             assert_tallies_agree(store)
-        verdicts = Counter(each.verdict for each in all_inspections(store))
+        verdicts = Counter(each.verdict for each in all_images(store))
         assert images.count_by_verdict(store) == verdicts
     finally:
         store.close()
