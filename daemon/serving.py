@@ -4,15 +4,16 @@ The pointer is a small file in the registry that names a version; it is replaced
 is always one or the other. Without it, what the configuration names serves, or the shipped model.
 """
 
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
 from config.settings import Settings
+from daemon.files.flushing import fsync_folder
+from daemon.files.placing import write_durably
 from daemon.names import to_text
-from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata
+from models.checkpoint import CheckpointError, Metadata, load_metadata
 from models.decision import Policy
 from models.registry import PRETRAINED, Model, load_model
 from models.runtimes.protocol import RuntimeUnavailableError
@@ -114,19 +115,13 @@ def point_to(settings: Settings, folder: Path, *, before: Path | None = None) ->
     """
     registry = registry_folder(settings)
     pointer = registry / _POINTER
-    if folder.parent != registry:
-        pointer.unlink(missing_ok=True)
-    else:
+    if folder.parent == registry:
         registry.mkdir(parents=True, exist_ok=True)
         names = [each.name for each in (folder, before) if each and each.parent == registry]
-        partial = registry / f".{_POINTER}.part"
-        with partial.open("w") as file:
-            file.write("\n".join([*names, ""]))
-            file.flush()
-            os.fsync(file.fileno())
-        partial.rename(pointer)
-    if registry.is_dir():
-        fsync(registry)
+        write_durably(pointer, "\n".join([*names, ""]))
+    elif registry.is_dir():
+        pointer.unlink(missing_ok=True)
+        fsync_folder(registry)
 
 
 def load_for_serving(settings: Settings, folder: Path) -> Model:
