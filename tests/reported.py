@@ -51,7 +51,7 @@ def fill(store: Database) -> None:
     undo_label(store, defects[0], seen=1, target=Path("/to_check/1.jpg"), now=NOW)
     rows = [
         ("20260601-000000-0000abcd", "retired", '{"test": {"accuracy": 0.95}}', None),
-        ("m2", "current", json.dumps({"test": {"accuracy": 0.97}, "run": _RUN}), "no worse"),
+        ("m2", "current", json.dumps({"test": {"accuracy": 0.97}, "run": RUN}), "no worse"),
         ("m3", "rejected", "{}", "worse on scratches"),
     ]
     with store.writing() as connection:
@@ -72,12 +72,18 @@ def fill(store: Database) -> None:
         )
 
 
-_RUN = {
+RUN = {
     "normal_classes": ["no_defect"],
     "candidate": {
         "held_out": {
             "scratches": {"images": 10, "right": 9, "passed": 1},
             "no_defect": {"images": 10, "right": 10, "passed": 8},
+        }
+    },
+    "current": {
+        "held_out": {
+            "scratches": {"images": 10, "right": 7, "passed": 0},
+            "no_defect": {"images": 10, "right": 0, "passed": 0},
         }
     },
 }

@@ -65,14 +65,13 @@ def list_models(config: ConfigOption = None, *, as_json: JsonOption = False) -> 
     if as_json:
         print_json(listed)
         return
-    table = table_of_answers("serves", "version", "status", "test accuracy", "where")
+    table = table_of_answers("serves", "version", "status", "named rightly", "where")
     for row in listed:
-        accuracy = row["accuracy"]
         table.add_row(
             "yes" if row["serving"] else "",
             escape(row["version"] or f"none: {row['trouble']}"),
             row["status"] or "",
-            "" if accuracy is None else f"{accuracy:.2%} of {row['images']}",
+            _named_rightly(row),
             escape(f"{row['folder']} ({row['origin']})"),
         )
     console = console_of_answers()
@@ -243,6 +242,13 @@ def _recorded(settings: Settings) -> dict[str, ModelVersion]:
         return {}
 
 
+def _named_rightly(row: Mapping[str, Any]) -> str:
+    """The line's own images say more than those that came with the first model."""
+    if line := row["of_line"]:
+        return f"{line['right']} of {line['images']} of this line; before {line['right_before']}"
+    return "" if row["accuracy"] is None else f"{row['accuracy']:.2%} of {row['images']}"
+
+
 def _listed(model: KnownModel, recorded: Mapping[str, ModelVersion]) -> dict[str, Any]:
     metadata = model.metadata
     # A folder of the registry that is damaged is known by its name.
@@ -257,6 +263,7 @@ def _listed(model: KnownModel, recorded: Mapping[str, ModelVersion]) -> dict[str
         "classes": list(metadata.classes) if metadata else [],
         "accuracy": accuracy if isinstance(accuracy, int | float) else None,
         "images": test.get("images"),
+        "of_line": asdict(told.of_line) if told and told.of_line else None,
         "folder": to_text(model.folder),
         "origin": model.origin,
         "serving": model.serving,

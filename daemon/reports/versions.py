@@ -1,12 +1,11 @@
 """The report of the models that there were and are: `model`."""
 
-from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from daemon.reports.report import Bars, Kind, Question, Report, Value, about, columns, section
 from daemon.store.database import Database
-from daemon.store.versions import ModelVersion, model_versions
+from daemon.store.versions import ModelVersion, OfLine, model_versions, table_in
 
 _MODELS: Final = columns(
     ("version", "version"),
@@ -16,6 +15,7 @@ _MODELS: Final = columns(
     ("accuracy", "accuracy on its test part", Kind.SHARE),
     ("held_out", "held-out images of the line", Kind.COUNT),
     ("held_out_right", "named rightly", Kind.SHARE),
+    ("held_out_right_before", "by the model before it", Kind.SHARE),
     ("held_out_missed", "defects that passed", Kind.COUNT),
     ("gate", "what the gate decided"),
     ("reason", "what became of it"),
@@ -65,13 +65,8 @@ def _is_asked_for(version: ModelVersion, question: Question) -> bool:
 
 
 def _row(version: ModelVersion) -> tuple[Value, ...]:
-    run = _table(version.metrics, "run")
-    held_out = _table(run, "candidate", "held_out")
-    rows = [row for row in held_out.values() if isinstance(row, Mapping)]
-    images = sum(int(row["images"]) for row in rows)
-    normal = run.get("normal_classes", ())
-    missed = sum(int(row["passed"]) for name, row in held_out.items() if name not in normal)
-    accuracy = _table(version.metrics, "test").get("accuracy")
+    line = version.of_line
+    accuracy = table_in(version.metrics, "test").get("accuracy")
     gate = version.metrics.get("gate")
     return (
         version.version,
@@ -79,17 +74,11 @@ def _row(version: ModelVersion) -> tuple[Value, ...]:
         version.created_at,
         version.promoted_at,
         float(accuracy) if isinstance(accuracy, int | float) else None,
-        images or None,
-        sum(int(row["right"]) for row in rows) / images if images else None,
-        missed if images else None,
+        *(_of_line(line) if line else (None, None, None, None)),
         gate if isinstance(gate, str) else None,
         version.reason,
     )
 
 
-def _table(metrics: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """A table inside others; an empty one where a model has none: not every one came from a run."""
-    for name in path:
-        found = metrics.get(name)
-        metrics = found if isinstance(found, Mapping) else {}
-    return metrics
+def _of_line(line: OfLine) -> tuple[Value, ...]:
+    return (line.images, line.right / line.images, line.right_before / line.images, line.missed)

@@ -1,7 +1,7 @@
 """The models that there were and are, as the view `model_versions` tells them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any, Final
@@ -31,6 +31,45 @@ class ModelVersion:
     trained_on: str
     metrics: dict[str, Any]
     reason: str | None
+
+    @property
+    def of_line(self) -> "OfLine | None":
+        """None for a model that no retraining made, or whose run held none of the line's images out."""
+        run = table_in(self.metrics, "run")
+        now, before = (table_in(run, which, "held_out") for which in ("candidate", "current"))
+        if not now:
+            return None
+        normal = run.get("normal_classes", ())
+        return OfLine(
+            images=sum(row["images"] for row in now.values()),
+            right=sum(row["right"] for row in now.values()),
+            right_before=sum(row["right"] for row in before.values()),
+            missed=sum(row["passed"] for name, row in now.items() if name not in normal),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfLine:
+    """What a retraining measured on the line's labelled images that no run trains on. All are counts.
+
+    Attributes:
+        right: named rightly by the model.
+        right_before: likewise by the one that served when it was made, as far as it knows the classes.
+        missed: defects that the model lets pass.
+    """
+
+    images: int
+    right: int
+    right_before: int
+    missed: int
+
+
+def table_in(metrics: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
+    """A table inside others; an empty one where a model has none: not every one came from a run."""
+    for name in path:
+        found = metrics.get(name)
+        metrics = found if isinstance(found, Mapping) else {}
+    return metrics
 
 
 def model_versions(database: Database) -> list[ModelVersion]:

@@ -12,6 +12,7 @@ from commands import Millwatch
 from composed import by_hand
 from drawn import prepared_manifest
 from promoting import kept, promoter_of
+from reported import RUN
 from torchvision.models import resnet18
 
 from daemon.serving import load_serving_model, point_to, registry_folder
@@ -59,7 +60,7 @@ def test_what_became_of_each_model_is_listed_with_the_reason(
                 station, commissioned_model, version
             )
             made = load_metadata(folder)
-            remember_candidate(line.database, made, status=status, reason=reason)
+            remember_candidate(line.database, made, status=status, reason=reason, figures=RUN)
     asked = ("models", "list", "--config", station.config)
     told = {each["version"]: each for each in json.loads(millwatch(*asked, "--json").out)}
     assert told["tiny-6-0"]["status"] == "current"
@@ -72,6 +73,7 @@ def test_what_became_of_each_model_is_listed_with_the_reason(
         "perhaps: only 3 labelled images are held out; `millwatch models promote perhaps`" in words
     )
     assert "needs_a_person" in words
+    assert "19 of 20 of this line; before 7" in words
     station.database.write_bytes(b"garbage" * 1000)
     listed = millwatch(*asked)
     assert (listed.status, "perhaps" in listed.out) == (0, True)

@@ -178,6 +178,7 @@ def test_the_models_are_told_with_what_the_gate_saw(millwatch: Millwatch, line: 
     assert (newest["accuracy"], newest["held_out"]) == (None, None)
     assert (current["accuracy"], current["held_out"]) == (0.97, 20)
     assert current["held_out_right"] == pytest.approx(0.95)
+    assert current["held_out_right_before"] == pytest.approx(0.35)
     assert current["held_out_missed"] == 1
     assert old["metrics"] == {"test": {"accuracy": 0.95}}
     assert len(document(millwatch, line, "model", "--since", "2026-06-02T12:00")) == 1

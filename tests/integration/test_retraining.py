@@ -124,9 +124,7 @@ def test_of_classes_that_it_does_not_know_a_model_is_as_wrong_as_it_is_sure(
     assert figures.current.calibration_error == pytest.approx(confidence, abs=1e-6)
 
 
-def test_all_below_the_head_stays_as_it_was(
-    line: Path, done: tuple[Path, RunFigures]
-) -> None:
+def test_all_below_the_head_stays_as_it_was(line: Path, done: tuple[Path, RunFigures]) -> None:
     folder, _ = done
     before, after = (
         load_network(each)[0].state_dict() for each in (line / "model", folder / "candidate")

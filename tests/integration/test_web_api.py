@@ -3,14 +3,17 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from pages import Page, open_page
+from reported import RUN
 
 from daemon.store import retraining
+from daemon.store.models import remember_candidate
 from models.checkpoint import load_metadata
 from models.registry import PRETRAINED
 from models.taxonomy import Verdict
@@ -113,6 +116,20 @@ def test_a_model_that_only_lies_here_is_listed_with_those_that_served(page: Page
     listed = page.browser().get("/api/models").json()
     assert load_metadata(PRETRAINED).version in {each["version"] for each in listed}
     assert page.browser().get("/model").text.count("at hand") >= 1
+
+
+def test_a_retrained_model_is_held_against_the_one_before_on_this_lines_own_images(
+    page: Page,
+) -> None:
+    """On the shipped model's own images that one seems the better, whatever it makes of the line's."""
+    made = replace(load_metadata(PRETRAINED), version="retrained")
+    remember_candidate(
+        page.database, made, status="needs_a_person", reason="look", figures=RUN, ruling="look"
+    )
+    told = page.browser().get("/model").text
+    assert "of this line's images 19 of 20, the model before it 7" in told
+    shipped = load_metadata(PRETRAINED).metrics["test"]
+    assert f"{100 * shipped['accuracy']:.1f} % of its own {shipped['images']}" in told
 
 
 def test_the_page_imports_no_torch() -> None:
