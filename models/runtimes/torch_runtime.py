@@ -38,7 +38,7 @@ class TorchRuntime:
         """
         self._device = _choose(device)
         try:
-            self._network = network.eval().to(self._device).to(memory_format=torch.channels_last)
+            self._network = network.eval().to(self._device)
         except RuntimeError as error:  # no memory for it, or a driver that cannot
             raise RuntimeUnavailableError(
                 f"the network cannot be loaded on {self._device.type} ({error}); end what else uses "

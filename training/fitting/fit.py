@@ -92,7 +92,7 @@ def fit(
         OSError, ValueError: for `weights`, see `SurfaceNetwork.take_imagenet_weights`.
     """
     torch.manual_seed(seed)
-    network = _first_network(classes, weights).to(device).to(memory_format=torch.channels_last)
+    network = _first_network(classes, weights).to(device)
     data = _OnDevice(
         pixels=torch.from_numpy(fit_part.pixels).to(device),
         labels=torch.from_numpy(fit_part.labels).to(device),
