@@ -20,7 +20,7 @@ from config.settings import Settings
 from daemon.alarms.messages import message, test_message
 from daemon.alarms.rules import OWN_TROUBLE, Holds, Watch
 from daemon.alarms.sending import Sender, SendError
-from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.store import outbox
 from daemon.store.database import Database, StoreError
@@ -85,11 +85,11 @@ class Alarms:
 
     def commands(self) -> Handlers:
         """What commands ask of a running daemon."""
-
-        def test(arguments: Arguments) -> Answer:
-            return {"results": try_out(self._alarms, self._sender, self._clock(), **arguments)}
-
-        return {"alarms test": test}
+        return {
+            "alarms test": lambda asked: {
+                "results": try_out(self._alarms, self._sender, self._clock(), **asked)
+            }
+        }
 
     def reconfigure(self, settings: Settings) -> None:
         """Tell what these say from the next step on. From any thread."""

@@ -7,7 +7,7 @@ from typing import Final
 from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.drift.comparing import compare
-from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.store import days
 from daemon.store.database import Database, StoreError
@@ -40,11 +40,7 @@ class DriftMinder:
 
     def commands(self) -> Handlers:
         """What commands ask of a running daemon."""
-
-        def accept(arguments: Arguments) -> Answer:
-            return {"since": self.accept(**arguments)}
-
-        return {"drift accept": accept}
+        return {"drift accept": lambda asked: {"since": self.accept(**asked)}}
 
     def accept(self, camera: str) -> str:
         """Take a camera as it is from today on for usual; what it was before is no reference.
@@ -59,7 +55,7 @@ class DriftMinder:
         names = [each.name for each in self._settings.cameras]
         if camera not in names:
             raise RefusedError(f"there is no camera {camera!r}; there are {', '.join(names)}")
-        today = timestamp(self._clock())[:10]
+        today = _day(self._clock())
         days.refer_from(self._database, camera, today)
         self._look_at = 0.0
         return today

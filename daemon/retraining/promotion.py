@@ -19,7 +19,7 @@ from typing import Final, Protocol
 import structlog
 
 from config.settings import Settings
-from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.retraining.shadow import Shadow
 from daemon.retraining.trying import allowed_seconds, tried
@@ -103,14 +103,11 @@ class Promoter:
 
     def commands(self) -> Handlers:
         """What commands and the page ask of a running daemon."""
-
-        def promote(arguments: Arguments) -> Answer:
-            return {"version": self.promote(**{"address": _BY_COMMAND, **arguments})}
-
-        def roll_back(arguments: Arguments) -> Answer:
-            return {"version": self.roll_back(**{"address": _BY_COMMAND, **arguments})}
-
-        return {"models promote": promote, "models rollback": roll_back}
+        by = {"address": _BY_COMMAND}
+        return {
+            "models promote": lambda asked: {"version": self.promote(**{**by, **asked})},
+            "models rollback": lambda asked: {"version": self.roll_back(**{**by, **asked})},
+        }
 
     def promote(
         self,

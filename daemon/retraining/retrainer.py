@@ -17,7 +17,7 @@ import structlog
 
 from config.settings import Settings
 from daemon.clock import timestamp
-from daemon.process.control import Answer, Arguments, Handlers, RefusedError
+from daemon.process.control import Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.retraining import folders
 from daemon.retraining.finishing import Finisher
@@ -96,10 +96,7 @@ class Retrainer:
         self._not_before: datetime | None = None
 
     def commands(self) -> Handlers:
-        def retrain(_: Arguments) -> Answer:
-            return {"run": self.start()}
-
-        return {"retrain": retrain}
+        return {"retrain": lambda _: {"run": self.start()}}
 
     def run(self, stopping: threading.Event, *, each: Callable[[], None]) -> None:
         """Step until told to stop. `each` is called between steps."""
