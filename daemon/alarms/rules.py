@@ -15,9 +15,9 @@ from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.rules import WORDS, signals
 from daemon.store import rates, retraining
 from daemon.store.database import Database
+from daemon.store.models import statuses
 from daemon.store.recent import recent_defects
 from daemon.store.spans import Span
-from daemon.store.versions import statuses
 
 _CHART: Final = timedelta(days=7)
 _FEWEST_HOURS: Final = 10

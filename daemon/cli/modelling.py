@@ -32,8 +32,8 @@ from daemon.process.health import Health
 from daemon.retraining.promotion import Promoter
 from daemon.serving import KnownModel, known_models, policy_of
 from daemon.store.database import Database, StoreError
+from daemon.store.models import ModelVersion, model_versions
 from daemon.store.upgrading import open_existing
-from daemon.store.versions import ModelVersion, model_versions
 from models.binomial import interval
 from models.checkpoint import CheckpointError, Metadata, load_metadata
 from models.decision import Decider

@@ -5,7 +5,7 @@ from typing import Final
 
 from daemon.reports.report import Bars, Kind, Question, Report, Value, about, columns, section
 from daemon.store.database import Database
-from daemon.store.versions import ModelVersion, OfLine, model_versions, table_in
+from daemon.store.models import ModelVersion, OfLine, model_versions, table_in
 
 _MODELS: Final = columns(
     ("version", "version"),

@@ -37,7 +37,7 @@ from daemon.serving import (
 from daemon.store import models as store
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
-from daemon.store.versions import statuses
+from daemon.store.models import statuses
 from models.binomial import interval
 from models.checkpoint import CheckpointError, load_metadata
 from models.registry import Model

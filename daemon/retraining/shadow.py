@@ -18,7 +18,7 @@ from config.settings import Settings
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.store.database import Database, StoreError
-from daemon.store.versions import model_versions
+from daemon.store.models import model_versions
 from daemon.values import Delivery, Finding
 from models.binomial import interval, upper_bound
 from models.registry import Model

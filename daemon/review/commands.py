@@ -15,12 +15,12 @@ from daemon.review.promptly import NotKnownError, PromptLabeller
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database
 from daemon.store.labels import LabelInForce
+from daemon.store.models import latest_run
 from daemon.store.queueing import Filter
 from daemon.store.rates import recorded_cameras
 from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
 from daemon.store.spans import Span
-from daemon.store.versions import latest_run
 from models.taxonomy import Reason
 
 _LARGEST_ID: Final = (1 << 63) - 1

@@ -11,7 +11,7 @@ from composed import by_hand
 from promoting import kept, promoter_of
 
 from daemon.retraining.promotion import TROUBLE
-from daemon.store.versions import model_versions
+from daemon.store.models import model_versions
 
 
 @pytest.mark.fault(33)

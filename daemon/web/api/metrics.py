@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from daemon.files.disks import Rooms
 from daemon.store.database import StoreError
+from daemon.store.models import count_waiting_for_a_person, statuses
 from daemon.store.queueing import Filter, count_waiting
-from daemon.store.versions import count_waiting_for_a_person, statuses
 from daemon.web.desk import Desk
 from daemon.web.door.access import Looking, TheDesk
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from daemon.serving import known_models
-from daemon.store.versions import ModelVersion, model_versions
+from daemon.store.models import ModelVersion, model_versions
 from daemon.web.api.documents import Done, ModelDocument, Progress, Trouble
 from daemon.web.desk import Desk
 from daemon.web.door.access import Administering, Looking, TheDesk
