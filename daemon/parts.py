@@ -9,9 +9,8 @@ from functools import partial
 from config.settings import Camera, Settings
 from daemon.alarms.alarms import Alarms
 from daemon.drift.minder import DriftMinder
-from daemon.files.disks import DiskMinder
+from daemon.files.disks import DiskMinder, Reserve
 from daemon.files.mounts import DROP_FOLDERS, MountMemory
-from daemon.files.reserve import Reserve
 from daemon.intake.camera import CameraMinder
 from daemon.intake.names import NameRule
 from daemon.intake.waiting import WaitingRoom

@@ -14,9 +14,9 @@ import structlog
 from config.hanging import hang
 from config.settings import Settings
 from daemon.clock import now_utc
+from daemon.files.disks import Reserve
 from daemon.files.mounts import ReviewShare
 from daemon.files.placing import make_folder
-from daemon.files.reserve import Reserve
 from daemon.journey.pipeline import AHEAD
 from daemon.names import to_text
 from daemon.process.instance import (

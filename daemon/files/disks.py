@@ -2,15 +2,20 @@
 
 import os
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final, Self
 
+import structlog
+
 from config.settings import Settings
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import Lanes
+
+log = structlog.get_logger(__name__)
 
 _GB: Final = 1e9
 _PAUSE_SHARE: Final = 0.01
@@ -19,6 +24,8 @@ _ANSWER_SECONDS: Final = 1.0
 """Of a disk that takes longer nothing new is known: its share may hang, and who asks with it."""
 _LONG_LOG: Final = 256 << 20
 """SQLite starts its log anew after 4 MB, unless another program reads the database meanwhile."""
+_RESERVED: Final = 256 << 10
+_PLENTY: Final = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,3 +129,27 @@ class DiskMinder:
             )
         else:
             self._health.mended("database log")
+
+
+class Reserve:
+    """A file of nothing beside the database: room that is held back, with which a start on a full disk makes more.
+
+    SQLite cannot so much as open a database where there is no room for its shared memory (32 kB). Once it
+    can, the oldest images are deleted, or people are told; else the line stood still until somebody came.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self._file = database.with_name(f"{database.name}.reserve")
+
+    def hold(self) -> None:
+        """Where there is plenty of room; and not where it cannot be had."""
+        with suppress(OSError):
+            if not self._file.exists() and Room.of(self._file.parent).free >= _PLENTY:
+                self._file.write_bytes(os.urandom(_RESERVED))  # which no filesystem makes smaller
+
+    def give_where_needed(self) -> None:
+        """Let go of it on a disk that has no more than that. Held again once there is room."""
+        with suppress(OSError):
+            if Room.of(self._file.parent).free < _RESERVED:
+                self._file.unlink()
+                log.warning("the disk is full; its reserve is used", file=to_text(self._file))
