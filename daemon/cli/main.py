@@ -18,9 +18,8 @@ from daemon.cli.database import db
 from daemon.cli.demo import demo
 from daemon.cli.doctoring import doctor
 from daemon.cli.drifting import drift
-from daemon.cli.exporting import export
 from daemon.cli.judging import explain, predict
-from daemon.cli.learning import evaluate, train
+from daemon.cli.learning import evaluate, export, train
 from daemon.cli.modelling import models
 from daemon.cli.options import CommandError
 from daemon.cli.preparing import prepare
