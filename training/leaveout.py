@@ -19,8 +19,7 @@ from training.data.dataset import load_part
 from training.data.manifest import Manifest, Part
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
-from training.judging.evaluate import run
-from training.judging.ranking import auroc
+from training.judging.evaluate import auroc, run
 from training.run import train_unless_made
 
 

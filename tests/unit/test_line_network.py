@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from models.line_network import PREFIX, LineNetwork
 from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
-from training.judging.ranking import auroc
+from training.judging.evaluate import auroc
 from training.retraining.line_fitting import LineRecipe, Question, fit_line, question_of
 from training.synthetic import SURFACES, draw_surface
 

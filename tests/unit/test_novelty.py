@@ -6,8 +6,8 @@ from boxed import write_boxed_manifest
 from builders import surface_file
 
 from training.data.manifest import ManifestError
+from training.judging.evaluate import auroc
 from training.judging.novelty import compare, read_pictures, roc
-from training.judging.ranking import auroc
 from training.judging.serving import Served
 
 

@@ -142,6 +142,18 @@ def error_by_chance(confidence: NDArray[np.float32]) -> float:
     return float(np.quantile([calibration_error(confidence, right) for right in drawn], 0.95))
 
 
+def auroc(lower: NDArray[np.floating], higher: NDArray[np.floating]) -> float:
+    """The chance that one of `higher` scores above one of `lower`, a tie counting half.
+
+    The area under the receiver operating characteristic, by ranks (Mann and Whitney 1947); both
+    `(N,)` and not empty.
+    """
+    ordered = np.sort(lower)
+    below = np.searchsorted(ordered, higher, side="left")
+    not_above = np.searchsorted(ordered, higher, side="right")
+    return float((below + not_above).mean() / 2 / len(lower))
+
+
 def _bin(number: int, confidence: NDArray[np.float32], correct: NDArray[np.bool_]) -> Bin:
     images = len(confidence)
     return Bin(

@@ -13,8 +13,7 @@ from models.preprocessing import UnreadableError, decode
 from models.registry import Model
 from training.data.dataset import Dataset
 from training.data.manifest import ManifestError
-from training.judging.evaluate import Rate, run
-from training.judging.ranking import auroc
+from training.judging.evaluate import Rate, auroc, run
 
 _POINTS: Final = 200
 
