@@ -309,11 +309,15 @@ def _figures(test: dict[str, Any], lines: list[str]) -> Table:
     table = table_of_answers("class", title="On its test part, 95 % intervals")
     for heading in ("images", "recall", "interval", "precision"):
         table.add_column(heading, justify="right")
-    for name, figures in test["classes"].items():
+    for (name, figures), called in zip(
+        test["classes"].items(), zip(*test["confusion"], strict=True), strict=True
+    ):
         count = figures["images"]
         low, high = interval(round(figures["recall"] * count), count)
-        cells = (str(count), f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}")
-        table.add_row(escape(name), *cells, f"{figures['precision']:.1%}")
+        # Of no image no share is known, though it is kept as 0.
+        cells = (f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}") if count else ("-", "-")
+        precision = f"{figures['precision']:.1%}" if any(called) else "-"
+        table.add_row(escape(name), str(count), *cells, precision)
     lines.append(over_all)
     return table
 

@@ -78,11 +78,16 @@ def print_evaluation(evaluation: "Evaluation") -> None:
         highlight=False,
     )
     table = table_of_answers("true class", "precision", "recall", *map(escape, evaluation.classes))
-    for (name, figures), counts in zip(
-        evaluation.classes.items(), evaluation.confusion, strict=True
+    for (name, figures), counts, called in zip(
+        evaluation.classes.items(),
+        evaluation.confusion,
+        zip(*evaluation.confusion, strict=True),
+        strict=True,
     ):
-        cells = (f"{figures.precision:.3f}", f"{figures.recall:.3f}", *map(str, counts))
-        table.add_row(escape(name), *cells)
+        # Of no image no share is known, though it is kept as 0.
+        precision = f"{figures.precision:.3f}" if any(called) else "-"
+        recall = f"{figures.recall:.3f}" if figures.images else "-"
+        table.add_row(escape(name), precision, recall, *map(str, counts))
     console.print(table)
 
 

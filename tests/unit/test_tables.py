@@ -2,11 +2,12 @@
 
 import re
 
+import numpy as np
 import pytest
 
 from daemon.cli.options import console_of_answers, table_of_answers
 from daemon.cli.showing import print_evaluation
-from training.judging.evaluate import ClassFigures, Evaluation
+from training.judging.evaluate import ClassFigures, Evaluation, evaluate
 
 PATH = "/srv/review/to_check/rolled-in_scale/2026-03-02/" + "x" * 90 + ".jpg"
 
@@ -53,3 +54,15 @@ def test_classes_that_begin_alike_are_told_apart_and_none_is_taken_for_markup(
     told = [line.strip("┃").split("┃") for line in heads[1].splitlines()]
     joined = ["".join(cell.strip() for cell in column) for column in zip(*told, strict=True)]
     assert joined[-3:] == list(names)
+
+
+def test_of_no_image_no_share_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """Two classes without a test image, and one of them never named: neither was judged."""
+    names = ("crazing", "patches", "scratches")
+    logits = np.eye(3, dtype=np.float32)[[0, 0, 2]]
+    print_evaluation(evaluate(logits, np.zeros(3, np.int64), names))
+    assert columns(capsys.readouterr().out)[:3] == [
+        "crazingpatchesscratches",
+        "1.000-0.000",
+        "0.667--",
+    ]

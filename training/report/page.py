@@ -51,6 +51,7 @@ def render(assessment: Assessment) -> str:
         of=assessment,
         canvas=charts,
         most=max(max(row) for row in assessment.evaluation.confusion),
+        called=_called(assessment.evaluation),
         most_listed=_MOST_LISTED,
         spoilt_mean=_mean_accuracy(assessment.spoilt),
         loss_chart=charts.losses(history) if history else None,
@@ -76,6 +77,12 @@ def _picture(pixels: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=_JPEG_QUALITY)
     return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _called(evaluation: Evaluation) -> dict[str, int]:
+    """How many images are called each class."""
+    columns = zip(*evaluation.confusion, strict=True)
+    return dict(zip(evaluation.classes, map(sum, columns), strict=True))
 
 
 def _mean_accuracy(spoilt: dict[str, list[Evaluation]]) -> float | None:
