@@ -17,7 +17,7 @@ from models.network import stored_weights
 from training.data.boxes import coverage
 from training.data.dataset import load_part
 from training.data.manifest import NAME, Manifest, Part
-from training.fitting.fit import Epoch, fit
+from training.fitting.fit import Epoch, FitError, fit
 from training.fitting.recipe import Recipe
 from training.fitting.resuming import Saved
 from training.judging.assessment import assess
@@ -52,6 +52,11 @@ def train(
         ResumeError: for progress beside `out` that is damaged or of another run.
     """
     _refuse_existing(out)
+    if len(manifest.classes) < 2:
+        raise FitError(
+            f"there is nothing to tell {', '.join(manifest.classes)} from, and a network of one class is sure of "
+            "it whatever it sees; prepare images of two classes or more"
+        )
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     canvas = max(CANVAS, recipe.train_size)
     fit_part = load_part(manifest, Part.FIT, side=canvas)

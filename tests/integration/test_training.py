@@ -189,6 +189,21 @@ def test_a_training_that_diverges_writes_nothing(tmp_path: Path, manifest: Manif
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_that_knows_one_class_alone_is_not_trained(
+    tmp_path: Path, manifest: Manifest
+) -> None:
+    name = manifest.classes[0]
+    images = tuple(image for image in manifest.images if image.label == name)
+    with pytest.raises(FitError, match=f"nothing to tell {name} from"):
+        run.train(
+            replace(manifest, classes=(name,), images=images),
+            tmp_path / "new",
+            recipe=RECIPE,
+            device=CPU,
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("part", list(Part))
 def test_a_manifest_that_lacks_a_part_is_refused_before_training(
     tmp_path: Path, manifest: Manifest, part: Part
