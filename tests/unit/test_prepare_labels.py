@@ -28,6 +28,15 @@ def test_classes_of_the_same_area_leave_the_label_to_the_folder(tree: Tree) -> N
     assert tree.label_of("even.jpg") == "scratches"
 
 
+def test_classes_that_read_alike_are_told_and_kept_apart(tree: Tree) -> None:
+    for number, label in enumerate(("Oil stain", "oil-stain", "stain")):
+        tree.add(f"{number}.jpg", (label, WHOLE))
+    assert tree.label_of("0.jpg") == "Oil stain"
+    told = [line for line in tree.lines() if "read alike" in line]
+    assert len(told) == 1
+    assert told[0].startswith("classes Oil stain, oil-stain read alike")
+
+
 def test_a_second_class_in_an_image_is_reported_with_both_names(tree: Tree) -> None:
     tree.add("s.jpg", ("scratches", WHOLE), ("inclusion", (1, 1, 4, 4)), folder="scratches")
     assert "s.jpg: labelled scratches, also has boxes of inclusion" in tree.lines()

@@ -9,7 +9,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from models.taxonomy import KNOWN_DEFECTS
+from models.taxonomy import KNOWN_DEFECTS, as_read
 from training.data.duplicates import Pair, grouped, near_duplicates
 from training.data.findings import Finding, Kind
 from training.data.labelling import Labelled
@@ -115,6 +115,23 @@ def classes_not_in_fit(manifest: Manifest) -> list[Finding]:
         )
         for label in manifest.classes
         if not fitted[label]
+    ]
+
+
+def classes_that_read_alike(manifest: Manifest) -> list[Finding]:
+    """Which are likely one, written in more than one way: nothing else tells them apart for people."""
+    spellings: defaultdict[str, list[str]] = defaultdict(list)
+    for label in manifest.classes:
+        spellings[as_read(label)].append(label)
+    return [
+        Finding(
+            kind=Kind.CLASSES_READ_ALIKE,
+            files=(),
+            detail=f"classes {', '.join(labels)} read alike and are learned as different ones; if they are "
+            "one, write it in one way in the XMLs and prepare again",
+        )
+        for labels in spellings.values()
+        if len(labels) > 1
     ]
 
 

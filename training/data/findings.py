@@ -43,6 +43,7 @@ class Kind(StrEnum):
     TRAIN_NEAR_COPY_OF_VALIDATION = "train_near_copy_of_validation"
     NEAR_COPY = "near_copy"
     CLASS_NOT_IN_FIT = "class_not_in_fit"
+    CLASSES_READ_ALIKE = "classes_read_alike"
 
 
 _NEAR: Final = (Kind.NEAR_COPY, Kind.TRAIN_NEAR_COPY_OF_VALIDATION)

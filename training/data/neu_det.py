@@ -4,7 +4,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from training.data.dividing import classes_not_in_fit, divide, settle_copies, settle_near_copies
+from training.data.dividing import (
+    classes_not_in_fit,
+    classes_that_read_alike,
+    divide,
+    settle_copies,
+    settle_near_copies,
+)
 from training.data.findings import Finding, Kind, PreparationError, PreparationReport
 from training.data.labelling import Labelled, label_picture
 from training.data.layout import Picture, find_layout, find_pictures, match_annotations
@@ -56,7 +62,7 @@ def prepare(
     manifest = divide(
         layout.root, kept, decides, select_percent=select_percent, test_percent=test_percent
     )
-    findings += classes_not_in_fit(manifest)
+    findings += classes_not_in_fit(manifest) + classes_that_read_alike(manifest)
     _refuse_without_fit(manifest, pictures, findings)
     return manifest, _report(manifest, pictures, findings)
 
