@@ -218,11 +218,13 @@ def _limits_in_words(limits: Limits) -> tuple[str, ...]:
     )
 
 
-def _lines(found: Sequence[Rate], question: Question) -> Lines | Bars:
+def _lines(found: Sequence[Rate], question: Question) -> Lines | Bars | None:
     if question.by is By.CAMERA:
-        return Bars(
-            values=tuple((each.camera, each.defect_rate or 0.0) for each in found), shares=True
+        # Where nothing was inspected no rate is known, and a bar of 0 % would tell one.
+        known_rates = tuple(
+            (it.camera, it.defect_rate) for it in found if it.defect_rate is not None
         )
+        return Bars(values=known_rates, shares=True) if known_rates else None
     periods = sorted({each.period for each in found})
     cameras = sorted({each.camera for each in found})
     known = {(each.camera, each.period): each.defect_rate for each in found}

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,17 @@ def test_a_class_is_drawn_in_words_and_a_camera_by_its_name(
             *(("--by", "camera") if report == "rates" else ()),
         ).out
         assert f'<th scope="row">{name}</th>' in page
+
+
+def test_where_nothing_was_inspected_no_rate_is_drawn(millwatch: Millwatch, line: Station) -> None:
+    command = ("report", "rates", "--by", "camera", "--config", line.config, "--format", "html")
+    drawn = re.findall(
+        r'<th scope="row">(.*?)</th><td class="number">(.*?)</td>', millwatch(*command).out
+    )
+    assert drawn == [("old", "0.0 %"), ("top-1", "33.3 %")]
+    alone = millwatch(*command, "--camera", "bottom-1").out
+    assert "<td>bottom-1</td>" in alone
+    assert '<th scope="row">' not in alone
 
 
 def test_a_report_may_be_asked_for_until_the_end_of_time(
