@@ -183,12 +183,10 @@ def test_a_ppm_of_any_depth_gives_the_same_pixels_as_pillow(brightest: int, band
 
 
 @pytest.mark.fault(14)
-@pytest.mark.parametrize("white", [1023, 4095, 16383])
-def test_a_dark_picture_of_a_pgm_that_says_what_is_white_stays_dark(white: int) -> None:
-    samples = np.arange(100, dtype=">u2").reshape(10, 10)
-    decoded = decode(b"P5\n10 10\n%d\n" % white + samples.tobytes())
-    assert furthest(decoded.pixels, samples * (255 / white)) <= 0.51
-    assert decoded.notes == (f"samples of 0 to {white} scaled to 8 bits",)
+def test_a_dark_pgm_of_deep_samples_keeps_the_detail_that_eight_bits_can_hold() -> None:
+    samples = np.arange(256, dtype=">u2").reshape(16, 16)
+    decoded = decode(b"P5\n16 16\n4095\n" + samples.tobytes())
+    assert len(np.unique(decoded.pixels)) > 250
 
 
 @pytest.mark.parametrize("outlier", [-1, 65536])
