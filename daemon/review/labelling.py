@@ -242,8 +242,8 @@ class Labeller:
     def _refuse_bad_name(self, name: str) -> None:
         if not self._may_be_class(name):
             raise RefusedError(
-                f"{name!r} cannot be a class: use a short name without '/' and '\\', such as no_defect, and "
-                "none that intake.ignore lists, nor that of a folder of Millwatch's own (to_check, labelled, a "
+                f"{name!r} cannot be a class: use a short name without '/' and '\\' and no space around it, such as "
+                "no_defect, and none that intake.ignore lists, nor that of a folder of Millwatch's own (to_check, labelled, a "
                 f"day); {UNKNOWN} is what the model says of what it does not know"
             )
         alike = known_name(name, self.given)
