@@ -77,6 +77,9 @@ class Mover:
         self._retry_at: float | None = 0.0  # at the start, what a kill left undone
         self._retried_to = 0
         self._round_failed = False
+        self._knows_database = False
+        """Whether it wrote to the database in this round, or told that it cannot: with nothing to move, it
+        would else call over what others tell of it."""
         self._missing_since: dict[int, float] = {}
 
     def move(self, intents: Sequence[Intent], held: Mapping[int, int]) -> list[Intent]:
@@ -119,6 +122,7 @@ class Mover:
             if error.damaged:
                 raise
             self._health.trouble("database", str(error))
+            self._knows_database = True
             # Else this page would be passed over, and the round be called done.
             self._retried_to = 0
             self.retry_later()
@@ -149,6 +153,7 @@ class Mover:
         ]
         left, withdrawn = self._move(due, {})
         remaining = len(intents) - len(due) + left
+        self._knows_database = self._knows_database or left < len(due)
         self._round_failed = self._round_failed or remaining > 0
         # Where a whole page failed, the next one is likely to fail in the same way.
         if remaining == len(intents):
@@ -165,7 +170,9 @@ class Mover:
         else:
             self._missing_since.clear()
             self._health.mended("moving")
-            self._health.mended("database")
+            if self._knows_database:
+                self._health.mended("database")
+            self._knows_database = False
 
     def _move(self, intents: Sequence[Intent], held: Mapping[int, int]) -> tuple[int, list[Intent]]:
         remaining = len(intents)

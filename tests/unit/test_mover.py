@@ -172,3 +172,16 @@ def test_what_was_brought_to_the_review_folder_is_told_once_it_is_recorded_and_n
     away.delivery.path.unlink()
     line.mover.move([defect, passed, away], {})
     assert line.placed == [defect.plan.target]
+
+
+def test_a_database_that_others_cannot_write_to_is_not_well_because_nothing_is_to_be_moved(
+    line: Line,
+) -> None:
+    """Else the trouble would begin and be over every two seconds, in the log and in alarms."""
+    line.health.trouble("database", "it could not be written to")
+    assert line.mover.retry_if_due() == (False, [])
+    assert "database" in line.health.troubles()
+    line.record("top-1", "later.jpg")
+    line.mover.retry_later()
+    wait_until(line.settled)
+    wait_until(lambda: line.mover.retry_if_due() and line.health.troubles() == {})
