@@ -11,11 +11,11 @@ from config.settings import Settings
 from daemon.files.placing import write_durably
 from daemon.integrity.mending import Mender
 from daemon.parts import Parts
-from daemon.process.control import Answer, Arguments, Handlers
+from daemon.process.control import Answer, Arguments, Handlers, RefusedError
 from daemon.process.health import Health
 from daemon.review.commands import ReviewCommands
 from daemon.status import Status
-from daemon.store.database import Database
+from daemon.store.database import Database, StoreError
 from daemon.web.door.users import Users
 
 
@@ -51,6 +51,18 @@ def commands_of(
         **parts.alarms.commands(),
         "backed up": partial(_backed_up, parts.health, note),
     }
+
+
+def by_socket(commands: Handlers) -> Handlers:
+    """The same; what the database does not take is refused, as nothing of it was done."""
+
+    def refusing(command: Callable[[Arguments], Answer], asked: Arguments) -> Answer:
+        try:
+            return command(asked)
+        except StoreError as error:
+            raise RefusedError(str(error)) from error
+
+    return {name: partial(refusing, command) for name, command in commands.items()}
 
 
 def _backed_up(health: Health, note: Path, asked: Arguments) -> Answer:

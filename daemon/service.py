@@ -12,7 +12,7 @@ import structlog
 from config.problems import ConfigurationError
 from config.settings import Settings
 from config.text import as_one_line
-from daemon.commands import commands_of
+from daemon.commands import by_socket, commands_of
 from daemon.parts import compose
 from daemon.process.control import ControlServer
 from daemon.reloading import merged
@@ -61,7 +61,7 @@ class Service:
         self._parts = parts
         self._status = Status(parts, database=database, since=clock())
         commands = commands_of(parts, settings, database=database, status=self._status, clock=clock)
-        self._control = ControlServer(settings.state_dir, commands)
+        self._control = ControlServer(settings.state_dir, by_socket(commands))
         self._page = WebServer(
             Desk(
                 settings=settings,

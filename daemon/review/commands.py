@@ -13,7 +13,7 @@ from daemon.process.control import Answer, Arguments, Handlers, NoAnswerError, R
 from daemon.review.labelling import Labeller
 from daemon.review.promptly import NotKnownError, PromptLabeller
 from daemon.store import labels, queueing, review_files, viewing
-from daemon.store.database import Database
+from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelInForce
 from daemon.store.models import latest_run
 from daemon.store.queueing import Filter
@@ -179,7 +179,10 @@ class ReviewCommands:
         }
 
     def _labelled(self, image_id: int) -> Answer:
-        (image,) = review_files.known(self._database, [image_id]).values()
+        try:
+            (image,) = review_files.known(self._database, [image_id]).values()
+        except StoreError as error:
+            raise NoAnswerError(f"it is done, and how cannot be looked up: {error}") from error
         return {
             "image": image_id,
             "label": image.label,

@@ -17,6 +17,7 @@ from builders import (
     surface_file,
     wait_until,
 )
+from commands import Millwatch
 from composed import by_hand
 from filesystems import filesystem, full, read_only
 
@@ -128,7 +129,7 @@ def test_a_database_on_a_disk_that_became_read_only_stops_the_line_until_it_is_m
 
 @pytest.mark.fault(23)
 def test_a_daemon_that_may_write_no_byte_more_lives_and_goes_on_when_it_may(
-    station: Station,
+    millwatch: Millwatch, station: Station
 ) -> None:
     """Each write fails, in the database and beside it, as on a disk that is failing."""
     with station.process() as process:
@@ -138,6 +139,8 @@ def test_a_daemon_that_may_write_no_byte_more_lives_and_goes_on_when_it_may(
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, hard))
         station.drop_surfaces(6, first=2)
         wait_until(lambda: "database" in station.troubles(), what="the database is told")
+        told = millwatch("review", "label", "1", "scratches", "--config", station.config)
+        assert told.err.startswith("millwatch: review label: nothing was changed: the database")
         assert station.count() == 2
         assert sum(1 for _ in (station.root / "cameras").rglob("*.jpg")) == 6
         resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (hard, hard))
