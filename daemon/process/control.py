@@ -63,7 +63,8 @@ class ControlServer:
 
     def stop(self) -> None:
         self._stopping.set()
-        self._path.unlink(missing_ok=True)
+        with suppress(OSError):  # a disk that became read-only; the next start removes it
+            self._path.unlink(missing_ok=True)
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from answering import answering
+from filesystems import filesystem, read_only
 
 from daemon.process.control import (
     SOCKET,
@@ -159,6 +160,14 @@ def test_a_stopped_daemon_leaves_no_socket(tmp_path: Path) -> None:
     with serving(tmp_path):
         assert (tmp_path / SOCKET).is_socket()
     assert not (tmp_path / SOCKET).exists()
+
+
+def test_a_daemon_stops_in_good_order_on_a_disk_that_became_read_only(tmp_path: Path) -> None:
+    with filesystem(tmp_path / "state", size="1m"):
+        with serving(tmp_path / "state") as server, read_only(tmp_path / "state"):
+            server.stop()
+        with pytest.raises(NoDaemonError):
+            ask(tmp_path / "state", "status")
 
 
 @pytest.mark.parametrize("folder", ["", "nowhere"])
