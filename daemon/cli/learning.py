@@ -166,6 +166,7 @@ def export(
             "model's training run: name its manifest",
             param_hint="--manifest",
         )
+    refuse_unwritable(model / "openvino.json")
     try:
         from training.model_folder.export import export as export_model  # noqa: PLC0415
 

@@ -12,7 +12,7 @@ import pytest
 from builders import clean_environment, surface_file
 from commands import Millwatch
 from exports import Exported, write_manifest, write_model_of
-from filesystems import filesystem
+from filesystems import filesystem, read_only
 
 from models.checkpoint import EVIDENCE as TRAINED_EVIDENCE
 from models.checkpoint import METADATA, WEIGHTS, CheckpointError, load_metadata
@@ -179,6 +179,19 @@ def test_an_export_without_images_says_what_to_name(millwatch: Millwatch, model:
     done = millwatch("export", model)
     assert done.status == 2
     assert "--manifest" in done.err
+
+
+def test_an_export_to_a_folder_that_is_read_only_says_so_before_the_work(
+    millwatch: Millwatch, model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "disk" / "model"
+    with filesystem(folder.parent, size="64m"):
+        shutil.copytree(model, folder)
+        with read_only(folder.parent):
+            # That is no manifest, which would be told where it came to be read.
+            done = millwatch("export", folder, "--manifest", folder / METADATA)
+    assert (done.status, done.out) == (1, "")
+    assert "cannot be written: Read-only file system; name another" in done.err
 
 
 def test_an_export_for_which_there_is_no_room_says_so_and_leaves_a_whole_model(
