@@ -133,7 +133,10 @@ def ask(
         with connection, connection.makefile("rb") as lines:
             request = {"command": command, "arguments": arguments}
             connection.sendall(json.dumps(request).encode() + b"\n")
-            answer: Answer = json.loads(lines.readline())
+            told = lines.readline()
+            if not told:
+                raise ConnectionResetError("it has ended meanwhile")
+            answer: Answer = json.loads(told)
     except (OSError, ValueError) as error:
         raise NoAnswerError(
             f"the daemon on {state_dir} gave no answer to {command!r}: {error}; see its log"

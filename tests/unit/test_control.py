@@ -184,7 +184,7 @@ def test_a_socket_that_answers_nonsense_is_not_taken_for_a_stopped_daemon(tmp_pa
             stranger.listen()
             thread = threading.Thread(target=hang_up, args=(stranger,))
             thread.start()
-            with pytest.raises(NoAnswerError, match="gave no answer to 'status'"):
+            with pytest.raises(NoAnswerError, match="gave no answer to 'status': it has ended"):
                 ask(tmp_path, "status")
             thread.join(timeout=10)
 
