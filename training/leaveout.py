@@ -16,7 +16,7 @@ from models.registry import read_evidence
 from models.runtimes.torch_runtime import load
 from models.whole import write_whole
 from training.data.dataset import load_part
-from training.data.manifest import Manifest, Part
+from training.data.manifest import Manifest, ManifestError, Part
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
 from training.judging.evaluate import auroc, run
@@ -57,6 +57,7 @@ def leave_out(
         CheckpointError, ManifestError, FitError, ResumeError: as in
             `training.run.train_unless_made`.
     """
+    _refuse_empty_parts(manifest)
     results = {}
     for name in manifest.classes:
         model = out / f"without-{name}"
@@ -67,6 +68,22 @@ def leave_out(
     document = {name: asdict(result) for name, result in results.items()}
     write_whole(out / "left_out.json", json.dumps(document, indent=2) + "\n")
     return results
+
+
+def _refuse_empty_parts(manifest: Manifest) -> None:
+    """Said now, not after hours of training."""
+    if len(manifest.classes) < 3:
+        raise ManifestError(
+            f"of {len(manifest.classes)} classes none can be left out: two at least must be told apart then; "
+            "prepare images of three classes or more"
+        )
+    for name in manifest.classes:
+        for part in Part:
+            if not without(manifest, name).of_part(part):
+                raise ManifestError(
+                    f"without {name} there is no image in the part {part.value!r}; prepare more images "
+                    "or another split"
+                )
 
 
 def without(manifest: Manifest, name: str) -> Manifest:

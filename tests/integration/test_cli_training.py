@@ -75,6 +75,7 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
         (("--novel", "nowhere"), "nowhere holds no picture; name a folder"),
         (("--fold", "6"), "the folds are numbered 1 to 5"),
         (("--folds", "30"), "of 30 has no image in its part 'test'; ask for fewer folds"),
+        (("--leave-out",), "of 2 classes none can be left out"),
     ],
 )
 def test_what_would_end_a_cross_validation_is_told_before_anything_is_trained(

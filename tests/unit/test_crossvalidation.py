@@ -5,7 +5,10 @@ import pytest
 from filesystems import no_file_larger
 
 from training.crossvalidate import Crossvalidation
+from training.data.manifest import LabelledImage, Manifest, ManifestError, Part
+from training.fitting.recipe import RECIPES
 from training.judging.evaluate import Rate, evaluate
+from training.leaveout import leave_out
 
 
 def test_figures_that_no_disk_has_room_for_leave_those_before(tmp_path: Path) -> None:
@@ -26,3 +29,20 @@ def test_figures_that_no_disk_has_room_for_leave_those_before(tmp_path: Path) ->
         figures.save(path)
     assert path.read_text() == "those before"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_class_that_cannot_be_left_out_is_told_before_the_others_are(tmp_path: Path) -> None:
+    """Only the last one has test images: without it nothing tells known images from strange ones."""
+    classes = ("crazing", "patches", "scratches")
+    images = [
+        LabelledImage(path=f"{name}-{part}", label=name, sha256="", pixels="", part=part)
+        for name in classes
+        for part in Part
+        if part is not Part.TEST or name == "scratches"
+    ]
+    manifest = Manifest(root=tmp_path, classes=classes, images=tuple(images))
+    with pytest.raises(
+        ManifestError, match="without scratches there is no image in the part 'test'"
+    ):
+        leave_out(manifest, tmp_path / "left", recipes=[RECIPES["steel"]])
+    assert not (tmp_path / "left").exists()
