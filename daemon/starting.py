@@ -17,6 +17,8 @@ from daemon.clock import now_utc
 from daemon.files.disks import Reserve
 from daemon.files.mounts import ReviewShare
 from daemon.files.placing import make_folder
+from daemon.files.shares import Share, SilentError
+from daemon.integrity.names import last_id_in_names
 from daemon.journey.pipeline import AHEAD
 from daemon.names import to_text
 from daemon.process.instance import (
@@ -29,6 +31,7 @@ from daemon.service import Service
 from daemon.serving import Fallen, load_first, point_to
 from daemon.store.database import Database
 from daemon.store.models import remember_current, set_status
+from daemon.store.restoring import gave_none, go_on_after
 from daemon.store.upgrading import prepare_database
 from models.registry import Model
 from models.taxonomy import KNOWN_DEFECTS
@@ -78,6 +81,7 @@ def serve(
             settings.database_file, backups=settings.state_dir / "backups", now=clock()
         )
         held.callback(database.close)
+        _number_on(settings)
         remember_current(database, model.metadata, clock())
         troubled = "" if fallen is None else _tell_fallen(settings, database, model, fallen)
         _make_folders(settings)
@@ -92,6 +96,25 @@ def serve(
             reloading=reloading,
             reread=reread,
         ).run()
+
+
+def _number_on(settings: Settings) -> None:
+    """A database that gave no number yet gives none that stands in a file's name in review."""
+    review = settings.review_folder
+    if not gave_none(settings.database_file):
+        return
+    try:
+        given = Share("the review folder", review).follow(partial(last_id_in_names, review))
+    except (SilentError, OSError):  # its images cannot be told from others then
+        return
+    if given:
+        go_on_after(settings.database_file, given)
+        log.warning(
+            "the database is new, and in review are images of another one: see whether the disk of "
+            "state_dir is mounted, or put a backup back by `millwatch db restore`",
+            database=to_text(settings.database_file),
+            review=to_text(review),
+        )
 
 
 def _tell_fallen(settings: Settings, database: Database, model: Model, fallen: Fallen) -> str:

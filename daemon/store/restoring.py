@@ -120,6 +120,19 @@ def replaced_databases(path: Path) -> Iterator[Replaced]:
         yield Replaced(connections)
 
 
+def gave_none(path: Path) -> bool:
+    """Whether a database gave no image a number yet."""
+    return "image" not in _given(path)
+
+
+def go_on_after(path: Path, given_ids: int) -> None:
+    """Let such a database give no image a number up to this one. Raises StoreError."""
+    try:
+        _go_on_after(path, {}, given_ids)
+    except sqlite3.Error as error:
+        raise explain(path, "written to", error) from error
+
+
 def _given(path: Path) -> Mapping[str, int]:
     """The last id of each table, as far as the database can still be read."""
     with suppress(OSError, sqlite3.Error):
@@ -129,9 +142,9 @@ def _given(path: Path) -> Mapping[str, int]:
     return {}
 
 
-def _go_on_after(partial: Path, given: Mapping[str, int], given_ids: int) -> None:
+def _go_on_after(path: Path, given: Mapping[str, int], given_ids: int) -> None:
     last = {**given, "image": max(given.get("image", 0), given_ids)}
-    with closing(sqlite3.connect(partial)) as connection, connection:
+    with closing(sqlite3.connect(path)) as connection, connection:
         known = dict(connection.execute("SELECT name, seq FROM sqlite_sequence"))
         for name, number in last.items():
             if name in known:
@@ -141,7 +154,6 @@ def _go_on_after(partial: Path, given: Mapping[str, int], given_ids: int) -> Non
                 )
             elif number:
                 connection.execute("INSERT INTO sqlite_sequence VALUES (?, ?)", (name, number))
-    fsync_file(partial)
 
 
 def _end_sessions(partial: Path) -> None:

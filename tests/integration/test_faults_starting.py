@@ -1,4 +1,4 @@
-"""What a start refuses, and what a daemon says of strange names (rows 20, 25 and 32)."""
+"""What a start refuses, or finds in review, and what a daemon says of strange names (rows 20, 25, 32, 64)."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import structlog
 from builders import (
     Station,
     assert_every_image_accounted_for,
@@ -86,6 +87,27 @@ def test_a_promoted_model_serves_though_the_one_that_the_line_began_with_was_del
         assert station.status()["model_version"] == "tiny-7-0"
     shutil.rmtree(promoted)
     assert run_cli("run", "--config", station.config).returncode == 78
+
+
+@pytest.mark.fault(64)
+def test_a_new_database_gives_no_number_that_stands_in_a_name_in_review(station: Station) -> None:
+    """As where the disk of `state_dir` is not mounted: whoever looks in review took one for another."""
+    with station.running():
+        station.drop_surfaces(3)
+        station.wait_for_images(3)
+    shutil.rmtree(station.state_dir)
+    with structlog.testing.capture_logs() as logs, station.running():
+        station.drop_surfaces(2, first=3)
+        wait_until(lambda: station.count() == 2)
+        found = station.ask("review conflicts")["conflicts"]
+    assert station.query("SELECT id FROM inspections ORDER BY id") == [(4,), (5,)]
+    assert {each["problem"] for each in found} == {"stranger"}
+    assert len(found) == 3
+    assert "the database is new" in str(logs)
+    with structlog.testing.capture_logs() as logs, station.running():
+        station.drop_surfaces(1, first=5)
+        wait_until(lambda: station.count() == 3)
+    assert "the database is new" not in str(logs)
 
 
 @pytest.mark.fault(20)
