@@ -1,32 +1,15 @@
-import os
-import shutil
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from builders import ALL_CLASSES, Station, write_model
 from exports import Exported, write_exported
-from filelock import FileLock
 from hypothesis import settings
+from once import made_once
 
 # A busy disk or a slow processor is no failure.
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")
-
-
-def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """A folder that whichever process of this run needs it first makes for all of them."""
-    root = factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder, whole = root / name, root / f"{name}.whole"
-    with FileLock(root / f"{name}.lock"):
-        if not whole.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-            make(folder)
-            whole.touch()
-    return folder
 
 
 @pytest.fixture(scope="session")

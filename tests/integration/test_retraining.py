@@ -12,6 +12,7 @@ from builders import write_model
 from drawn import drawn_manifest
 from evidence import POLICY
 from lines import labelled, write_run
+from once import made_once
 
 from models.binomial import upper_bound
 from models.checkpoint import load_metadata
@@ -36,34 +37,51 @@ LINE_RECIPE = LineRecipe(
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 
 
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model, the manifest of its images, and labels of a line."""
-    root = tmp_path_factory.mktemp("line")
+def lay_line(root: Path) -> None:
+    """A model, the manifest of its images, and labels of a line: the same wherever they are laid."""
     write_model(root / "model")
     drawn_manifest(root / "base", KNOWN_DEFECTS, SEEDS).save(root / "base.json")
     rows = labelled(root / "labelled", {"no_defect": 30, "stain": 12})
     (root / "rows.json").write_text(json.dumps(rows))
-    return root
 
 
-@pytest.fixture(scope="module")
-def rows(line: Path) -> list[dict[str, Any]]:
+def rows_of(line: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads((line / "rows.json").read_text())
     return found
 
 
 @pytest.fixture(scope="module")
-def done(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures]:
-    missing = {**rows[0], "image_id": 900, "path": str(line / "gone.jpg")}
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("line")
+    lay_line(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def rows(line: Path) -> list[dict[str, Any]]:
+    return rows_of(line)
+
+
+def run_once(root: Path) -> None:
+    """A run on a line of its own, and what it gave back."""
+    lay_line(root)
+    rows = rows_of(root)
+    missing = {**rows[0], "image_id": 900, "path": str(root / "gone.jpg")}
     changed = {**rows[1], "image_id": 901, "sha256": "0" * 64}
     folder = write_run(
-        line / "runs" / "first",
+        root / "run",
         [*rows, missing, changed],
-        current_model=line / "model",
-        base_set=line / "base.json",
+        current_model=root / "model",
+        base_set=root / "base.json",
     )
-    return folder, retrain(read_run(folder), recipe=RECIPE, line_recipe=LINE_RECIPE)
+    figures = retrain(read_run(folder), recipe=RECIPE, line_recipe=LINE_RECIPE)
+    (root / "given back.json").write_text(figures.to_json())
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFigures]:
+    root = made_once(tmp_path_factory, "retrained", run_once)
+    return root / "run", RunFigures.from_json((root / "given back.json").read_text())
 
 
 def test_a_run_makes_a_candidate_that_knows_the_line_s_classes_and_the_old_ones(
