@@ -1,5 +1,6 @@
 """What every runtime promises, of each of them; and OpenVINO against torch."""
 
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -35,15 +36,18 @@ def torch_here(exported_model: Exported) -> Runtime:
 
 @pytest.fixture(scope="module", params=RUNTIMES)
 def runtime(request: pytest.FixtureRequest, exported_model: Exported) -> Runtime:
-    folder = exported_model.folder
+    return load(request.param, exported_model.folder)
+
+
+def load(name: str, folder: Path) -> Runtime:
     loaded: Runtime
-    if request.param == "torch":
+    if name == "torch":
         loaded = torch_runtime.load(folder, device="cpu")
-    elif request.param == "openvino fp32":
+    elif name == "openvino fp32":
         loaded = openvino_runtime.load_fp32(folder)
     else:
         loaded = openvino_runtime.load_int8(folder / GRAPH)
-    assert loaded.name == f"{request.param} on cpu"
+    assert loaded.name == f"{name} on cpu"
     return loaded
 
 
@@ -124,6 +128,33 @@ def test_two_batches_judged_at_once_each_get_their_own_answers(
             together = threads.map(runtime.infer, batches)
             for outputs, alone in zip(together, expected, strict=True):
                 np.testing.assert_allclose(outputs.logits, alone, atol=1e-3)
+
+
+def test_images_that_come_alone_at_once_each_get_their_own_answers(
+    runtime: Runtime, pictures: NDArray[np.uint8]
+) -> None:
+    expected = runtime.infer(pictures).logits
+    with ThreadPoolExecutor(4) as threads:
+        together = threads.map(runtime.infer, [picture[None] for picture in pictures])
+        logits = np.concatenate([outputs.logits for outputs in together])
+    np.testing.assert_allclose(logits, expected, atol=1e-3)
+
+
+@pytest.mark.fault(69)
+@pytest.mark.parametrize("name", RUNTIMES)
+def test_what_is_written_over_the_files_of_a_loaded_model_changes_no_judgement(
+    name: str, exported_model: Exported, pictures: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(exported_model.folder, folder)
+    loaded = load(name, folder)
+    expected = loaded.infer(pictures).logits
+    for file in folder.iterdir():
+        file.write_bytes(bytes(file.stat().st_size))
+    np.testing.assert_array_equal(loaded.infer(pictures).logits, expected)
+    mapped = loaded.infer(pictures, with_maps=True)
+    for logits in (mapped.logits, one_by_one(loaded, pictures).logits):
+        np.testing.assert_allclose(logits, expected, atol=1e-3)
 
 
 def test_openvino_in_float32_computes_what_torch_does(
