@@ -13,6 +13,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    func,
     text,
 )
 
@@ -125,6 +126,7 @@ tally: Final = Table(
     Column("images", BigInteger, nullable=False),
     PrimaryKeyConstraint("hour", "camera", "verdict", "predicted_class"),
 )
+Index("tally_day", func.substr(tally.c.hour, 1, 10), tally.c.camera)
 Index("tally_camera", tally.c.camera, sqlite_where=ANY_COUNT, postgresql_where=ANY_COUNT)
 
 camera_day: Final = Table(

@@ -246,6 +246,19 @@ def test_reports_read_the_kept_counts_and_not_the_images(
     assert "SEARCH image" not in steps
 
 
+@pytest.mark.parametrize(
+    "every", ["SELECT * FROM defect_rate_daily", "SELECT * FROM defect_pareto"]
+)
+def test_a_day_is_found_by_the_day_and_days_are_added_up_in_their_order(
+    sqlite_store: Database, every: str
+) -> None:
+    within = f"{every} WHERE day BETWEEN '2026-03-01' AND '2026-03-31'"
+    assert "SEARCH tally USING INDEX tally_day (<expr>>? AND <expr><?)" in plan(
+        sqlite_store, within
+    )
+    assert "SCAN tally USING INDEX tally_day" in plan(sqlite_store, every)
+
+
 @pytest.mark.parametrize("by", ["hour", "camera"])
 def test_the_command_for_rates_reads_the_kept_counts_from_the_hour_asked_for(
     sqlite_store: Database, by: Literal["hour", "camera"]
