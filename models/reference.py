@@ -10,6 +10,7 @@ import lzma
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,11 +84,14 @@ class Reference:
 
     def maps(self, use: Use) -> NDArray[np.float32]:
         """The activations of the images of one use, `(n, channels, h, w)`."""
-        steps = np.frombuffer(lzma.decompress(self.packed), np.uint8).reshape(self.shape)
-        chosen = steps.transpose(1, 0, 2, 3)[self.uses == use]
+        chosen = self._steps.transpose(1, 0, 2, 3)[self.uses == use]
         values: NDArray[np.float32] = chosen.astype(np.float32)
         values *= (self.scale / _STEPS)[:, None, None]
         return np.ascontiguousarray(values)
+
+    @cached_property
+    def _steps(self) -> NDArray[np.uint8]:
+        return np.frombuffer(lzma.decompress(self.packed), np.uint8).reshape(self.shape)
 
     def labels_of(self, use: Use) -> NDArray[np.int64]:
         chosen: NDArray[np.int64] = self.labels[self.uses == use]

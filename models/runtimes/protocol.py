@@ -1,7 +1,7 @@
 """What every runtime does: pictures in, numbers out."""
 
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ class Outputs:
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
     maps: NDArray[np.float32] | None = None
+
+    def of(self, chosen: NDArray[Any]) -> "Outputs":
+        """Those of some of the images, by mask or by index."""
+        maps = None if self.maps is None else self.maps[chosen]
+        return Outputs(logits=self.logits[chosen], features=self.features[chosen], maps=maps)
 
 
 class Runtime(Protocol):

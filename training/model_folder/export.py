@@ -15,6 +15,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -44,7 +45,7 @@ from models.runtimes.openvino_graph import (
     remember_unseen,
 )
 from models.runtimes.openvino_runtime import OpenVinoRuntime, load_fp32, load_int8
-from models.runtimes.protocol import Runtime
+from models.runtimes.protocol import Outputs, Runtime
 from models.runtimes.torch_runtime import load as load_torch
 from training.data.dataset import Dataset, load_part
 from training.data.manifest import Manifest, ManifestError, Part
@@ -107,6 +108,7 @@ def export_with(
     calibration: NDArray[np.uint8],
     selected: Dataset,
     evidence_of: Callable[[OpenVinoRuntime], Evidence],
+    trained: Outputs | None = None,
     policy: Policy = AS_CONFIGURED,
 ) -> Export:
     """The same with pictures that no manifest names.
@@ -114,14 +116,17 @@ def export_with(
     Args:
         calibration: uint8 grey `(N, side, side)`, for the ranges of INT8.
         selected: pictures that both forms judge.
-        policy: under which verdicts are compared.
         evidence_of: what the exported form is served with.
+        trained: what the trained network says of the selected pictures, where it was asked already.
+        policy: under which verdicts are compared.
     """
     metadata = load_metadata(folder)
     kept = read_evidence(folder, metadata)
-    trained = _judged(load_torch(folder, device="cpu"), kept, selected, metadata, policy)
-    float32 = _judged(load_fp32(folder), kept, selected, metadata, policy)
-    fp32 = compare(trained, float32, selected.labels, metadata.classes)
+    if trained is None:
+        trained = run(load_torch(folder, device="cpu"), selected)
+    expected = _judged(trained, kept, metadata, policy)
+    float32 = _judged(run(load_fp32(folder), selected), kept, metadata, policy)
+    fp32 = compare(expected, float32, selected.labels, metadata.classes)
     if not fp32.holds:
         raise CheckpointError(
             f"OpenVINO does not compute what torch does for {folder} ({'; '.join(fp32.refusals)}); "
@@ -138,8 +143,8 @@ def export_with(
             ) from error
         runtime = load_int8(made / files.GRAPH)
         evidence = evidence_of(runtime)
-        judged = _judged(runtime, evidence, selected, metadata, policy)
-        int8 = compare(trained, judged, selected.labels, metadata.classes)
+        judged = _judged(run(runtime, selected), evidence, metadata, policy)
+        int8 = compare(expected, judged, selected.labels, metadata.classes)
         exported = _record(metadata, int8)
         if int8.holds:
             exported = _write_beside(made, exported, evidence, runtime, metadata.input_size)
@@ -162,11 +167,8 @@ def _refuse_other_manifest(folder: Path, metadata: Metadata, manifest: Manifest)
         )
 
 
-def _judged(
-    runtime: Runtime, evidence: Evidence, selected: Dataset, metadata: Metadata, policy: Policy
-) -> Judged:
-    """The held-out images as the runtime would serve them."""
-    outputs = run(runtime, selected)
+def _judged(outputs: Outputs, evidence: Evidence, metadata: Metadata, policy: Policy) -> Judged:
+    """Images as the runtime that these are the outputs of would serve them."""
     decider = Decider(classes=metadata.classes, evidence=evidence, policy=policy)
     return Judged(
         logits=outputs.logits,
@@ -251,6 +253,7 @@ def _write_beside(
     )
 
 
+@cache
 def sheet_pictures(side: int) -> NDArray[np.uint8]:
     """The drawn surfaces that a machine is checked with, `(64, side, side)`: seeded, all kinds."""
     count = files.SHEET_SIDE**2

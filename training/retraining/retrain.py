@@ -20,7 +20,7 @@ from models.figures import RunFigures
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
 from models.reference import Reference, Use
-from models.runtimes.protocol import Halved, RuntimeUnavailableError
+from models.runtimes.protocol import Halved, Outputs, RuntimeUnavailableError
 from models.runtimes.torch_runtime import TorchRuntime
 from models.whole import write_whole
 from training.data.dataset import Dataset
@@ -98,7 +98,9 @@ def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = 
             half_precision(made.line)
     else:
         folds = folds.without_own()
-    parts = _Parts(line=line, reference=reference, folds=folds)
+    whole = Dataset(pixels=line.pixels, labels=line.labels)
+    trained = run(TorchRuntime(made, device="cpu"), whole)
+    parts = _Parts(line=line, reference=reference, folds=folds, trained=trained)
     settings = {"name": "head", **asdict(recipe)}
     if made.line is not None:
         settings["line"] = asdict(line_recipe)
@@ -111,24 +113,33 @@ def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = 
 
 @dataclass(frozen=True, kw_only=True)
 class _Parts:
-    """The images of a run, by what they are used for."""
+    """The images of a run, by what they are used for.
+
+    Attributes:
+        trained: what the candidate says of the line's images, as it was trained.
+    """
 
     line: Labelled
     reference: Reference
     folds: OutOfFold
+    trained: Outputs
 
     @property
     def fitted(self) -> Dataset:
-        chosen = ~self.line.held_out
-        return Dataset(pixels=self.line.pixels[chosen], labels=self.line.labels[chosen])
+        return self.of_line(~self.line.held_out)
 
     @property
-    def checked(self) -> Dataset:
-        """For parity: held-out ones first, as many as are enough."""
-        order = np.argsort(~self.line.held_out, kind="stable")[:_CHECKED]
-        return Dataset(pixels=self.line.pixels[order], labels=self.line.labels[order])
+    def checked(self) -> NDArray[np.intp]:
+        """Which of the line's images parity is judged by: held-out ones first, as many as are enough."""
+        return np.argsort(~self.line.held_out, kind="stable")[:_CHECKED]
 
-    def evidence(self, runtime: Halved) -> Evidence:
+    def of_line(self, chosen: NDArray[Any]) -> Dataset:
+        return Dataset(pixels=self.line.pixels[chosen], labels=self.line.labels[chosen])
+
+    def evidence_by(self, runtime: Halved) -> Evidence:
+        return self.evidence(runtime, run(runtime, self.fitted))
+
+    def evidence(self, runtime: Halved, of_fitted: Outputs) -> Evidence:
         """What thresholds follow from: held-out images of the first set, and the line's by folds.
 
         The line's own held-out images are left out: the gate judges the thresholds by them.
@@ -136,7 +147,7 @@ class _Parts:
         fitted = self.fitted
         known = judge_kept(runtime, self.reference, Use.FIT).features
         # Cut to what is kept of the first images, which is no texture in older models.
-        seen = run(runtime, fitted).features[:, : known.shape[1]]
+        seen = of_fitted.features[:, : known.shape[1]]
         features = np.concatenate([known, seen])
         labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted.labels])
         held_out = judge_kept(runtime, self.reference, Use.EVIDENCE)
@@ -246,7 +257,7 @@ def _save(
 ) -> None:
     """Write the candidate, with INT8 where that agrees with it and can be made here."""
     runtime = TorchRuntime(made, device="cpu")
-    evidence = parts.evidence(runtime)
+    evidence = parts.evidence(runtime, parts.trained.of(~parts.line.held_out))
     created = datetime.now(UTC)
     metadata = replace(
         parent,
@@ -272,8 +283,9 @@ def _save(
         export_with(
             folder,
             calibration=pictures,
-            selected=parts.checked,
-            evidence_of=parts.evidence,
+            selected=parts.of_line(parts.checked),
+            evidence_of=parts.evidence_by,
+            trained=parts.trained.of(parts.checked),
             policy=asked.policy,
         )
     except (RuntimeUnavailableError, ModuleNotFoundError) as error:
@@ -293,9 +305,8 @@ def _metrics(runtime: TorchRuntime, parts: _Parts, evidence: Evidence) -> dict[s
     gate = judge_kept(runtime, parts.reference, Use.GATE)
     logits, labels = [gate.logits], [parts.reference.labels_of(Use.GATE)]
     if line.held_out.any():
-        held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
-        logits.append(run(runtime, held_out).logits)
-        labels.append(held_out.labels)
+        logits.append(parts.trained.logits[line.held_out])
+        labels.append(line.labels[line.held_out])
     temperature = fit_temperature(evidence.logits, evidence.labels)
     test = evaluate(
         np.concatenate(logits), np.concatenate(labels), line.classes, temperature=temperature
@@ -318,7 +329,7 @@ def _figures(asked: Run, parts: _Parts, began: float) -> RunFigures:
     )
     current = measured(asked.current_model, out_of_fold=None)
     candidate = measured(asked.folder / CANDIDATE, out_of_fold=parts.folds)
-    suspects, doubted = suspects_of(parts.line, _probabilities(asked, parts))
+    suspects, doubted = suspects_of(parts.line, _probabilities(parts))
     return RunFigures(
         candidate=candidate,
         current=current,
@@ -330,14 +341,9 @@ def _figures(asked: Run, parts: _Parts, began: float) -> RunFigures:
     )
 
 
-def _probabilities(asked: Run, parts: _Parts) -> NDArray[np.float64]:
+def _probabilities(parts: _Parts) -> NDArray[np.float64]:
     """Of every image of the line, by a network of this run that was not fitted to it."""
-    made, _ = load_network(asked.folder / CANDIDATE)
-    line = parts.line
-    logits = np.empty((len(line.labels), len(line.classes)), np.float32)
-    logits[~line.held_out] = parts.folds.logits
-    if line.held_out.any():
-        held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
-        logits[line.held_out] = run(TorchRuntime(made, device="cpu"), held_out).logits
+    logits = parts.trained.logits.copy()
+    logits[~parts.line.held_out] = parts.folds.logits
     temperature = fit_temperature(parts.folds.logits, parts.folds.labels)
     return softmax(logits / np.float32(temperature)).astype(np.float64)
