@@ -105,10 +105,14 @@ def test_a_zip_of_too_many_files_is_refused(tmp_path: Path) -> None:
         unpack(made, tmp_path / "out", max_files=2)
 
 
-def test_two_entries_of_one_name_are_refused(tmp_path: Path) -> None:
-    with pytest.warns(UserWarning, match="Duplicate name"):
-        made = write_zip(tmp_path / "set.zip", ("a.jpg", b"a"), ("a.jpg", b"b"))
-    with pytest.raises(PreparationError, match=r"cannot unpack .*set\.zip .*exists; nothing was"):
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("names", [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("a", "a/b/c")])
+def test_two_entries_for_one_place_are_refused_with_what_to_do(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    made = write_zip(tmp_path / "set.zip", *((name, b"") for name in names))
+    told = rf"holds '{names[1]}' twice, or .*: unpack it yourself"
+    with pytest.raises(PreparationError, match=told):
         unpack(made, tmp_path / "out")
     assert left_in(tmp_path / "out") == []
 

@@ -92,8 +92,15 @@ def _extract(
         if entry.is_dir():
             continue
         target = to / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with opened.open(entry) as source, target.open("xb") as file:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = target.open("xb")
+        except (FileExistsError, NotADirectoryError) as error:
+            raise PreparationError(
+                f"{archive} holds {entry.filename!r} twice, or a file and a folder of that name: "
+                "unpack it yourself, see which is the right one, and name the folder"
+            ) from error
+        with file, opened.open(entry) as source:
             while chunk := source.read(_CHUNK):
                 # Counted as it comes: what a zip says of its own sizes may be a lie.
                 left -= len(chunk)
