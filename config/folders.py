@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from config.hanging import hang
+from config.mounted import is_read_only_to_all, mount_of
 from config.problems import Problem
 from config.settings import Settings
 from config.sources import Source
@@ -23,6 +24,8 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 # Errors of shares and disks that may come back, as opposed to permissions, which do not.
 _LASTING = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG}
 
+_MADE_THERE: Final = ("models", "runs", "backups")
+"""In `state_dir`; old ones are removed."""
 _ANSWER_SECONDS: Final = 2.0
 _READ_ONLY = (
     "Mount it read-write, or name another folder. Where systemd runs Millwatch, let it write there:"
@@ -42,6 +45,11 @@ class _Place:
     def real(self) -> Path:
         """Without links."""
         return Path(os.path.realpath(self.path))
+
+    @cached_property
+    def on_disk(self) -> Path:
+        """Its place within its filesystem, wherever that is mounted."""
+        return Path(mount_of(self.real).path)
 
     def __str__(self) -> str:
         return f"{self.name} ({as_one_line(str(self.path))})"
@@ -190,20 +198,18 @@ def _review_overlaps(places: _Places, source: Source) -> Iterator[Problem]:
     review, state = places.review, places.state
     if review is None or state is None:
         return
-    within = next((place for place in places.kept if _overlap(review, place) in _WITHIN), None)
+    made = (
+        replace(state, name=f"the folder of {name}", path=state.path / name) for name in _MADE_THERE
+    )
+    own = [*places.kept, *made]
+    within = next((place for place in own if _overlap(review, place) in _WITHIN), None)
     remedy = "Use a folder of its own: people move and delete files in the review folder."
     if within:
         yield source.problem(review.key, f"{review} {_overlap(review, within)} {within}", remedy)
         return
     # Inside state_dir is its usual place; to be state_dir, or to hold it, would show people the database.
-    around = next(
-        (
-            place
-            for place in (state, *places.kept)
-            if _overlap(review, place) not in (None, "is inside")
-        ),
-        None,
-    )
+    others = (each for each in (state, *own) if _overlap(review, each) not in (None, "is inside"))
+    around = next(others, None)
     if around:
         yield source.problem(review.key, f"{review} {_overlap(review, around)} {around}", remedy)
 
@@ -226,11 +232,17 @@ _WITHIN = ("is the same as", "is inside")
 def _overlap(one: _Place, other: _Place) -> str | None:
     if _same(one.real, other.real):
         return "is the same as"
-    if any(_same(parent, other.real) for parent in one.real.parents):
+    if _is_inside(one, other):
         return "is inside"
-    if any(_same(parent, one.real) for parent in other.real.parents):
-        return "has inside it"
-    return None
+    return "has inside it" if _is_inside(other, one) else None
+
+
+def _is_inside(one: _Place, other: _Place) -> bool:
+    """By its path, or as a part of the other that is mounted elsewhere as well."""
+    if any(_same(parent, other.real) for parent in one.real.parents):
+        return True
+    whole, part = other.on_disk, one.on_disk
+    return part.is_relative_to(whole) and _same(other.real / part.relative_to(whole), one.real)
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -346,7 +358,7 @@ def _try_to_write(folder: Path) -> None:
 
 def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
     again_helps = failure.errno not in _LASTING or (
-        failure.errno == errno.EROFS and _is_read_only_to_all(place.path)
+        failure.errno == errno.EROFS and is_read_only_to_all(place.path)
     )
     match failure.errno:
         case errno.ENOTDIR:
@@ -361,25 +373,6 @@ def _refusal(place: _Place, source: Source, failure: OSError) -> Problem:
             what = f"{place} cannot be used: {failure.strerror or failure}"
             remedy = "Check the disk or the share that it is on, then try again."
     return source.problem(place.key, what, remedy, again_helps=again_helps)
-
-
-def _is_read_only_to_all(folder: Path) -> bool:
-    """Whether its disk or share is, after an error say, and may be mended; not only to this service.
-
-    What the unit does not let it write is read-only to it alone (`ProtectSystem=` of systemd.exec(5)):
-    only the options of the filesystem itself, behind the " - " of proc(5), tell the two apart.
-    """
-    try:
-        device = folder.stat().st_dev
-        mounts = Path("/proc/self/mountinfo").read_text(errors="surrogateescape")
-    except OSError:
-        return False
-    number = f"{os.major(device)}:{os.minor(device)}"
-    for line in mounts.splitlines():
-        mount, _, filesystem = line.partition(" - ")
-        if mount.split(" ")[2] == number:
-            return "ro" in filesystem.split(" ")[2].split(",")
-    return False
 
 
 def user_in_words() -> str:

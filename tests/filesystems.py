@@ -55,15 +55,16 @@ def no_file_larger(size: int) -> Iterator[None]:
 
 
 @contextmanager
-def bound(folder: Path) -> Iterator[None]:
-    """A folder mounted on itself, with all that lies in it."""
-    command = ["mount", "--bind", str(folder), str(folder)]
+def bound(folder: Path, *, at: Path | None = None) -> Iterator[None]:
+    """A folder mounted on itself, or at another place too, with all that lies in it."""
+    place = at or folder
+    command = ["mount", "--bind", str(folder), str(place)]
     if os.geteuid() != 0 or subprocess.run(command, check=False).returncode != 0:
         pytest.skip("only root may mount, and not in every container")
     try:
         yield
     finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 @contextmanager

@@ -14,10 +14,11 @@ from typing import Final
 
 from config.folders import user_in_words
 from config.hanging import hang
+from config.mounted import mount_of
 from config.settings import Camera, Settings
 from daemon.clock import timestamp_of_ns
 from daemon.doctor.checked import Checked, bad, good, remark
-from daemon.files.mounts import is_network_filesystem, mount_of
+from daemon.files.mounts import is_network_filesystem
 from daemon.intake.names import NameRule
 from daemon.intake.scanning import scan
 from daemon.intake.watching import FolderWatch, WatchError

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Final
 
 from config.folders import user_in_words
+from config.mounted import mount_of
 from config.settings import Settings
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good, remark
 from daemon.doctor.folders import nearest
 from daemon.files.disks import Room
-from daemon.files.mounts import is_network_filesystem, mount_of
+from daemon.files.mounts import is_network_filesystem
 from daemon.names import to_text
 from daemon.serving import REPLACE_IT, ServingModelError, load_first
 from daemon.store.database import StoreError

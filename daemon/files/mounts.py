@@ -2,13 +2,12 @@
 
 import errno
 import json
-import os
-import re
 import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from config.mounted import Mount, mount_of
 from config.settings import Settings
 from daemon.files.placing import write_durably
 from daemon.names import to_text
@@ -17,62 +16,10 @@ DROP_FOLDERS: Final = "drop_folders.json"
 """The file in `state_dir` that remembers the mounts of drop folders, archive and quarantine."""
 _SEND_NO_EVENTS: Final = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "afs", "glusterfs", "vboxsf")
 
-# Blanks, tabs, newlines and backslashes are written like this; every other character as it is.
-_OCTAL: Final = re.compile(r"\\([0-7]{3})")
-
-
-class Mount(NamedTuple):
-    """A folder as its filesystem sees it, and of what type that is.
-
-    Not where it is mounted: systemd mounts what a service may write on itself, sometimes more of it
-    and sometimes less, and the share is still the same.
-    """
-
-    path: str
-    kind: str
-
 
 def is_network_filesystem(folder: Path) -> bool:
     """Whether the folder is on a share, whose changes from elsewhere cause no inotify event."""
     return mount_of(folder).kind.startswith(_SEND_NO_EVENTS)
-
-
-def mount_of(folder: Path) -> Mount:
-    """By the line of `/proc/self/mountinfo` (proc(5)) with the longest matching path."""
-    wanted = os.fspath(folder.resolve())
-    found = _innermost(wanted)
-    beyond = wanted.removeprefix(found.point.rstrip("/"))
-    return Mount((found.root.rstrip("/") + beyond) or "/", found.kind)
-
-
-def mount_number(path: str) -> str:
-    """Which mount a path lies below, by its letters alone: a share that hangs is not looked at.
-
-    No other has this number as long as anything is open, or hangs, in it.
-    """
-    return _innermost(path).number
-
-
-class _Line(NamedTuple):
-    number: str
-    root: str
-    point: str
-    kind: str
-
-
-def _innermost(path: str) -> _Line:
-    best = _Line("", "", "", "")
-    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
-        mount, _, source = line.partition(" - ")
-        number, _, _, root, point = (_unescaped(field) for field in mount.split(" ")[:5])
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best.point):
-            best = _Line(number, root, point, source.split(" ")[0])
-    return best
-
-
-def _unescaped(field: str) -> str:
-    return _OCTAL.sub(lambda escape: chr(int(escape[1], 8)), field)
 
 
 class MountMemory:

@@ -9,8 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from config.mounted import mount_number
 from config.settings import Settings
-from daemon.files.mounts import mount_number, review_is_there
+from daemon.files.mounts import review_is_there
 from daemon.names import to_text
 from daemon.process.lanes import Lane
 

@@ -11,8 +11,9 @@ from typing import Final
 
 import structlog
 
+from config.mounted import mount_of
 from config.settings import Camera
-from daemon.files.mounts import MountMemory, is_network_filesystem, mount_of
+from daemon.files.mounts import MountMemory, is_network_filesystem
 from daemon.intake.names import NameRule
 from daemon.intake.pushed import remove_leftovers
 from daemon.intake.scanning import count_images, scan

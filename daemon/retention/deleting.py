@@ -18,11 +18,12 @@ from typing import Final
 
 import structlog
 
+from config.mounted import mount_of
 from config.settings import Settings
 from daemon.clock import timestamp
 from daemon.files.disks import Room
 from daemon.files.flushing import fsync_folder
-from daemon.files.mounts import MountMemory, mount_of
+from daemon.files.mounts import MountMemory
 from daemon.files.moving import REASON_SUFFIX
 from daemon.names import to_text
 from daemon.process.health import Health

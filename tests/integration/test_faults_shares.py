@@ -14,7 +14,8 @@ from builders import (
 from filesystems import filesystem, hanging, unmounted
 from pages import open_page
 
-from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
+from config.mounted import mount_of
+from daemon.files.mounts import DROP_FOLDERS, MountMemory
 
 
 @pytest.mark.fault(28)

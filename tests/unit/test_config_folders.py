@@ -2,10 +2,11 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from filesystems import bound
 from plants import HEAD, NOBODY, check, only, settings
 
 from config.folders import folder_problems
@@ -32,6 +33,9 @@ from config.settings import Settings
         (["cameras/a"], "state", "state", ["review.folder"]),
         (["cameras/a"], "state/archive", "state", ["review.folder"]),
         (["cameras/a"], "state/quarantine/x", "state", ["review.folder"]),
+        (["cameras/a"], "state/models", "state", ["review.folder"]),
+        (["cameras/a"], "state/runs/x", "state", ["review.folder"]),
+        (["cameras/a"], "state/backups", "state", ["review.folder"]),
         (["cameras/a"], "review", "review/state", ["review.folder"]),
         (["cameras/a", "cameras/b"], "state/review", "state", []),
     ],
@@ -53,6 +57,21 @@ def test_links_do_not_hide_that_two_cameras_share_a_folder(plant: Path) -> None:
     problem = only(folder_problems(settings(plant, "cameras/a", "link")))
 
     assert "is the same as" in problem.what
+
+
+@pytest.mark.parametrize("around", ["", "other"])
+def test_a_camera_folder_that_is_mounted_from_within_another_ones_is_found(
+    plant: Path, around: str
+) -> None:
+    for folder in ("cameras/a/b/c", "part", "other"):
+        (plant / folder).mkdir(parents=True)
+    with ExitStack() as mounted:
+        mounted.enter_context(bound(plant / "cameras/a/b", at=plant / "part"))
+        if around:
+            mounted.enter_context(bound(plant / "cameras", at=plant / around))
+        problem = only(folder_problems(settings(plant, f"{around or 'cameras'}/a", "part/c")))
+    assert (problem.key, problem.again_helps) == ("cameras[2].folder", False)
+    assert "is inside" in problem.what
 
 
 def test_an_archive_that_is_linked_into_a_drop_folder_is_found(plant: Path) -> None:

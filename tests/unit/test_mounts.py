@@ -2,7 +2,8 @@ from pathlib import Path
 
 from filesystems import bound, filesystem
 
-from daemon.files.mounts import Mount, MountMemory, is_network_filesystem, mount_of
+from config.mounted import Mount, mount_of
+from daemon.files.mounts import MountMemory, is_network_filesystem
 
 
 def test_the_mount_of_a_folder_is_that_of_its_nearest_mount(tmp_path: Path) -> None:

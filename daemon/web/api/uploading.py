@@ -11,7 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
-from daemon.files.mounts import DROP_FOLDERS, MountMemory, mount_of
+from config.mounted import mount_of
+from daemon.files.mounts import DROP_FOLDERS, MountMemory
 from daemon.files.shares import Shares
 from daemon.names import to_text
 from daemon.store import viewing
