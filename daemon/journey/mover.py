@@ -5,6 +5,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from daemon.files.homes import Homes
 from daemon.files.mounts import ReviewShare
 from daemon.journey.routing import Routed, another_target, route
 from daemon.names import to_text
@@ -71,6 +73,7 @@ class Mover:
         self._wake = wake
         self._in_hand = in_hand
         self._placed = placed
+        self._homes = Homes(settings)
         self._review = f"{settings.review_folder}{os.sep}"
         self._share = ReviewShare(settings)
         self._late: deque[Routed] = deque()
@@ -201,7 +204,11 @@ class Mover:
         except OSError as error:
             away = error
             intents = [each for each in intents if not self._is_in_review(each.plan.target)]
+        elsewhere = [each for each in intents if self._is_elsewhere(each)]
+        if elsewhere:
+            intents = [each for each in intents if each not in elsewhere]
         routed = route(intents, held=held, now=self._clock(), marker_suffix=self._marker_suffix)
+        routed.taken += elsewhere
         if away is not None:
             routed.failed += [(each, away) for each in to_review]
         elif any(self._is_in_review(each.path) for each in routed.settled):
@@ -227,6 +234,13 @@ class Mover:
     def _is_in_review(self, path: Path | None) -> bool:
         return path is not None and os.fspath(path).startswith(self._review)
 
+    def _is_elsewhere(self, intent: Intent) -> bool:
+        """Whether it was to go to a folder of an earlier configuration, and did not come there."""
+        target = intent.plan.target
+        if intent.fresh or target is None or self._homes.of(target) == target:
+            return False
+        return not os.path.lexists(target)
+
     def _given_up(self, missing: Iterable[Settled]) -> list[Settled]:
         """Those that are nowhere for so long that no share is likely to bring them back."""
         given_up: list[Settled] = []
@@ -241,7 +255,11 @@ class Mover:
         return given_up
 
     def _retarget(self, intent: Intent) -> Intent:
-        changed = another_target(intent, self._clock())
+        planned = intent.plan.target
+        home = None if planned is None else self._homes.of(planned)
+        changed = replace(intent, plan=replace(intent.plan, target=home))
+        if home is None or home == planned or images.is_promised(self._database, home):
+            changed = another_target(changed, self._clock())
         if changed.plan.target is not None:
             images.replan(self._database, intent, changed.plan.target)
         return changed

@@ -19,6 +19,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
+from daemon.files.homes import Homes
 from daemon.files.mounts import review_is_there
 from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, is_ignored, to_text
@@ -74,6 +75,7 @@ class Labeller:
         clock: Callable[[], datetime],
     ) -> None:
         self._review = settings.review_folder
+        self._homes = Homes(settings)
         self.given = (*settings.policy.normal_classes, *KNOWN_DEFECTS)
         self._ignore = settings.intake.ignore
         self._database = database
@@ -283,7 +285,7 @@ class Labeller:
         """Where an image was sent when it was judged; to check, if it was left or deleted then."""
         image = known(self._database, [image_id])[image_id]
         if image.target is not None:
-            return image.target
+            return self._homes.of(image.target)
         name = "image" if image.path is None else image.path.name
         return self._review / "to_check" / UNKNOWN / name
 

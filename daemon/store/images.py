@@ -136,8 +136,15 @@ def count_by_verdict(database: Database) -> dict[str, int]:
         return {verdict: int(images) for verdict, images in connection.execute(query) if images}
 
 
+def is_promised(database: Database, target: Path) -> bool:
+    """Whether an image has, or had, this target. Raises StoreError."""
+    query = select(image.c.id).where(image.c.target == to_text(target))
+    with database.reading() as connection:
+        return connection.execute(query).first() is not None
+
+
 def replan(database: Database, intent: Intent, target: Path) -> None:
-    """Record another target, because a stranger's file lies at the first.
+    """Record another target than the first, where the image cannot go.
 
     Raises:
         StoreError: the first target stands.

@@ -1,0 +1,70 @@
+"""Folders that the configuration gives another place, with images on their way."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from builders import Station, assert_every_image_accounted_for
+from commands import Millwatch
+from composed import by_hand
+from reviewed import data_of, labels, paths, station_of
+
+PENDING = "SELECT 1 FROM image WHERE progress = 'pending'"
+
+
+def review_is_now(station: Station, folder: Path) -> None:
+    station.tables["review"] = {"folder": str(folder)}
+    station.write_config()
+
+
+def test_images_that_the_old_review_folder_did_not_take_go_to_the_new_one(
+    station: Station,
+) -> None:
+    (station.root / "gone").write_text("where a disk was")
+    review_is_now(station, station.root / "gone" / "review")
+    station.drop_surfaces(3)
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: line.health.troubles().get("moving"))
+    review_is_now(station, station.root / "new")
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: not station.query(PENDING))
+    assert_every_image_accounted_for(station)
+    assert all(path.is_relative_to(station.root / "new") for path in paths(station).values())
+
+
+@pytest.mark.parametrize("taken_along", [True, False])
+def test_an_image_that_a_kill_left_between_the_move_and_its_record_is_found_where_it_lies(
+    station: Station, taken_along: bool
+) -> None:
+    station.drop_surfaces(1)
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: station.count() and not station.query(PENDING))
+    source = station.folder("top-1") / "00000.jpg"
+    with closing(sqlite3.connect(station.database)) as connection, connection:
+        connection.execute("UPDATE image SET progress = 'pending', path = ?", (str(source),))
+    before = station.review
+    if taken_along:
+        before.rename(station.root / "new")
+    review_is_now(station, station.root / "new")
+    with by_hand(station.settings()) as line:
+        line.work_until(lambda: not station.query(PENDING))
+    (path,) = paths(station).values()
+    assert path.is_relative_to(station.root / "new" if taken_along else before)
+    assert path.is_file()
+
+
+def test_an_undo_after_the_review_folder_was_moved_leads_to_where_it_is_now(
+    millwatch: Millwatch, tmp_path: Path
+) -> None:
+    station = station_of(tmp_path)
+    first = paths(station)[2]
+    assert millwatch("review", "label", "2", "patches", "--config", station.config).status == 0
+    before = station.review
+    before.rename(tmp_path / "new")
+    review_is_now(station, tmp_path / "new")
+    done = millwatch("review", "undo", "2", "--config", station.config)
+    at = tmp_path / "new" / first.relative_to(before)
+    assert (done.status, done.out) == (0, f"image 2 has no label any more: {at}\n")
+    assert (at.read_bytes(), paths(station)[2], labels(station)) == (data_of(2), at, {})
+    assert not before.exists()
