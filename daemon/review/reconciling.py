@@ -44,12 +44,17 @@ _TROUBLE: Final = "review folder"
 
 @dataclass(kw_only=True)
 class _Open:
-    """A file that is not known to be in order: it is waited for, then read."""
+    """A file that is not known to be in order: it is waited for, then read.
+
+    Attributes:
+        ours: the daemon itself is bringing it, or will once it runs: nobody waits for that.
+    """
 
     since: float
     still_since: float
     signature: Signature | None = None
     look_at: float = 0.0
+    ours: bool = False
 
 
 class Reconciler:
@@ -139,8 +144,8 @@ class Reconciler:
 
     @property
     def is_settled(self) -> bool:
-        """Whether all that was found is recorded; what is missing may still come back."""
-        return not (self._open or self._unsettled)
+        """Whether all that people did is recorded; what is missing may still come back."""
+        return not self._unsettled and all(one.ours for one in tuple(self._open.values()))
 
     def _new_listing(self) -> Listing:
         return Listing((self._places.to_check, self._places.labelled), self._ignores)
@@ -314,7 +319,8 @@ class Reconciler:
         claimed = review_files.known(self._database, ids_in(path.name)).values()
         if self._is_in_order(path, signature, claimed):
             return True
-        if now - one.still_since < self._quiet_seconds or self._is_under_way(path, claimed):
+        one.ours = self._is_under_way(path, claimed)
+        if one.ours or now - one.still_since < self._quiet_seconds:
             return False
         try:
             found = read(path)

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import sqlite3
 import threading
+from contextlib import closing
 from itertools import count
 from pathlib import Path
 
@@ -57,6 +59,20 @@ def test_what_was_moved_while_nothing_ran_is_found_at_the_start_and_nothing_is_r
             labelled / "patches" / "holiday.jpg": Problem.STRANGER,
         }
     assert opened == [], "all of it is known by its size and time"
+
+
+def test_an_image_that_a_kill_left_on_its_way_keeps_no_command_waiting(station: Station) -> None:
+    at = paths(station)
+    move(at[2], station.review / "labelled" / "patches" / at[2].name)
+    with closing(sqlite3.connect(station.database)) as connection, connection:
+        source = str(station.folder("top-1") / "1.jpg")
+        left = "UPDATE image SET progress = 'pending', path = ? WHERE id = 1"
+        connection.execute(left, (source,))
+    with looking(station) as one:
+        one.look()
+        assert one.minder.is_settled
+        assert labels(station) == {2: "patches"}
+        assert problems(one) == {}
 
 
 def test_a_share_that_is_away_makes_nothing_missing_and_is_told(station: Station) -> None:
