@@ -65,6 +65,11 @@ class Sights:
             for sha256, brightness in latest:
                 self._compare(camera, sha256, brightness, None)
 
+    def remember_silence(self, camera: str, seconds: float, *, now: float) -> None:
+        """So long before the start it delivered last, and was told to be silent: it is, until an image comes."""
+        if seconds >= self._silent_after[camera]:
+            self._sights[camera].seen_at = now - seconds
+
     def tell_silent(self, waiting: Mapping[str, int], *, now: float) -> None:
         """Tell which cameras deliver nothing. What waits to be judged has been delivered."""
         for name, sight in self._sights.items():

@@ -27,9 +27,9 @@ from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.process.lanes import ANSWER_SECONDS, Lane, Lanes, end_all
 from daemon.retraining.shadow import Shadow
-from daemon.store import images
+from daemon.store import images, outbox
 from daemon.store.database import Database, StoreError
-from daemon.store.recent import latest_looks
+from daemon.store.recent import last_recorded, latest_looks
 from daemon.values import Delivery, Finding, Intent
 from models.decision import Decision
 from models.registry import Model
@@ -117,9 +117,16 @@ class Pipeline:
         """From the last write of a file to the commit of its record, of the latest images."""
 
     def _remember_sights(self, settings: Settings) -> None:
+        told = outbox.told(self._database)
+        alarms = [told[alarm.name] for alarm in settings.alarms if alarm.name in told]
         for camera in settings.cameras:
             looks = latest_looks(self._database, camera.name, settings.drift.images_in_a_row)
             self.sights.remember(camera.name, looks)
+            # Else an alarm would tell that it is over. Where none told of it, the line may have rested.
+            last = last_recorded(self._database, camera.name)
+            if last and any(f"silent {camera.name}" in alarm.holds for alarm in alarms):
+                silence = (self._clock() - last).total_seconds()
+                self.sights.remember_silence(camera.name, silence, now=time.monotonic())
 
     def step(self) -> bool:
         """Read a batch of what has arrived and give it to be judged; finish one that is judged.

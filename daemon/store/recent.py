@@ -1,7 +1,10 @@
 """What was recorded last, and in the last minutes."""
 
+from datetime import datetime
+
 from sqlalchemy import func, select
 
+from daemon.clock import moment
 from daemon.store.database import Database
 from daemon.store.schema import ANY_IMAGE, image
 from models.taxonomy import Verdict
@@ -53,3 +56,15 @@ def latest_looks(database: Database, camera: str, count: int) -> list[tuple[str,
     )
     with database.reading() as connection:
         return [(str(row.sha256), float(row.brightness)) for row in connection.execute(query)][::-1]
+
+
+def last_recorded(database: Database, camera: str) -> datetime | None:
+    """When the latest image of a camera was recorded; None where there is none.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    query = select(image.c.recorded_at).where(image.c.camera == camera, ANY_IMAGE)
+    with database.reading() as connection:
+        at = connection.scalar(query.order_by(image.c.id.desc()).limit(1))
+    return None if at is None else moment(at)

@@ -1,11 +1,14 @@
 """Alarms of a whole daemon, and what its commands tell of them."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 from builders import Station, surface_file, wait_until
 from commands import Millwatch
 from receivers import WebServer, listening
+
+from daemon.clock import now_utc
 
 
 def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
@@ -60,3 +63,32 @@ def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
     assert "1 of 2 test messages were not delivered" in alone.err
     unknown = millwatch("alarms", "test", "offce", "--config", station.config)
     assert "no alarm 'offce' in the configuration" in unknown.err
+
+
+def test_a_camera_that_was_told_to_be_silent_is_so_after_a_restart_until_it_delivers(
+    tmp_path: Path, model: Path, web: WebServer
+) -> None:
+    alarm = f'[[alarms]]\nname = "office"\nwhen = "silent"\nto = ["{web.url}/a"]\n'
+    station = Station(root=tmp_path, model=model, extra=alarm)
+
+    def silent_after(**minutes: float) -> None:
+        station.write_config()
+        text = station.config.read_text()
+        for camera, after in minutes.items():
+            line = f'name = "{camera}"\n'
+            text = text.replace(line, f"{line}silent_after_minutes = {after}\n")
+        station.config.write_text(text)
+
+    silent_after(**{"top-1": 0.01})
+    station.drop_surfaces(2)
+    with station.running():
+        station.wait_for_images(2)
+        wait_until(lambda: web.posts, what="it is told that top-1 is silent")
+    silent_after(**{"top-1": 60, "bottom-1": 60})
+    with station.running(clock=lambda: now_utc() + timedelta(hours=3)):
+        # Of bottom-1 nobody was told: the line may have rested with the service.
+        told = wait_until(station.troubles, what="a silence is told")
+        assert told.keys() == {"silent top-1"}
+        assert "has delivered no image for 180 minutes" in told["silent top-1"]
+        station.drop("top-1", "at-last.jpg", surface_file(seed=9))
+        wait_until(lambda: not station.troubles(), what="it is over")
