@@ -54,13 +54,16 @@ def commands_of(
 
 
 def by_socket(commands: Handlers) -> Handlers:
-    """The same; what the database does not take is refused, as nothing of it was done."""
+    """The same; what the database or a disk does not take is refused, as nothing of it was done."""
 
     def refusing(command: Callable[[Arguments], Answer], asked: Arguments) -> Answer:
         try:
             return command(asked)
         except StoreError as error:
             raise RefusedError(str(error)) from error
+        except OSError as error:
+            told = f"{error}; see whether it may be written there, and whether there is room"
+            raise RefusedError(told) from error
 
     return {name: partial(refusing, command) for name, command in commands.items()}
 

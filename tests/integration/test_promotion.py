@@ -13,6 +13,7 @@ import pytest
 from builders import Station, assert_every_image_accounted_for, wait_until
 from commands import Millwatch
 from composed import by_hand
+from filesystems import filesystem, read_only
 from promoting import current, kept, promoter_of
 
 from daemon.doctor.storage import model_checks
@@ -183,6 +184,22 @@ def test_a_candidate_that_cannot_serve_is_refused_and_the_current_one_goes_on(
         station.wait_for_images(3)
         assert station.status()["model_version"] == first
     assert current(station) == [first]
+
+
+def test_where_no_pointer_can_be_written_nothing_is_changed_and_that_is_said(
+    station: Station, commissioned_model: Path
+) -> None:
+    registry = registry_folder(station.settings())
+    with filesystem(registry, size="200m"):
+        second = kept(station, commissioned_model, "tiny-7-0")
+        with station.running():
+            first = station.status()["model_version"]
+            told = "Read-only file system.* whether it may be written there"
+            with read_only(registry), pytest.raises(RefusedError, match=told):
+                promote(station, second)
+            assert station.status()["model_version"] == first
+            assert current(station) == [first]
+            promote(station, second)
 
 
 @pytest.mark.fault(33)
