@@ -236,15 +236,16 @@ class Alarms:
         return _DELIVERED
 
     def _give_up(self, waiting: Waiting, why: str) -> None:
-        shown = self._addresses[waiting.address].shown
-        log.error("alarm given up", alarm=waiting.alarm, address=shown, why=why)
+        """With all as old to that address: one by one they would be more from day to day."""
+        shown, now = self._addresses[waiting.address].shown, self._clock()
+        count = outbox.give_up(self._database, waiting.address, now - _GIVE_UP, now, why=why)
+        log.error("alarms given up", alarm=waiting.alarm, address=shown, why=why, messages=count)
         self._pauses.pop(waiting.id, None)
         self._health.trouble(
             self._troubles[waiting.address],
             f"the alarm '{waiting.alarm}' could not be sent to {shown} for a day, and was given up: "
             f"{why}. See `millwatch alarms test`",
         )
-        self._end(waiting.id, "given_up", why)
 
     def _end(self, message_id: int, state: str, why: str) -> None:
         """Sent is sent: what cannot be recorded now is recorded later, and not sent again."""

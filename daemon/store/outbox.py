@@ -132,6 +132,21 @@ def end(
         )
 
 
+def give_up(database: Database, address: str, until: datetime, now: datetime, *, why: str) -> int:
+    """Record that what waits for an address since then, or longer, is given up: how many messages.
+
+    Raises:
+        StoreError: they wait on.
+    """
+    old = alarm_message.c.created_at <= timestamp(until)
+    with database.writing() as connection:
+        return connection.execute(
+            update(alarm_message)
+            .where(UNDELIVERED, alarm_message.c.address == address, old)
+            .values(state="given_up", ended_at=timestamp(now), error=why)
+        ).rowcount
+
+
 def _waiting(row: Any) -> Waiting:
     return Waiting(
         id=row.id,

@@ -17,6 +17,7 @@ from receivers import WebServer, listening
 from records import another_process, open_store, rows
 from structlog.testing import capture_logs
 
+from daemon.clock import moment
 from daemon.process.health import Health
 
 TOLD = "SELECT state, tries FROM alarm_message ORDER BY id"
@@ -225,6 +226,21 @@ def test_a_message_that_fails_for_a_day_is_given_up_and_that_is_said(line: Line)
     assert (state, tries >= 7) == ("given_up", True)
     line.after(3600)
     assert rows(line.database, TOLD) == [(state, tries)]
+
+
+@pytest.mark.fault(67)
+def test_after_days_without_its_receiver_nothing_older_than_a_day_waits_for_it(line: Line) -> None:
+    web = WebServer()
+    web.server_close()
+    line.configure(web.url, min_interval_minutes=0)
+    for number in range(3 * 24 * 6):
+        line.health.trouble(f"trouble {number % 2}", "it comes")
+        line.health.mended(f"trouble {1 - number % 2}")
+        line.after(600)
+    oldest = "SELECT min(created_at), count(*) FROM alarm_message WHERE state = 'waiting'"
+    ((created_at, count),) = rows(line.database, oldest)
+    assert line.now - moment(str(created_at)) < timedelta(hours=26)
+    assert 100 < count < 200
 
 
 def test_an_address_that_was_taken_out_of_the_configuration_is_not_called(
