@@ -39,6 +39,7 @@ log = structlog.get_logger(__name__)
 
 _PAGE: Final = 100
 _ROUND_SECONDS: Final = 5.0
+_REFUSED_SECONDS: Final = 1.0
 _WAIT_SECONDS: Final = 0.2
 """The line stands still meanwhile, at its start with an archive that hangs too."""
 _AGES_SECONDS: Final = 3600.0
@@ -180,6 +181,7 @@ class Retention:
         if not self._is_in_place(verdict):
             return
         deleted: list[Old] = []
+        refused = False
         for old in olds:
             if old.path is None or not old.path.is_relative_to(root):
                 continue
@@ -187,8 +189,12 @@ class Retention:
                 _unlink(old.path)
             except OSError as error:
                 self._tell(old.path, error)
+                refused = True
             else:
                 deleted.append(old)
+        if refused and not deleted:
+            # A disk that became read-only refuses all that there is, page by page, again and again.
+            self._round_at = time.monotonic() + _REFUSED_SECONDS
         folders = {old.path.parent for old in deleted if old.path is not None}
         for folder in filter(Path.is_dir, folders):
             fsync_folder(folder)

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from builders import Station, surface_file, wait_until
-from filesystems import filesystem, full, hanging, unmounted
+from filesystems import filesystem, full, hanging, read_only, unmounted
 from kept import (
     a_copy_of,
     age,
+    archived_by_a_clock_that_was_ahead,
     bring_to_review,
     files,
     keep,
@@ -247,3 +248,29 @@ def test_a_clock_that_begins_in_2000_until_it_is_set_is_believed_at_once(tmp_pat
     ahead = timedelta(days=9000)
     assert not trust.is_trusted()
     assert trust.now() < now_utc() + timedelta(hours=1)
+
+
+def test_an_archive_that_became_read_only_is_not_tried_page_by_page_without_a_rest(
+    line: Station, tmp_path: Path
+) -> None:
+    archive = line.state_dir / "archive"
+    archived_by_a_clock_that_was_ahead(line, 250)
+    age(line, 30_000)
+    archive.rename(tmp_path / "archive")
+    line.tables["retention"] = {"archive_days": 1}
+    line.write_config()
+    health, database = Health(), Database(line.database)
+    mounts = MountMemory(tmp_path / "mounts.json")
+    with filesystem(archive, size="9m"):
+        shutil.copytree(tmp_path / "archive", archive, dirs_exist_ok=True)
+        retention = Retention(
+            line.settings(), database=database, health=health, clock=now_utc, mounts=mounts
+        )
+        with read_only(archive):
+            while not health.troubles():
+                retention.step(seconds=5.0)
+            assert "Read-only file system" in health.troubles()["retention"]
+            assert not retention.step(seconds=5.0)
+        wait_until(lambda: retention.step(seconds=5.0) and len(files(archive)) < 200)
+        retention.close(seconds=5.0)
+    database.close()
