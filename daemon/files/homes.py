@@ -1,4 +1,4 @@
-"""Where a file goes that was planned to go elsewhere, by a configuration with other folders."""
+"""Today's folders for images, and where in them a file goes that an earlier configuration planned for elsewhere."""
 
 from pathlib import Path
 
@@ -9,11 +9,18 @@ class Homes:
     """Today's folders for images, as they are laid out whichever path they have."""
 
     def __init__(self, settings: Settings) -> None:
+        review, archive = settings.review_folder, settings.archive_folder
+        quarantine = settings.quarantine_folder
+        self._all = (review, archive, quarantine, *(each.folder for each in settings.cameras))
         self._roots = {
-            "to_check": settings.review_folder / "to_check",
-            "archive": settings.archive_folder,
-            "quarantine": settings.quarantine_folder,
+            "to_check": review / "to_check",
+            "archive": archive,
+            "quarantine": quarantine,
         }
+
+    def hold(self, path: Path) -> bool:
+        """Whether it lies in a folder of today's, a camera's too."""
+        return any(path.is_relative_to(root) for root in self._all)
 
     def of(self, planned: Path) -> Path:
         """The same place in today's folders; as planned where it is in one, or in none that is known."""

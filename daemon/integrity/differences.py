@@ -19,7 +19,7 @@ class Kind(StrEnum):
     """How a record and a file disagree."""
 
     MISSING = "missing"
-    """The record says where the file is, and there is none."""
+    """Where the record says that the file is there is none, or that is in no folder of today's."""
     CHANGED = "changed"
     """The file has other bytes than were judged."""
     MOVED = "moved"

@@ -78,6 +78,9 @@ def _against_file(
             notebook.lose(was)
             yield _missing(was)
         return
+    if was.progress is Progress.MOVED and roots.of(found) is None:
+        notebook.lose(was)
+        yield _left_behind(was, found)
     if found != was.target and id_in_name(found.name) != was.image_id:
         notebook.remember(found)
     if trouble:
@@ -147,6 +150,17 @@ def _trouble(found: Path, was: Place, *, hashes: bool) -> str | None:
 def _drop_folder_is_there(was: Place) -> bool:
     """Else its share is only away."""
     return was.path is not None and was.path.parent.is_dir()
+
+
+def _left_behind(was: Place, found: Path) -> Difference:
+    return Difference(
+        kind=Kind.MISSING,
+        path=found,
+        image_id=was.image_id,
+        what=f"image {was.image_id} lies at {to_text(found)}, in none of the folders of the configuration",
+        remedy="Copy or move what lies there to where the configuration has these folders now; an image "
+        "that is there already is told below, and `millwatch audit --mend` has its record follow it.",
+    )
 
 
 def _missing(was: Place) -> Difference:

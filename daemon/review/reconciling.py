@@ -83,7 +83,7 @@ class Reconciler:
         self._labeller = labeller
         self._health = health
         self._clock = clock
-        self._settler = Settler(self._review, database=database, labeller=labeller, clock=clock)
+        self._settler = Settler(settings, database=database, labeller=labeller, clock=clock)
         self._places = self._settler.places
         self._ignore = settings.intake.ignore
         self._listing = self._new_listing()

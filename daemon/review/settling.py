@@ -14,6 +14,8 @@ from typing import Final
 
 import structlog
 
+from config.settings import Settings
+from daemon.files.homes import Homes
 from daemon.files.placing import make_durable
 from daemon.names import from_text, to_text
 from daemon.review.deciding import Deed, Places, Ruling, decide
@@ -34,13 +36,14 @@ class Settler:
 
     def __init__(
         self,
-        review: Path,
+        settings: Settings,
         *,
         database: Database,
         labeller: Labeller,
         clock: Callable[[], datetime],
     ) -> None:
-        self.places = Places.of(review, labeller.given)
+        self.places = Places.of(settings.review_folder, labeller.given)
+        self._homes = Homes(settings)
         self._database = database
         self._labeller = labeller
         self._clock = clock
@@ -93,8 +96,11 @@ class Settler:
         return whole
 
     def _is_elsewhere(self, image: Known) -> bool:
+        """Not where an earlier configuration had it: what lies in today's folders counts."""
         path = image.path
-        return path is not None and not self.places.holds(path) and os.path.lexists(path)
+        if path is None or self.places.holds(path) or not self._homes.hold(path):
+            return False
+        return os.path.lexists(path)
 
     def _do(self, image: Known, ruling: Ruling) -> Path | None:
         """Where the file of the image is then recorded to be."""

@@ -1,5 +1,6 @@
 """Folders that the configuration gives another place, with images on their way."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from builders import Station, assert_every_image_accounted_for
 from commands import Millwatch
 from composed import by_hand
+from kept import a_copy_of
 from reviewed import data_of, labels, paths, station_of
 
 PENDING = "SELECT 1 FROM image WHERE progress = 'pending'"
@@ -68,3 +70,25 @@ def test_an_undo_after_the_review_folder_was_moved_leads_to_where_it_is_now(
     assert (done.status, done.out) == (0, f"image 2 has no label any more: {at}\n")
     assert (at.read_bytes(), paths(station)[2], labels(station)) == (data_of(2), at, {})
     assert not before.exists()
+
+
+def test_copies_in_the_folders_of_a_new_configuration_count_while_the_old_ones_are_still_there(
+    millwatch: Millwatch, used: Station, tmp_path: Path
+) -> None:
+    station = a_copy_of(used, tmp_path)
+    (first, *_) = station.query("SELECT id FROM inspections WHERE verdict = 'defect' ORDER BY id")
+    labelled = millwatch("review", "label", str(first[0]), "patches", "--config", station.config)
+    assert labelled.status == 0
+    station.state = Path(shutil.copytree(station.state_dir, tmp_path / "disk2" / "state"))
+    review_is_now(station, Path(shutil.copytree(station.review, tmp_path / "disk2" / "review")))
+    before = millwatch("audit", "--config", station.config)
+    assert (before.status, "in none of the folders of the configuration" in before.out) == (1, True)
+    conflicts = millwatch("review", "conflicts", "--config", station.config)
+    assert "Every file in the review folder is in order." in conflicts.out
+    assert millwatch("audit", "--mend", "--config", station.config).status == 0
+    (tmp_path / "state").rename(tmp_path / "old state")
+    (tmp_path / "review").rename(tmp_path / "old review")
+    after = millwatch("audit", "--hashes", "--config", station.config)
+    assert (after.status, "all agree" in after.out) == (0, True)
+    assert all(path.is_relative_to(tmp_path / "disk2") for path in paths(station).values())
+    assert labels(station) == {first[0]: "patches"}
