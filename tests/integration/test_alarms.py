@@ -228,7 +228,6 @@ def test_a_message_that_fails_for_a_day_is_given_up_and_that_is_said(line: Line)
     assert rows(line.database, TOLD) == [(state, tries)]
 
 
-@pytest.mark.fault(67)
 def test_after_days_without_its_receiver_nothing_older_than_a_day_waits_for_it(line: Line) -> None:
     web = WebServer()
     web.server_close()
