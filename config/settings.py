@@ -77,7 +77,7 @@ class Intake(Table):
     max_bytes: int = Field(
         default=500_000_000,
         ge=1,
-        description="Larger files go to quarantine unread, to bound memory.",
+        description="Larger files go to quarantine undecoded, to bound memory.",
     )
     marker_suffix: MarkerSuffix = Field(
         default="",
