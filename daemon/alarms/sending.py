@@ -196,7 +196,9 @@ def _of_mail(error: smtplib.SMTPException) -> str:
             code, words = next(iter(error.recipients.values()))
             return f"the mail server refused the address: {code} {_text(words)}"
         case smtplib.SMTPNotSupportedError():
-            return f"the mail server cannot do this: {error}; see mail.tls and mail.user"
+            return (
+                f"the mail server cannot do this: {error}; see mail.tls, mail.user and mail.sender"
+            )
         case smtplib.SMTPResponseException():
             return f"the mail server refused: {error.smtp_code} {_text(error.smtp_error)}"
     return (
