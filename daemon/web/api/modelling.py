@@ -99,7 +99,7 @@ def _versions(desk: Desk) -> list[ModelVersion]:
                     reason=None,
                 )
             )
-    return versions
+    return sorted(versions, key=lambda each: (each.created_at, each.version), reverse=True)
 
 
 def _progress(status: dict[str, Any]) -> Progress | None:
