@@ -39,9 +39,7 @@ _CLASSES: Final = columns(
     ("lower", "95 % from", Kind.SHARE),
     ("upper", "to", Kind.SHARE),
 )
-_GIVEN: Final = columns(
-    ("period", "given in"), ("labelled_by", "by"), ("labels", "labels", Kind.COUNT)
-)
+_GIVEN: Final = (("labelled_by", "by"), ("labels", "labels", Kind.COUNT))
 _FIGURES: Final = columns(
     ("figure", "figure"), ("of", "of"), ("by", "by"), ("value", "value", Kind.NUMBER)
 )
@@ -67,10 +65,11 @@ def review_report(
     missed = missed_defects(database, span, normal_classes=normal_classes)
     waiting = count_waiting(database, Filter(camera=question.camera), most=_MOST_COUNTED)
     classes = section("Agreement by class", _CLASSES, _agreement(counted))
+    by_camera = question.by is By.CAMERA
     people = section(
         "Labels given",
-        _GIVEN,
-        _given(given(database, span, by_camera=question.by is By.CAMERA), question),
+        columns(("camera", "camera") if by_camera else ("period", "given in"), *_GIVEN),
+        _given(given(database, span, by_camera=by_camera), question),
     )
     kappa = cohens_kappa(counted)
     document: dict[str, Any] = {
@@ -179,7 +178,7 @@ def _flat(document: dict[str, Any]) -> Section:
         rows += [("labelled", name, None, each["labels"])]  # by the machine's class, not by period
         rows += [(key, name, None, each[key]) for key in ("agreed", "agreement", "lower", "upper")]
     rows += [
-        ("labels", each["period"], each["labelled_by"], each["labels"])
-        for each in document["given"]
+        ("labels", where, by, labels)
+        for where, by, labels in (each.values() for each in document["given"])
     ]
     return section("Review", _FIGURES, rows)

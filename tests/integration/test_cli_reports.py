@@ -107,6 +107,9 @@ def test_the_review_tells_agreement_and_who_labelled(millwatch: Millwatch, line:
     assert found["labels"] == 11
     given = {(each["period"], each["labelled_by"]): each["labels"] for each in found["given"]}
     assert given == {("2026-03-01", "anna"): 5, ("2026-03-01", "otto"): 6}
+    of_cameras = document(millwatch, line, "review", "--by", "camera")["given"]
+    assert {each["camera"] for each in of_cameras} == {"top-1", "bottom-1"}
+    assert sum(each["labels"] for each in of_cameras) == 11
     classes = {each["predicted_class"]: each for each in found["classes"]}
     assert classes[EVIL]["agreed"] == 0
     assert classes["scratches"]["lower"] < classes["scratches"]["agreement"]
