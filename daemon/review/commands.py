@@ -17,11 +17,9 @@ from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelInForce
 from daemon.store.models import latest_run
 from daemon.store.queueing import Filter
-from daemon.store.rates import recorded_cameras
 from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
 from daemon.store.spans import Span
-from models.taxonomy import Reason
 
 _LARGEST_ID: Final = (1 << 63) - 1
 
@@ -65,7 +63,8 @@ class ReviewCommands:
         wanted = Filter(
             camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
         )
-        self._refuse_slips(wanted)
+        if slip := queueing.slip_in(self._database, wanted, configured=self._cameras):
+            raise RefusedError(slip)
         most = int(asked.get("limit", 20))
         found = queueing.queue(self._database, wanted, limit=most)
         with _told():
@@ -140,19 +139,6 @@ class ReviewCommands:
                     _suspect(doubted, listed["suggested"], listed["confidence"], doubted_by="run")
                 )
         return {"model_version": None if run is None else run.version, "suspects": suspects}
-
-    def _refuse_slips(self, wanted: Filter) -> None:
-        """What no image can have would be told as an empty queue. Raises RefusedError."""
-        if wanted.camera is not None and wanted.camera not in self._cameras:
-            cameras = self._cameras | set(recorded_cameras(self._database))
-            if wanted.camera not in cameras:
-                there_are = ", ".join(sorted(cameras)) or "none"
-                raise RefusedError(f"there is no camera {wanted.camera!r}; there are {there_are}")
-        reasons = sorted(each.value for each in Reason)
-        if wanted.reason is not None and wanted.reason not in reasons:
-            raise RefusedError(
-                f"no image has the reason {wanted.reason!r}; there are {', '.join(reasons)}"
-            )
 
     def _settle(self) -> None:
         """Until what people moved is recorded, unless the folder does not answer. Raises RefusedError."""

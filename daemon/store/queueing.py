@@ -1,11 +1,13 @@
 """The images that wait for a label, most instructive first."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Final
 
 from sqlalchemy import Select, exists, func, select
 
 from daemon.store.database import Database
+from daemon.store.rates import recorded_cameras
 from daemon.store.review_files import Problem
 from daemon.store.schema import WAITING, image, review_file
 from daemon.store.spans import Span
@@ -65,6 +67,26 @@ def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
     some = _filtered(select(image.c.id), wanted).limit(most).subquery()
     with database.reading() as connection:
         return int(connection.scalar(select(func.count()).select_from(some)) or 0)
+
+
+def slip_in(database: Database, wanted: Filter, *, configured: Collection[str]) -> str | None:
+    """What no image can have would be told as an empty queue: in words, what is wrong with it.
+
+    Args:
+        configured: names of cameras; those that an image was recorded of are known too.
+
+    Raises:
+        StoreError: when the database cannot be read.
+    """
+    if wanted.camera is not None and wanted.camera not in configured:
+        cameras = {*configured, *recorded_cameras(database)}
+        if wanted.camera not in cameras:
+            there_are = ", ".join(sorted(cameras)) or "none"
+            return f"there is no camera {wanted.camera!r}; there are {there_are}"
+    reasons = sorted(each.value for each in Reason)
+    if wanted.reason is not None and wanted.reason not in reasons:
+        return f"no image has the reason {wanted.reason!r}; there are {', '.join(reasons)}"
+    return None
 
 
 def _filtered(query: Select[Any], wanted: Filter) -> Select[Any]:

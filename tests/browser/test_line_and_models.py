@@ -286,5 +286,8 @@ def test_a_filter_shows_what_is_filtered_also_after_going_back_and_by_a_kept_lin
     page.goto(page.url.replace("/line", "/line?camera=taken-away"))
     assert chosen("camera") == "taken-away"
     page.goto(page.url.replace("/line?camera=taken-away", "/queue?class=roll_mark"))
-    page.get_by_text("Nothing to check here").wait_for()
+    page.get_by_text("Nothing to check here of what is chosen above").wait_for()
     assert chosen("filter-class") == "roll mark"
+    page.goto(page.url.replace("class=roll_mark", "camera=taken-away"))
+    page.locator("#empty").get_by_text("there is no camera 'taken-away'").wait_for()
+    assert chosen("filter-camera") == "taken-away"

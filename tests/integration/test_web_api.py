@@ -16,7 +16,7 @@ from daemon.store import retraining
 from daemon.store.models import remember_candidate
 from models.checkpoint import load_metadata
 from models.registry import PRETRAINED
-from models.taxonomy import Verdict
+from models.taxonomy import Reason, Verdict
 
 _EXAMPLES = 12
 
@@ -71,6 +71,21 @@ def described(page: Page) -> schemathesis.BaseSchema:
             for after in ("x", "._1", "0.5_")
         ),
         ("GET", "/api/inspections?camra=x", None, (422, "camra is not known here")),
+        *(
+            (
+                "GET",
+                f"/api/{what}?camera=nope",
+                None,
+                (422, "there is no camera 'nope'; there are side, top-1"),
+            )
+            for what in ("queue", "inspections")
+        ),
+        (
+            "GET",
+            "/api/queue?reason=nope",
+            None,
+            (422, f"no image has the reason 'nope'; there are {', '.join(sorted(Reason))}"),
+        ),
         (
             "POST",
             "/api/models/rollback?to=x&by=y",

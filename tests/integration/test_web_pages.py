@@ -44,6 +44,14 @@ def test_who_chooses_all_cameras_again_sees_the_images_of_all(page: Page, part: 
     assert images_today(browser.get(f"{part}?{form}").text) == 2
 
 
+def test_a_camera_that_there_is_not_is_told_on_the_line_page(page: Page) -> None:
+    page.add_image(1, camera="taken-away")  # once, so that it has a history
+    browser = page.browser()
+    assert "There is no camera nope" in browser.get("/line?camera=nope").text
+    for known in ("side", "taken-away", ""):
+        assert "There is no camera" not in browser.get(f"/line?camera={known}").text
+
+
 def test_the_review_page_tells_how_much_of_the_folder_is_not_in_order_and_what(page: Page) -> None:
     browser = page.browser()
     assert "Not in order" not in browser.get("/queue").text

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from daemon.store import viewing
+from daemon.store import queueing, viewing
+from daemon.store.queueing import Filter
 from daemon.store.viewing import Viewed
 from daemon.web.api.documents import Inspection, Trouble
 from daemon.web.api.pictures import Picture, Pictures, ThePictures
@@ -41,6 +42,7 @@ def inspections(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> list[Inspection]:
     """Images, latest recorded first; `before` an id goes on where a list ended."""
+    refuse_slip(desk, Filter(camera=camera))
     found = viewing.latest(desk.database, before=before, camera=camera, limit=limit)
     return [Inspection.of(each) for each in found]
 
@@ -84,6 +86,13 @@ def existing(desk: Desk, image_id: int) -> Viewed:
     if viewed is None:
         raise HTTPException(404, f"there is no image {image_id}")
     return viewed
+
+
+def refuse_slip(desk: Desk, wanted: Filter) -> None:
+    """Raises HTTPException: no image can be like this."""
+    configured = {camera.name for camera in desk.settings.cameras}
+    if slip := queueing.slip_in(desk.database, wanted, configured=configured):
+        raise HTTPException(422, slip)
 
 
 async def _answer(

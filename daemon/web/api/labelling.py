@@ -29,7 +29,7 @@ from daemon.web.api.documents import (
     Trouble,
     Undo,
 )
-from daemon.web.api.inspections import ImageId, existing
+from daemon.web.api.inspections import ImageId, existing, refuse_slip
 from daemon.web.desk import Desk
 from daemon.web.door.access import Labelling, Looking, TheDesk, TheShares
 from daemon.web.door.doorkeeper import Visitor
@@ -64,6 +64,7 @@ def queue(
     """
     since, until = (None, None) if day is None else desk.calendar.span_of_day(_date(day))
     wanted = Filter(camera=camera, class_name=class_name, since=since, until=until, reason=reason)
+    refuse_slip(desk, wanted)
     found = queueing.queue(desk.database, wanted, after=_cursor(after), limit=limit)
     return Queue(
         waiting=queueing.count_waiting(desk.database, wanted, most=_MOST_COUNTED),

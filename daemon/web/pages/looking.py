@@ -63,10 +63,11 @@ def queue(
 def line(
     renderer: TheRenderer, desk: TheDesk, visitor: Looking, camera: str | None = None
 ) -> Response:
+    cameras = all_cameras(desk)  # of all the years, so not again and again with what is live
     values = {
         "line": line_figures(desk, camera or None),
-        # Of all the years, so not again and again with what is live.
-        "cameras": choices(all_cameras(desk), camera),
+        "cameras": choices(cameras, camera),
+        "no_such": camera if camera and camera not in cameras else None,
     }
     return renderer.page("line", visitor, values)
 

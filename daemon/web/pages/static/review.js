@@ -43,9 +43,9 @@ async function load() {
 
 /** What is there is gone on with, whatever becomes of the rest. */
 async function tryToLoad() {
-  state.away = "";
-  await load().catch((error) => { state.away = error.message; });
-  if (state.away) tell(state.away, true);
+  const before = state.away;
+  state.away = await load().then(() => "", (error) => error.message);
+  if (state.away && state.away !== before) tell(state.away, true);
 }
 
 async function loadClasses() {
@@ -86,8 +86,9 @@ function show() {
   const image = current();
   const skipped = state.images.length > 0;
   byId("empty").hidden = skipped && (many || Boolean(image));
+  const nothing = filters.toString() ? "Nothing to check here of what is chosen above." : "Nothing to check here.";
   byId("empty-text").textContent = state.away || (skipped
-    ? "You have skipped what is left to check here." : "Nothing to check here. New images appear by themselves.");
+    ? "You have skipped what is left to check here." : `${nothing} New images appear by themselves.`);
   byId("empty-back").hidden = !skipped;
   for (const button of document.querySelectorAll("[data-undo]")) button.disabled = !done.last;
   byId("one").hidden = many || !image;
