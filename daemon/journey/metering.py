@@ -1,8 +1,11 @@
 """What is counted for a monitoring system as it happens, since the start of this process."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from models.taxonomy import Verdict
 
 _SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
 
@@ -10,7 +13,7 @@ _SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0,
 class Meter:
     """Counters that only rise. An image that its camera went on writing is judged and counted again."""
 
-    def __init__(self) -> None:
+    def __init__(self, cameras: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
         self.latest: dict[str, float] = {}
         """When an image of each camera was last recorded, as a Unix time."""
@@ -20,6 +23,11 @@ class Meter:
             ["camera", "verdict"],
             registry=self.registry,
         )
+        # From 0 on: of a counter that begins with its first image no rate shows that one, and where
+        # there was no defect yet a share of defects would be nothing, not 0.
+        for camera in cameras:
+            for verdict in Verdict:
+                self._images.labels(camera, verdict.value)
         self._latency = Histogram(
             "millwatch_latency_seconds",
             "From the last write of a file to the commit of its record.",

@@ -106,7 +106,7 @@ class Pipeline:
         self._remember_sights(settings)
         self.shadow = Shadow(settings, database=database, health=health)
         self._overdue: set[str] = set()
-        self.meter = Meter()
+        self.meter = Meter(camera.name for camera in settings.cameras)
         self.verdicts: Counter[str] = Counter()
         """Images recorded since the start, by verdict."""
         self.failed_on: Counter[str] = Counter()

@@ -82,6 +82,7 @@ def test_a_running_line_tells_its_images_queues_model_and_disks(
     }
     assert by_camera == {"top-1": 5, "bottom-1": 3}
     assert found["millwatch_images_total", ("top-1", "unreadable")] == 1
+    assert found["millwatch_images_total", ("bottom-1", "unreadable")] == 0  # rates begin with it
     assert found["millwatch_latency_seconds_count", ()] == 8
     assert found["millwatch_latency_seconds_bucket", ("+Inf",)] == 8
     assert found["millwatch_rescans_total", ("top-1",)] >= 1
