@@ -135,7 +135,8 @@ class _Canvas:
     def __init__(self, periods: int, *, most: float) -> None:
         self._top = _round_up(most)
         self._step = (WIDTH - LEFT - RIGHT) / max(periods - 1, 1)
-        self.xs = [round(LEFT + number * self._step, 1) for number in range(periods)]
+        first = LEFT if periods > 1 else LEFT + self._step / 2  # one alone, in the middle
+        self.xs = [round(first + number * self._step, 1) for number in range(periods)]
 
     def y(self, share: float) -> float:
         return round(

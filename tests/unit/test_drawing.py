@@ -6,9 +6,10 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from daemon.reports.drawing import line_chart
+from daemon.reports.drawing import control_chart, line_chart
+from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.periods import By, Calendar, first_hour
-from daemon.reports.report import Lines, shown
+from daemon.reports.report import Controlled, Lines, shown
 
 
 @pytest.mark.parametrize(("by", "days"), [(By.HOUR, 7), (By.SHIFT, 30), (By.DAY, 1100)])
@@ -32,3 +33,11 @@ def test_the_ticks_of_the_axis_of_time_do_not_run_into_each_other(hours: int) ->
     begins = [tick.at - (wide if tick.at > 680 else wide / 2) for tick in chart.x_ticks]
     assert len(begins) > 1
     assert all(after - before >= wide for before, after in pairwise(begins))
+
+
+def test_the_limits_of_a_single_period_are_drawn_from_side_to_side_about_its_point() -> None:
+    limits = laney_chart([Sample(period="2026-03-01", inspected=100, defects=50)])
+    chart = control_chart(Controlled(limits=limits, signals=((),), labels=("2026-03-01",)))
+    begin, end = (float(point.split(",")[0]) for point in chart.upper.split())
+    assert (begin, end) == (56, 708)
+    assert [dot.x for dot in chart.dots] == [(begin + end) / 2]
