@@ -185,7 +185,7 @@ def test_why_a_picture_is_not_to_be_seen_is_told_beside_all_about_its_image(
     told.wait_for(state="hidden")
 
 
-@pytest.mark.parametrize("width", [768, 640, 360])  # 640: 1280 at twice the size
+@pytest.mark.parametrize("width", [768, 640, 360, 320])  # 1280 at twice and four times the size
 def test_on_a_tablet_held_upright_and_on_a_phone_nothing_sticks_out(
     visit: Callable[..., Any], width: int
 ) -> None:
@@ -197,6 +197,30 @@ def test_on_a_tablet_held_upright_and_on_a_phone_nothing_sticks_out(
         wide = watched.page.evaluate("document.documentElement.scrollWidth")
         assert wide <= width, path
         assert watched.page.locator("nav").bounding_box()["height"] < 110, "two lines at most"
+
+
+def test_on_a_phone_the_control_chart_can_be_read_and_its_latest_hour_is_seen_first(
+    visit: Callable[..., Any],
+) -> None:
+    page = visit("lena", viewport={"width": 390, "height": 844}, has_touch=True).page
+    page.goto(page.url.replace("/queue", "/line"))
+    latest = page.locator(".chart circle").last.bounding_box()
+    assert latest["x"] < 390
+    letters = page.locator(".chart .axis").first.bounding_box()
+    assert letters["height"] > 9, "in pixels; it was 6"
+
+
+def test_on_paper_what_a_dark_screen_shows_is_dark_on_white(visit: Callable[..., Any]) -> None:
+    page = visit("lena", color_scheme="dark").page
+    page.goto(page.url.replace("/queue", "/line"))
+
+    def ink() -> str:
+        return str(page.evaluate("getComputedStyle(document.body).color"))
+
+    assert ink() == "rgb(232, 238, 243)"
+    page.emulate_media(media="print", color_scheme="dark")
+    assert ink() == "rgb(22, 34, 44)"
+    assert not page.locator("header").is_visible()
 
 
 def test_in_high_contrast_too_it_is_seen_which_page_is_open_and_what_is_pressed(

@@ -179,6 +179,27 @@ def test_on_a_tablet_or_a_phone_the_picture_is_seen_together_with_every_button(
     assert is_beside or place["y"] + place["height"] <= button["y"]
 
 
+@pytest.mark.usefixtures("thirty_classes")
+@pytest.mark.parametrize(("width", "height"), [(768, 1024), (390, 844), (1280, 720)])
+def test_however_many_classes_there_are_many_pictures_are_seen_at_once_and_the_buttons_stay(
+    visit: Visit, width: int, height: int
+) -> None:
+    anna = visit("anna", viewport={"width": width, "height": height}, has_touch=True)
+    shown(anna)
+    anna.page.locator("#to-many").click()
+    pictures = anna.page.locator("#grid button")
+    pictures.first.wait_for()
+    buttons = anna.page.locator("#many .labels button")
+    assert buttons.count() > 30
+    assert pictures.first.bounding_box()["y"] < 0.75 * height
+    pictures.last.scroll_into_view_if_needed()
+    pictures.last.click()
+    assert 0 <= buttons.first.bounding_box()["y"] < height
+    buttons.last.hover()  # which moves the buttons alone
+    assert pictures.last.bounding_box()["y"] < height
+    anna.assert_accessible()
+
+
 def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
     anna = visit("anna", viewport={"width": 768, "height": 1024}, has_touch=True)
     first = shown(anna)

@@ -67,15 +67,16 @@ for (const live of document.querySelectorAll("[data-live]")) {
   setInterval(renew, 1000 * Number(live.dataset.every));
 }
 
-/** Put a part in its place; whoever reads a wide table, or is about to press a button, stays there. */
+/** Put a part in its place; whoever reads what is wide, or is about to press a button, stays there. */
 function put(live, html) {
-  const table = () => live.querySelector(".scroll");
+  const wide = () => [...live.querySelectorAll(".scroll")];
   const held = live.contains(document.activeElement) ? document.activeElement : null;
-  const aside = table()?.scrollLeft ?? 0;
+  const at = wide().indexOf(held);
+  const asides = wide().map((each) => each.scrollLeft);
   live.innerHTML = html;
-  if (aside) table()?.scrollTo(aside, 0);
+  wide().forEach((each, number) => { if (asides[number]) each.scrollTo(asides[number], 0); });
   const post = held?.dataset.post;
-  const same = post ? live.querySelector(`[data-post="${CSS.escape(post)}"]`) : table();
+  const same = post ? live.querySelector(`[data-post="${CSS.escape(post)}"]`) : wide()[at];
   if (held) same?.focus({ preventScroll: true });
 }
 
