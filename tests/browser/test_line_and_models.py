@@ -131,7 +131,7 @@ def test_reports_are_pages_that_are_accessible_and_fetch_nothing(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    page = chromium.new_page()
+    page = chromium.new_page(viewport={"width": 390, "height": 844})
     monkeypatch.delenv("MILLWATCH_SCREENSHOTS", raising=False)  # it is no key
     millwatch = Millwatch(capsys)
     asked: list[str] = []
@@ -149,6 +149,10 @@ def test_reports_are_pages_that_are_accessible_and_fetch_nothing(
         page.get_by_role("heading", level=1).wait_for()
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        periods = page.locator("th", has_text="period").or_(page.locator("th", has_text="given in"))
+        for period in periods.all():
+            assert period.bounding_box()["width"] > 80, "it is not written letter below letter"
     assert {urlsplit(address).scheme for address in asked} == {"file"}
     assert len(asked) == 4
     page.close()

@@ -1,5 +1,6 @@
 """Charts as numbers on a canvas."""
 
+import re
 from datetime import UTC, datetime, time, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -9,7 +10,8 @@ import pytest
 from daemon.reports.drawing import control_chart, line_chart
 from daemon.reports.limits import Sample, laney_chart
 from daemon.reports.periods import By, Calendar, first_hour
-from daemon.reports.report import Controlled, Lines, shown
+from daemon.reports.report import Controlled, Lines, Report, section, shown
+from daemon.reports.writing import as_html
 
 
 @pytest.mark.parametrize(("by", "days"), [(By.HOUR, 7), (By.SHIFT, 30), (By.DAY, 1100)])
@@ -33,6 +35,23 @@ def test_the_ticks_of_the_axis_of_time_do_not_run_into_each_other(hours: int) ->
     begins = [tick.at - (wide if tick.at > 680 else wide / 2) for tick in chart.x_ticks]
     assert len(begins) > 1
     assert all(after - before >= wide for before, after in pairwise(begins))
+
+
+def test_a_rate_that_stands_alone_is_seen_and_no_two_of_twelve_cameras_are_drawn_alike() -> None:
+    lines = tuple((f"camera-{number}", (0.1, None, 0.2)) for number in range(12))
+    table = section("Rates", (), ())
+    report = Report(
+        title="Rates",
+        about="all",
+        sections=(),
+        flat=table,
+        document=[],
+        drawing=Lines(labels=("a", "b", "c"), lines=lines),
+    )
+    html = as_html(report, by=By.DAY, made=datetime(2026, 3, 1, tzinfo=UTC))
+    kinds = re.findall(r'polyline class="series ([^"]*) lone"', html)
+    assert (len(kinds), len(set(kinds))) == (24, 12)
+    assert len(set(re.findall(r'class="(key [^"]*)"', html))) == 12
 
 
 def test_the_limits_of_a_single_period_are_drawn_from_side_to_side_about_its_point() -> None:
