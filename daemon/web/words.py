@@ -74,8 +74,7 @@ def why(verdict: str, reason: str, predicted_class: str | None, confidence: floa
         case Reason.COMMISSIONING.value:
             return (
                 "The model has not learned yet what a sound surface of this line looks like, and "
-                "this is not enough like a defect that it knows to be called one. Of these, "
-                f"{name} comes nearest ({sure})."
+                f"this is not enough like a defect that it knows; {name} comes nearest ({sure})."
             )
         case Reason.LOW_CONFIDENCE.value:
             return f"It looks most like {name}, but the model is only {sure} sure."

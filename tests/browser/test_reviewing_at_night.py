@@ -200,6 +200,16 @@ def test_however_many_classes_there_are_many_pictures_are_seen_at_once_and_the_b
     anna.assert_accessible()
 
 
+@pytest.mark.parametrize(("width", "height"), [(820, 1180), (1180, 820), (1280, 720)])
+def test_the_classes_that_a_model_begins_with_are_seen_beside_the_picture_without_scrolling(
+    visit: Visit, width: int, height: int
+) -> None:
+    anna = visit("anna", viewport={"width": width, "height": height})
+    shown(anna)
+    last = anna.page.locator("#one .labels button").last.bounding_box()
+    assert last["y"] + last["height"] <= height
+
+
 def test_what_is_told_lies_over_no_button_that_labels(visit: Visit) -> None:
     anna = visit("anna", viewport={"width": 768, "height": 1024}, has_touch=True)
     first = shown(anna)
