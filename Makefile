@@ -24,9 +24,10 @@ run: $(READY)
 	$(BIN)/millwatch run $(if $(CONFIG),--config $(CONFIG))
 
 # Three tests at a time, on two cores too, as most of them wait. One thread for each network: several
-# daemons at a time would fight for the processor.
+# daemons at a time would fight for the processor. What Python compiles, it keeps, whatever the
+# environment says: pytest takes ten seconds of each process to compile the tests anew.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .
