@@ -37,6 +37,8 @@ from models.taxonomy import Verdict
 PASSWORD = "correct horse battery"  # noqa: S105 -- of users that only tests have
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)  # cheap
 ORIGIN = "http://127.0.0.1:8470"
+_loaded: dict[Path, Model] = {}
+"""By folder, for all pages of a process: none changes it."""
 
 
 @dataclass
@@ -187,9 +189,10 @@ def open_page(root: Path, model_folder: Path, **web: Any) -> Iterator[Page]:
         now=datetime(2026, 3, 2, tzinfo=UTC),
     )
     try:
-        yield Page(
-            root=root, settings=settings, database=database, model=load_serving_model(settings)
-        )
+        if model_folder not in _loaded:
+            _loaded[model_folder] = load_serving_model(settings)
+        model = _loaded[model_folder]
+        yield Page(root=root, settings=settings, database=database, model=model)
     finally:
         database.close()
 
