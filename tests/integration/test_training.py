@@ -36,13 +36,14 @@ from training.judging.serving import Served
 from training.model_folder.references import reference_of
 
 CLASSES = ("crazing", "no_defect", "scratches")
+SIDE = 32
 RECIPE = replace(
     STEEL,
     epochs=2,
     batch=16,
-    first_size=64,
-    train_size=64,
-    input_size=64,
+    first_size=SIDE,
+    train_size=SIDE,
+    input_size=SIDE,
     learning_rate=1e-3,
     ema_decay=0.5,
 )
@@ -95,7 +96,7 @@ def test_a_model_folder_says_how_it_came_to_be(trained: Trained, manifest: Manif
     out, _, _ = trained
     metadata = load_metadata(out)
     assert metadata.classes == CLASSES
-    assert metadata.input_size == 64
+    assert metadata.input_size == SIDE
     assert metadata.manifest_sha256 == manifest.sha256
     assert metadata.version.endswith(manifest.sha256[:8])
     assert metadata.preprocessing == PREPROCESSING_VERSION
@@ -142,11 +143,11 @@ def test_the_model_serves_as_well_as_its_folder_says(trained: Trained, manifest:
 def test_the_evidence_is_of_the_select_part_alone(trained: Trained, manifest: Manifest) -> None:
     out, _, _ = trained
     arrays = load_evidence(out, load_metadata(out))
-    select = load_part(manifest, Part.SELECT, side=64)
+    select = load_part(manifest, Part.SELECT, side=SIDE)
     np.testing.assert_array_equal(arrays["labels"], select.labels)
     assert arrays["textures"].shape == (30, 256)
     network, _ = load_network(out)
-    fitted = evaluated(TorchRuntime(network, device="cpu"), load_part(manifest, Part.FIT, side=64))
+    fitted = evaluated(TorchRuntime(network, device="cpu"), load_part(manifest, Part.FIT, side=SIDE))
     np.testing.assert_allclose(
         arrays["textures"], texture_of(fitted.features), rtol=1e-2, atol=1e-3
     )
@@ -160,7 +161,7 @@ def test_what_a_gpu_leaves_in_a_model_folder_is_what_the_processor_would_have(
     run.train(manifest, out, recipe=RECIPE, device=torch.device("cuda"))
     network, metadata = load_network(out)
     select = evaluated(
-        TorchRuntime(network, device="cpu"), load_part(manifest, Part.SELECT, side=64)
+        TorchRuntime(network, device="cpu"), load_part(manifest, Part.SELECT, side=SIDE)
     )
     evidence = load_evidence(out, metadata)
     np.testing.assert_allclose(evidence["logits"], select.logits, atol=0.02)
