@@ -22,7 +22,7 @@ from training.data.manifest import Part, load_manifest
 from training.judging.corruptions import CORRUPTIONS, SEVERITIES
 
 CLASSES = ("crazing", "scratches")
-EACH = 20
+EACH = 8
 
 
 @pytest.fixture
