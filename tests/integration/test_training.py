@@ -147,7 +147,9 @@ def test_the_evidence_is_of_the_select_part_alone(trained: Trained, manifest: Ma
     np.testing.assert_array_equal(arrays["labels"], select.labels)
     assert arrays["textures"].shape == (30, 256)
     network, _ = load_network(out)
-    fitted = evaluated(TorchRuntime(network, device="cpu"), load_part(manifest, Part.FIT, side=SIDE))
+    fitted = evaluated(
+        TorchRuntime(network, device="cpu"), load_part(manifest, Part.FIT, side=SIDE)
+    )
     np.testing.assert_allclose(
         arrays["textures"], texture_of(fitted.features), rtol=1e-2, atol=1e-3
     )
