@@ -95,8 +95,9 @@ def test_pictures_that_come_slowly_keep_nobody_from_the_rest_of_the_page(
         wait_until(lambda: share.reading >= 8)
         for other in ("/login", "/metrics", "/api/queue", f"/api/inspections/{image_id}"):
             assert anna.get(other).status_code == 200
-        refused = anna.post(label, json={"label": "patches", "seen": 1})
-        assert refused.status_code == 409, "it was looked at"
+        given = {"label": "patches", "seen": 1}
+        # On a busy machine it may be told to try again, as the share answers from this process.
+        wait_until(lambda: anna.post(label, json=given).status_code == 409, what="it was looked at")
         assert not any(each.done() for each in asked), "and they still come"
         share.hurry.set()
         came = [each.result() for each in asked]
