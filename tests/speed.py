@@ -5,9 +5,10 @@ import io
 import os
 import platform
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -27,6 +28,7 @@ SMALL, LARGE = "200x200", "2592x1944"
 _PACKAGES = ("openvino", "torch", "pillow", "numpy", "sqlalchemy", "watchdog")
 _POLL_SECONDS = 0.05
 """A benchmark that asks more often takes the processor from what it measures."""
+_LOOK_SECONDS = 0.002
 
 
 def machine() -> str:
@@ -148,6 +150,36 @@ def drain_rate(station: Station, images: int) -> float:
             every=_POLL_SECONDS,
         )
     return (images - first) / (time.perf_counter() - start)
+
+
+@contextmanager
+def rows_as_seen(station: Station) -> Iterator[dict[str, float]]:
+    """When this process sees each new row, by file name, on `time.perf_counter`; to 2 ms.
+
+    By one connection: to open one for each look takes a fifth of a core from what is measured.
+    """
+    seen: dict[str, float] = {}
+    ready, over = threading.Event(), threading.Event()
+
+    def look() -> None:
+        with closing(sqlite3.connect(f"file:{station.database}?mode=ro", uri=True)) as connection:
+            (last,) = connection.execute("SELECT coalesce(max(id), 0) FROM image").fetchone()
+            ready.set()
+            while not over.wait(_LOOK_SECONDS):
+                new = "SELECT id, filename FROM image WHERE id > ?"
+                rows = connection.execute(new, (last,)).fetchall()
+                now = time.perf_counter()
+                for last, filename in rows:  # noqa: B007 -- the next look goes on from the last
+                    seen[filename] = now
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    assert ready.wait(10)
+    try:
+        yield seen
+    finally:
+        over.set()
+        reader.join()
 
 
 def resident_mib(pid: int, what: str = "VmRSS") -> float:

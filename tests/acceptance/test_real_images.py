@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, stop_process, wait_until
+from speed import rows_as_seen
 
 from models.registry import PRETRAINED
 
@@ -70,29 +71,16 @@ def test_400_real_images_are_judged_and_each_lies_where_its_row_says(line: Stati
 
 def test_latency_from_drop_to_row_on_a_line_that_is_not_full(line: Station) -> None:
     images = real_images()[:200]
-    seen: dict[str, float] = {}
-    done = threading.Event()
-
-    def look() -> None:
-        last = 0
-        while not done.is_set():
-            for image_id, name in line.query("SELECT id, filename FROM image WHERE id > ?", last):
-                seen[name], last = time.perf_counter(), max(last, image_id)
-            done.wait(0.001)
-
+    dropped: dict[str, float] = {}
+    pace = threading.Event()
     with line.process() as process:
-        reader = threading.Thread(target=look)
-        reader.start()
-        dropped: dict[str, float] = {}
-        pace = threading.Event()
-        start = time.perf_counter()
-        for number, image in enumerate(images):
-            pace.wait(max(0.0, start + number / FEED_PER_SECOND - time.perf_counter()))
-            line.drop(line.cameras[number % 2], image.name, image.read_bytes())
-            dropped[image.name] = time.perf_counter()
-        wait_until(lambda: len(seen) == len(images), what="every row is there")
-        done.set()
-        reader.join()
+        with rows_as_seen(line) as seen:
+            start = time.perf_counter()
+            for number, image in enumerate(images):
+                pace.wait(max(0.0, start + number / FEED_PER_SECOND - time.perf_counter()))
+                line.drop(line.cameras[number % 2], image.name, image.read_bytes())
+                dropped[image.name] = time.perf_counter()
+            wait_until(lambda: len(seen) == len(images), what="every row is there")
         assert stop_process(process) == 0
     assert_every_image_accounted_for(line)
     waits = sorted((seen[name] - dropped[name]) * 1000 for name in dropped)

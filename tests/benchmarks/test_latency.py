@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 from builders import Station, assert_every_image_accounted_for, stop_process, wait_until
-from speed import SMALL, drain_rate, jpegs, machine, shipped_station
+from speed import SMALL, drain_rate, jpegs, machine, rows_as_seen, shipped_station
 
 IDLE_IMAGES, IDLE_PER_SECOND = 200, 8
 BUSY_SECONDS = 15
 DRAINED = 2000
-LOOK_SECONDS = 0.002
 
 
 @pytest.mark.benchmark
@@ -51,32 +50,17 @@ def _latencies_ms(
     station: Station, files: list[bytes], images: int, per_second: float, name: str
 ) -> list[float]:
     """Written in place, as most cameras do, by turns of the cameras."""
-    seen: dict[str, float] = {}
-    written = threading.Event()
-
-    def look() -> None:
-        (last,) = station.query("SELECT coalesce(max(id), 0) FROM image")[0]
-        while len(seen) < images:
-            rows = station.query("SELECT id, filename FROM image WHERE id > ?", last)
-            now = time.perf_counter()
-            for last, filename in rows:  # noqa: B007 -- the next look goes on from the last
-                seen[filename] = now
-            written.wait(LOOK_SECONDS)
-            written.clear()
-
-    reader = threading.Thread(target=look, daemon=True)
-    reader.start()
     closed: dict[str, float] = {}
     pace = threading.Event()
-    start = time.perf_counter()
-    for number in range(images):
-        pace.wait(max(0.0, start + number / per_second - time.perf_counter()))
-        filename = f"{name}-{number:05d}.jpg"
-        data = files[number % len(files)]
-        station.drop(station.cameras[number % 2], filename, data, rename=False)
-        closed[filename] = time.perf_counter()
-    wait_until(lambda: len(seen) == images, what="every row is there", every=0.1)
-    reader.join()
+    with rows_as_seen(station) as seen:
+        start = time.perf_counter()
+        for number in range(images):
+            pace.wait(max(0.0, start + number / per_second - time.perf_counter()))
+            filename = f"{name}-{number:05d}.jpg"
+            data = files[number % len(files)]
+            station.drop(station.cameras[number % 2], filename, data, rename=False)
+            closed[filename] = time.perf_counter()
+        wait_until(lambda: len(seen) == images, what="every row is there", every=0.1)
     return sorted(1000 * (seen[filename] - closed[filename]) for filename in closed)
 
 

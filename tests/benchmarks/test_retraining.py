@@ -14,6 +14,7 @@ from statistics import median
 import pytest
 from builders import Station, surface_file, wait_until
 from composed import by_hand
+from speed import rows_as_seen
 
 from daemon.clock import now_utc
 from daemon.process.control import ask
@@ -75,31 +76,17 @@ def _label(station: Station) -> None:
 def _feed(station: Station, name: str, *, enough: Callable[[int], bool]) -> list[float]:
     """Drop at a steady pace until it is enough; milliseconds from each drop to its row."""
     dropped: dict[str, float] = {}
-    seen: dict[str, float] = {}
-    over = threading.Event()
-
-    def look() -> None:
-        last = station.query("SELECT coalesce(max(id), 0) FROM image")[0][0]
-        while not over.is_set():
-            for image_id, filename in station.query(
-                "SELECT id, filename FROM image WHERE id > ?", last
-            ):
-                seen[filename], last = time.perf_counter(), max(last, image_id)
-            over.wait(0.002)
-
-    reader = threading.Thread(target=look)
-    reader.start()
-    pace, start = threading.Event(), time.perf_counter()
-    while not enough(len(dropped)):
-        number = len(dropped)
-        pace.wait(max(0.0, start + number / PER_SECOND - time.perf_counter()))
-        surface = KNOWN_DEFECTS[number % len(KNOWN_DEFECTS)]
-        data = surface_file(surface, seed=number)
-        station.drop(station.cameras[number % 2], f"{name}-{number}.jpg", data)
-        dropped[f"{name}-{number}.jpg"] = time.perf_counter()
-    wait_until(lambda: len(seen) == len(dropped), what="every row is there")
-    over.set()
-    reader.join()
+    pace = threading.Event()
+    with rows_as_seen(station) as seen:
+        start = time.perf_counter()
+        while not enough(len(dropped)):
+            number = len(dropped)
+            pace.wait(max(0.0, start + number / PER_SECOND - time.perf_counter()))
+            surface = KNOWN_DEFECTS[number % len(KNOWN_DEFECTS)]
+            data = surface_file(surface, seed=number)
+            station.drop(station.cameras[number % 2], f"{name}-{number}.jpg", data)
+            dropped[f"{name}-{number}.jpg"] = time.perf_counter()
+        wait_until(lambda: len(seen) == len(dropped), what="every row is there")
     return [(seen[each] - at) * 1000 for each, at in dropped.items()]
 
 
