@@ -13,7 +13,9 @@ from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, load_network
 from models.runtimes import openvino_runtime, torch_runtime
-from training.retraining.heads import HeadRecipe, Pooled, fit_head
+from training.retraining.frozen import frozen
+from training.retraining.heads import HeadRecipe, Pooled, fit_head, judged
+from training.retraining.line_fitting import own_logits
 from training.synthetic import SURFACES, draw_surface
 
 CLASSES = ("patches", "scratches", "no_defect", "stain")
@@ -108,6 +110,25 @@ def test_both_say_the_same_of_images_of_which_activations_and_texture_are_kept(
     for runtime in (there, here):
         with pytest.raises(ValueError, match="textures"):
             runtime.infer_above(middle)
+
+
+def test_what_a_run_sees_once_is_judged_as_by_a_pass_through_the_whole_network(
+    network: SurfaceNetwork, pictures: NDArray[np.uint8]
+) -> None:
+    below = frozen(network, pictures)
+    assert below.name == "openvino fp32 on cpu"
+    own = None if network.line is None else own_logits(network, network.line, pictures)
+    found = judged(network, below.infer(pictures).features, own)
+    whole = torch_runtime.TorchRuntime(network, device="cpu").infer(pictures)
+    np.testing.assert_allclose(found.features, whole.features, atol=1e-3)
+    np.testing.assert_allclose(found.logits, whole.logits, atol=1e-3)
+
+
+def test_torch_sees_them_where_openvino_sees_something_else(pictures: NDArray[np.uint8]) -> None:
+    broken = SurfaceNetwork(2)
+    with torch.no_grad():
+        broken.backbone.conv1.weight[0] = torch.nan
+    assert frozen(broken, pictures).name == "torch on cpu"
 
 
 TEXTURES = torch.nn.functional.normalize(torch.eye(256)[:8] + 0.1, dim=1)

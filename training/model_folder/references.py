@@ -79,6 +79,13 @@ def judge_kept(runtime: Halved, reference: Reference, use: Use) -> Outputs:
     return Outputs(logits=above.logits, features=reference.features_of(use, above.features))
 
 
+def features_kept(runtime: Halved, reference: Reference, use: Use) -> NDArray[np.float32]:
+    """The features of the images of one use alone; there may be none."""
+    if not (reference.uses == use).any():
+        return reference.features_of(use, np.empty((0, runtime.head.shape[1]), np.float32))
+    return judge_kept(runtime, reference, use).features
+
+
 def _spread(indices: NDArray[np.intp], count: int) -> NDArray[np.intp]:
     chosen: NDArray[np.intp] = indices[
         np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)

@@ -19,10 +19,13 @@ from torch.nn import functional
 from models.domain_classifier import DomainClassifier
 from models.network import SurfaceNetwork, half_precision
 from models.reference import Reference, Use
+from models.runtimes.protocol import Outputs, Runtime
 from training.fitting.augmentation import Augmentation
 from training.retraining.linear_optimum import linear_optimum
 
 _AT_A_TIME: Final = 32
+_POOLED: Final = 512
+"""Features that the linear layer sees; the texture stands behind them."""
 _MILD: Final = Augmentation(
     min_area=0.75,
     tilt_degrees=5.0,
@@ -84,50 +87,69 @@ class Pooled:
         )
 
 
-@torch.inference_mode()
-def pool_kept(network: SurfaceNetwork, reference: Reference) -> Pooled:
-    """The first images that may be fitted to."""
-    maps = torch.from_numpy(reference.maps(Use.FIT))
+def pool_kept(reference: Reference, features: NDArray[np.float32]) -> Pooled:
+    """The first images that may be fitted to, whose features are float32 `(N, 512 + ...)`."""
     textures = reference.textures_of(Use.FIT)
-    pooled = torch.cat([network.pooled(chunk) for chunk in maps.split(_AT_A_TIME)])
     return Pooled(
-        views=pooled.unsqueeze(0),
+        views=torch.from_numpy(features[:, :_POOLED]).unsqueeze(0),
         labels=torch.from_numpy(reference.labels_of(Use.FIT)),
         textures=None if textures is None else torch.from_numpy(textures),
     )
 
 
-@torch.inference_mode()
 def pool_line(
-    network: SurfaceNetwork,
+    below: Runtime,
     pixels: NDArray[np.uint8],
+    features: NDArray[np.float32],
     labels: NDArray[np.int64],
     *,
     recipe: HeadRecipe,
     seed: int,
     on_batch: Callable[[int, int], None] = lambda _, __: None,
 ) -> Pooled:
-    """Images of the line `(N, side, side)`, and augmented copies of them."""
+    """Images of the line `(N, side, side)`, and augmented copies of them.
+
+    Args:
+        below: what sees the copies.
+        features: of the images themselves, by the same, float32 `(N, 512 + 256)`.
+    """
     random = torch.Generator().manual_seed(seed)
     count = min(recipe.views, max(0, recipe.most_views // max(1, len(pixels)) - 1))
     images, side = torch.from_numpy(pixels), pixels.shape[-1]
-    views: list[Tensor] = []
-    textures: list[Tensor] = []
-    for number in range(count + 1):
-        done: list[Tensor] = []
+    views = [features[:, :_POOLED]]
+    for number in range(count):
+        done: list[NDArray[np.float32]] = []
         for chunk in images.split(_AT_A_TIME):
-            seen = recipe.augmentation(chunk, size=side, random=random) if number else chunk
-            middle, texture = network.middle_and_texture(seen)
-            done.append(network.pooled(middle))
-            if not number:
-                textures.append(texture)
-            on_batch(number * len(pixels) + _AT_A_TIME * len(done), (count + 1) * len(pixels))
-        views.append(torch.cat(done))
+            copies = recipe.augmentation(chunk, size=side, random=random)
+            seen = below.infer(copies.round().to(torch.uint8).numpy())
+            done.append(seen.features[:, :_POOLED])
+            on_batch(number * len(pixels) + _AT_A_TIME * len(done), count * len(pixels))
+        views.append(np.concatenate(done))
     return Pooled(
-        views=torch.stack(views),
+        views=torch.from_numpy(np.stack(views)),
         labels=torch.from_numpy(labels),
-        textures=torch.cat(textures),
+        textures=torch.from_numpy(features[:, _POOLED:].copy()),
     )
+
+
+@torch.inference_mode()
+def judged(
+    network: SurfaceNetwork,
+    features: NDArray[np.float32],
+    own: NDArray[np.float32] | None = None,
+) -> Outputs:
+    """What a network says of images whose features are known, `(N, 512)` or with the texture behind.
+
+    Args:
+        own: what its line's own network says, `(N, own classes)`; None for images that it cannot see.
+    """
+    pooled, texture = torch.from_numpy(features).split(
+        [_POOLED, features.shape[1] - _POOLED], dim=1
+    )
+    logits = network.head(pooled, texture if texture.shape[1] else None)
+    if network.line is not None:
+        logits = network.line.join(logits, None if own is None else torch.from_numpy(own))
+    return Outputs(logits=logits.numpy(), features=features)
 
 
 def fit_head(

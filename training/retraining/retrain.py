@@ -4,7 +4,7 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -21,18 +21,25 @@ from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network, stored_weights
 from models.reference import Reference, Use
 from models.runtimes.protocol import Halved, Outputs, RuntimeUnavailableError
-from models.runtimes.torch_runtime import TorchRuntime
 from models.whole import write_whole
 from training.data.dataset import Dataset
 from training.data.manifest import Part, load_manifest
 from training.judging.evaluate import evaluate, run
 from training.model_folder.export import export_with, sheet_pictures
-from training.model_folder.references import judge_kept
+from training.model_folder.references import features_kept, judge_kept
 from training.retraining.base_set import known_images
 from training.retraining.crossfitting import OutOfFold, crossfit
-from training.retraining.heads import HEAD, HeadRecipe, fit_head, pool_kept, pool_line
+from training.retraining.frozen import frozen
+from training.retraining.heads import (
+    HEAD,
+    HeadRecipe,
+    fit_head,
+    judged,
+    pool_kept,
+    pool_line,
+)
 from training.retraining.labelled import Labelled, load_labelled
-from training.retraining.line_fitting import LINE, LineRecipe, fit_line, question_of
+from training.retraining.line_fitting import LINE, LineRecipe, fit_line, own_logits, question_of
 from training.retraining.measuring import measure, suspects_of
 from training.retraining.run_folder import (
     CANDIDATE,
@@ -65,11 +72,15 @@ def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = 
         on_image=_telling(asked, "reading"),
     )
     _write_manifest(asked, line)
-    kept = pool_kept(network, reference)
+    below = frozen(network, line.pixels)
+    known = {use: features_kept(below, reference, use) for use in Use}
+    seen = run(below, Dataset(pixels=line.pixels, labels=line.labels)).features
+    kept = pool_kept(reference, known[Use.FIT])
     fitted = ~line.held_out
     images = pool_line(
-        network,
+        below,
         line.pixels[fitted],
+        seen[fitted],
         line.labels[fitted],
         recipe=recipe,
         seed=asked.seed,
@@ -98,9 +109,9 @@ def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = 
             half_precision(made.line)
     else:
         folds = folds.without_own()
-    whole = Dataset(pixels=line.pixels, labels=line.labels)
-    trained = run(TorchRuntime(made, device="cpu"), whole)
-    parts = _Parts(line=line, reference=reference, folds=folds, trained=trained)
+    said = None if made.line is None else own_logits(network, made.line, line.pixels)
+    trained = judged(made, seen, said)
+    parts = _Parts(line=line, reference=reference, known=known, folds=folds, trained=trained)
     settings = {"name": "head", **asdict(recipe)}
     if made.line is not None:
         settings["line"] = asdict(line_recipe)
@@ -116,11 +127,13 @@ class _Parts:
     """The images of a run, by what they are used for.
 
     Attributes:
+        known: features of the first images, by use.
         trained: what the candidate says of the line's images, as it was trained.
     """
 
     line: Labelled
     reference: Reference
+    known: Mapping[Use, NDArray[np.float32]]
     folds: OutOfFold
     trained: Outputs
 
@@ -137,20 +150,30 @@ class _Parts:
         return Dataset(pixels=self.line.pixels[chosen], labels=self.line.labels[chosen])
 
     def evidence_by(self, runtime: Halved) -> Evidence:
-        return self.evidence(runtime, run(runtime, self.fitted))
+        known = judge_kept(runtime, self.reference, Use.FIT).features
+        held_out = judge_kept(runtime, self.reference, Use.EVIDENCE)
+        return self._evidence(known, held_out, run(runtime, self.fitted).features)
 
-    def evidence(self, runtime: Halved, of_fitted: Outputs) -> Evidence:
+    def evidence_as_trained(self, made: SurfaceNetwork) -> Evidence:
+        held_out = judged(made, self.known[Use.EVIDENCE])
+        seen = self.trained.features[~self.line.held_out]
+        return self._evidence(self.known[Use.FIT], held_out, seen)
+
+    def _evidence(
+        self, known: NDArray[np.float32], held_out: Outputs, seen: NDArray[np.float32]
+    ) -> Evidence:
         """What thresholds follow from: held-out images of the first set, and the line's by folds.
 
         The line's own held-out images are left out: the gate judges the thresholds by them.
+
+        Args:
+            known: features of the fitted images of the first set.
+            seen: of the line's.
         """
-        fitted = self.fitted
-        known = judge_kept(runtime, self.reference, Use.FIT).features
         # Cut to what is kept of the first images, which is no texture in older models.
-        seen = of_fitted.features[:, : known.shape[1]]
-        features = np.concatenate([known, seen])
-        labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted.labels])
-        held_out = judge_kept(runtime, self.reference, Use.EVIDENCE)
+        features = np.concatenate([known, seen[:, : known.shape[1]]])
+        fitted = self.line.labels[~self.line.held_out]
+        labels = np.concatenate([self.reference.labels_of(Use.FIT), fitted])
         evidence = collect_evidence(
             fitted_features=features,
             features=held_out.features,
@@ -256,8 +279,7 @@ def _save(
     asked: Run, made: SurfaceNetwork, parent: Metadata, parts: _Parts, recipe: dict[str, Any]
 ) -> None:
     """Write the candidate, with INT8 where that agrees with it and can be made here."""
-    runtime = TorchRuntime(made, device="cpu")
-    evidence = parts.evidence(runtime, parts.trained.of(~parts.line.held_out))
+    evidence = parts.evidence_as_trained(made)
     created = datetime.now(UTC)
     metadata = replace(
         parent,
@@ -265,7 +287,7 @@ def _save(
         classes=parts.line.classes,
         created_at=f"{created:%Y-%m-%dT%H:%M:%SZ}",
         manifest_sha256=parts.line.manifest_sha256,
-        metrics=_metrics(runtime, parts, evidence),
+        metrics=_metrics(made, parts, evidence),
         recipe=_settings(asked, parent, recipe),
     )
     folder = asked.folder / CANDIDATE
@@ -299,11 +321,13 @@ def _settings(asked: Run, parent: Metadata, recipe: dict[str, Any]) -> dict[str,
     return {**settings, "seed": asked.seed, "run": asked.id, "started_from": started}
 
 
-def _metrics(runtime: TorchRuntime, parts: _Parts, evidence: Evidence) -> dict[str, Any]:
+def _metrics(made: SurfaceNetwork, parts: _Parts, evidence: Evidence) -> dict[str, Any]:
     """Figures on images that no run trains on: the line's and those of the first set."""
     line = parts.line
-    gate = judge_kept(runtime, parts.reference, Use.GATE)
-    logits, labels = [gate.logits], [parts.reference.labels_of(Use.GATE)]
+    logits, labels = (
+        [judged(made, parts.known[Use.GATE]).logits],
+        [parts.reference.labels_of(Use.GATE)],
+    )
     if line.held_out.any():
         logits.append(parts.trained.logits[line.held_out])
         labels.append(line.labels[line.held_out])
