@@ -86,6 +86,7 @@ def retrain(asked: Run, *, recipe: HeadRecipe = HEAD, line_recipe: LineRecipe = 
         seed=asked.seed,
         on_batch=_telling(asked, "looking"),
     )
+    del below  # and its memory, before the export wants as much
     classes, seed = len(line.classes), asked.seed
     own = _own_of(asked, network, line, reference, line_recipe)
     made = fit_head(network, kept, images, classes=classes, recipe=recipe)
