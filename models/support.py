@@ -1,12 +1,17 @@
 """What the held-out images of a model can promise, and what they cannot. Numpy only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 
 from models.binomial import trials_needed, upper_bound
 from models.decision import KNOWN_CALLED_UNKNOWN, ClassThreshold, Decider, PassRule, Policy
 from models.evidence import Evidence
+from models.taxonomy import Verdict
+
+RATES: Final = (0.005, 0.01, 0.02, 0.05)
+"""Missed-defect rates of which it is told what they would let pass, besides the policy's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +55,27 @@ class ClassSupport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OperatingPoint:
+    """What one missed-defect rate would come to on the held-out images of the line.
+
+    Attributes:
+        rate: as `policy.max_missed_defect_rate`, 0..1.
+        threshold: calibrated confidence from which a normal image would pass.
+        promised: the missed-defect rate that would be promised at 95 %.
+        kept: whether that is the rate. If not, the defects are too few for it.
+        missed: held-out defects that would pass, of as many as `Support.missed` tells.
+        passed: held-out normal images that would, of `Support.normal`.
+    """
+
+    rate: float
+    threshold: float
+    promised: float
+    kept: bool
+    missed: int
+    passed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Support:
     """A model's thresholds under one policy, and how far the held-out images bear them out.
 
@@ -61,6 +87,8 @@ class Support:
         pass_rule: from when a normal image passes, and which missed-defect rate that promises; None
             when nothing may.
         missed: of all defects together. The promise is made for them, not for each class.
+        normal: images of a normal class that were held out, of the line that the model serves.
+        points: what the policy's rate and others would let pass; none where nothing may.
     """
 
     policy: Policy
@@ -69,6 +97,8 @@ class Support:
     known_called_unknown: float
     pass_rule: PassRule | None
     missed: MissedDefects
+    normal: int
+    points: tuple[OperatingPoint, ...]
     classes: tuple[ClassSupport, ...]
 
     @classmethod
@@ -98,5 +128,30 @@ class Support:
             known_called_unknown=(exceeding + 1) / (len(known) + 1),
             pass_rule=decider.pass_rule,
             missed=MissedDefects.of(of_defects, policy),
+            normal=int(np.array(own)[decider.normal].sum()),
+            points=_points(decider, evidence, policy),
             classes=classes,
         )
+
+
+def _points(decider: Decider, evidence: Evidence, policy: Policy) -> tuple[OperatingPoint, ...]:
+    points = []
+    normal = decider.normal[evidence.labels] & evidence.is_own
+    for rate in sorted({*RATES, policy.max_missed_defect_rate}):
+        asked = replace(policy, max_missed_defect_rate=rate)
+        other = Decider(classes=decider.classes, evidence=evidence, policy=asked)
+        if other.pass_rule is None:
+            return ()
+        decisions = other.decide_measured(evidence.logits, evidence.novelty, evidence.distances)
+        passes = np.array([each.verdict is Verdict.PASS for each in decisions])
+        points.append(
+            OperatingPoint(
+                rate=rate,
+                threshold=other.pass_rule.threshold,
+                promised=other.pass_rule.promised,
+                kept=other.pass_rule.kept,
+                missed=other.pass_rule.missed,
+                passed=int(passes[normal].sum()),
+            )
+        )
+    return tuple(points)

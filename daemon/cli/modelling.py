@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
-from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from config.settings import Settings
 from config.text import as_one_line
+from daemon.cli.describing import print_model, print_support
 from daemon.cli.options import (
     CommandError,
     ConfigOption,
@@ -34,12 +33,11 @@ from daemon.serving import KnownModel, known_models, policy_of
 from daemon.store.database import Database, StoreError
 from daemon.store.models import ModelVersion, model_versions
 from daemon.store.upgrading import open_existing
-from models.binomial import interval
 from models.checkpoint import CheckpointError, Metadata, load_metadata
 from models.decision import Decider
 from models.registry import serving_evidence
 from models.runtimes.protocol import RuntimeUnavailableError
-from models.support import MissedDefects, Support
+from models.support import Support
 
 _SECONDS: Final = 300.0
 """A model is loaded and tried before the answer to a promotion."""
@@ -104,8 +102,8 @@ def show(
     if as_json:
         print_json({"folder": to_text(folder), **asdict(metadata), "decision": asdict(support)})
         return
-    _print_model(folder, metadata)
-    _print_support(support)
+    print_model(folder, metadata)
+    print_support(support)
 
 
 @models.command("import")
@@ -163,8 +161,8 @@ def import_model(
         )
     except (step.ImportRefusedError, ManifestError, CheckpointError, OSError) as error:
         raise CommandError(f"nothing was imported: {error}") from error
-    _print_model(out, done.metadata)
-    _print_support(_support(out, settings)[1])
+    print_model(out, done.metadata)
+    print_support(_support(out, settings)[1])
     if done.likely_classes:
         sys.stderr.write(
             "millwatch: most images of each class are called by another's name. Was it trained with "
@@ -280,108 +278,3 @@ def _serve(settings: Settings, command: str, arguments: dict[str, Any]) -> str:
     makes = command == "models promote"
     done = by_daemon_or_alone(settings, command, handlers, arguments, makes=makes, seconds=_SECONDS)
     return str(done["version"])
-
-
-def _print_model(folder: Path, metadata: Metadata) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    lines = [f"{to_text(folder)}: model {metadata.version}, made {metadata.created_at}"]
-    lines.append(
-        f"{metadata.architecture} at {metadata.input_size} pixels, {metadata.normalisation} "
-        f"normalisation, manifest {metadata.manifest_sha256[:12]}"
-    )
-    try:
-        table = _figures(metadata.metrics["test"], lines)
-    except (KeyError, TypeError, ValueError, AttributeError):  # of a training that keeps others
-        table = None
-        lines.append("its folder holds no figures that can be shown")
-    console.print("\n".join(lines), markup=False)
-    if table is not None:
-        console.print(table)
-
-
-def _figures(test: dict[str, Any], lines: list[str]) -> Table:
-    """Of the test part: by class, and over all as another line."""
-    low, high = test["accuracy_interval"]
-    over_all = (
-        f"accuracy {test['accuracy']:.2%} of {test['images']} test images (95 % interval "
-        f"{low:.2%} to {high:.2%}), calibration error {test['expected_calibration_error']:.3f}"
-    )
-    table = table_of_answers("class", title="On its test part, 95 % intervals")
-    for heading in ("images", "recall", "interval", "precision"):
-        table.add_column(heading, justify="right")
-    for (name, figures), called in zip(
-        test["classes"].items(), zip(*test["confusion"], strict=True), strict=True
-    ):
-        count = figures["images"]
-        low, high = interval(round(figures["recall"] * count), count)
-        # Of no image no share is known, though it is kept as 0.
-        cells = (f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}") if count else ("-", "-")
-        precision = f"{figures['precision']:.1%}" if any(called) else "-"
-        table.add_row(escape(name), str(count), *cells, precision)
-    lines.append(over_all)
-    return table
-
-
-def _print_support(support: Support) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    thresholds = table_of_answers(
-        "class", title="Believed to be a defect, from the held-out images"
-    )
-    for heading in ("from confidence", "called so", "wrong name", "at most, 95 %"):
-        thresholds.add_column(heading, justify="right")
-    misses = table_of_answers(
-        "class", title="Missed-defect rate that they could promise, none missed"
-    )
-    for heading in ("held out", "at best, 95 %", "more needed"):
-        misses.add_column(heading, justify="right")
-    for each in support.classes:
-        if each.threshold and each.missed:
-            figures = each.threshold
-            cells = (f"{figures.threshold:.4f}", str(figures.called), str(figures.wrong))
-            thresholds.add_row(escape(each.name), *cells, f"{figures.upper_bound:.1%}")
-            misses.add_row(escape(each.name), *_missed(each.missed))
-    misses.add_section()
-    misses.add_row("all defects", *_missed(support.missed))
-    console.print(thresholds)
-    console.print(
-        "The share of wrong names that was seen is kept within policy.max_wrong_class_rate "
-        f"({support.policy.max_wrong_class_rate:.2%}); the last column is its exact bound, a "
-        "little too low where a threshold was raised: that was done by the same images.",
-        markup=False,
-    )
-    console.print(misses)
-    console.print(_passes(support), markup=False)
-    console.print(
-        f"Above novelty {support.novelty_threshold:.4f} an image is unknown, as one new image of a "
-        f"known kind in {1 / support.known_called_unknown:.0f} will be.",
-        markup=False,
-    )
-
-
-def _missed(missed: MissedDefects) -> tuple[str, str, str]:
-    return str(missed.held_out), f"{missed.lowest_rate:.2%}", str(missed.further_needed)
-
-
-def _passes(support: Support) -> str:
-    promise = (
-        f"policy.max_missed_defect_rate is {support.policy.max_missed_defect_rate:.2%}, for all "
-        "defects together"
-    )
-    rule = support.pass_rule
-    if rule is not None:
-        begin = f"An image may pass from confidence {rule.threshold:.4f}"
-        of_line = " of this line" if rule.own < rule.defects else ""
-        if rule.kept:
-            return (
-                f"{begin}, which {rule.missed} of {rule.own} held-out defects{of_line} do: {promise}, "
-                "and kept."
-            )
-        which = f"The {rule.own}{of_line} among them" if of_line else "They"
-        promised = f"promised is {rule.promised:.2%}" if rule.own else "nothing is promised"
-        return (
-            f"{begin}, beyond all {rule.defects} held-out defects. {which} are too few to promise what "
-            f"is asked: {promise}; {promised}."
-        )
-    if all(each.threshold for each in support.classes):
-        return f"Nothing passes, for the model knows no normal class: {promise}."
-    return f"Nothing passes, for that takes more held-out defects: {promise}."

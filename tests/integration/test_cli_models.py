@@ -177,8 +177,12 @@ def test_thresholds_are_shown_under_the_configured_policy(
     thresholds = [each["threshold"] for each in told["classes"]]
     assert [each["threshold"] for each in thresholds[:-1]] == [0.25] * 6
     assert thresholds[-1] is None
+    (now,) = [each for each in told["points"] if each["rate"] == 0.2]
+    assert now["threshold"] == told["pass_rule"]["threshold"]
     words = millwatch("models", "show", commissioned_model, "--config", station.config).out
     assert "An image may pass from confidence" in words
+    (row,) = [line for line in words.splitlines() if "20.00% (now)" in line]
+    assert f"{now['passed']} of {told['normal']}" in row
 
 
 def test_the_thresholds_that_are_shown_are_those_that_serve(

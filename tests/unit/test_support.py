@@ -65,6 +65,32 @@ def test_no_more_are_needed_than_the_policy_s_rate_takes(rate: float, further: i
     assert support.pass_rule.kept == (further == 0)
 
 
+def test_it_is_told_what_other_rates_would_let_pass() -> None:
+    evidence = evidence_of(40, 40, 100)
+    # Defects and normal images that look the more like the others the later they come.
+    for first, class_ in ((0, 0), (40, 1), (80, 2)):
+        last = first + (100 if class_ == 2 else 40)
+        doubt = np.linspace(0, 9, last - first, dtype=np.float32)
+        evidence.logits[first:last, 2 if class_ != 2 else 0] = doubt
+    evidence = replace(evidence, own=np.arange(180) % 20 != 0)
+    rate = 0.03
+    support = support_of(evidence, replace(POLICY, max_missed_defect_rate=rate))
+    assert [each.rate for each in support.points] == [0.005, 0.01, 0.02, 0.03, 0.05]
+    assert (support.missed.held_out, support.normal) == (76, 95)
+    passed = [each.passed for each in support.points]
+    assert passed == sorted(passed)
+    assert passed[0] < passed[-1] < 95
+    for each in support.points:
+        alone = support_of(evidence, replace(POLICY, max_missed_defect_rate=each.rate)).pass_rule
+        assert alone is not None
+        assert (each.threshold, each.promised, each.kept) == (
+            alone.threshold,
+            alone.promised,
+            alone.kept,
+        )
+        assert each.missed == alone.missed
+
+
 def test_thresholds_are_told_with_what_they_rest_on() -> None:
     crazing, scratches, normal = support_of(evidence_of(30, 0, 70)).classes
     assert crazing.threshold is not None
@@ -78,6 +104,7 @@ def test_thresholds_are_told_with_what_they_rest_on() -> None:
 def test_a_model_that_knows_no_normal_class_still_says_what_its_defects_could_promise() -> None:
     support = support_of(evidence_of(30, 20))
     assert support.pass_rule is None
+    assert support.points == ()
     assert support.missed.further_needed == 548
 
 
