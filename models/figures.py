@@ -96,6 +96,21 @@ class Suspect:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassLearning:
+    """What twice as many labels brought for one class. All are counts.
+
+    Attributes:
+        images: of this line that are fitted to, each judged by a head that was not fitted to it.
+        right: named rightly by heads that were fitted to two thirds of them.
+        right_by_half: by heads that were fitted to a third.
+    """
+
+    images: int
+    right: int
+    right_by_half: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunFigures:
     """`evaluation.json` of a run folder.
 
@@ -105,6 +120,7 @@ class RunFigures:
             that likely should and do not, 0..1. Held-out labels may be as wrong as the others: this
             is told by networks that were fitted to neither.
         seconds: that the run took.
+        learning: by class; empty for a run of an older version.
     """
 
     candidate: ModelFigures
@@ -114,6 +130,7 @@ class RunFigures:
     suspects: tuple[Suspect, ...]
     seconds: float
     doubted: Mapping[str, float] = field(default_factory=dict)
+    learning: Mapping[str, ClassLearning] = field(default_factory=dict)
 
     def to_json(self) -> str:
         return json.dumps({"format": FORMAT, **asdict(self)}, indent=1) + "\n"
@@ -130,6 +147,9 @@ class RunFigures:
                 current=_model(document.pop("current")),
                 normal_classes=tuple(document.pop("normal_classes")),
                 suspects=tuple(Suspect(**each) for each in document.pop("suspects")),
+                learning={
+                    name: ClassLearning(**row) for name, row in document.pop("learning", {}).items()
+                },
                 **document,
             )
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -86,4 +86,5 @@ RUN = {
             "no_defect": {"images": 10, "right": 0, "passed": 0},
         }
     },
+    "learning": {"scratches": {"images": 40, "right": 30, "right_by_half": 26}},
 }

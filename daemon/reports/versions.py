@@ -3,7 +3,17 @@
 from datetime import datetime
 from typing import Final
 
-from daemon.reports.report import Bars, Kind, Question, Report, Value, about, columns, section
+from daemon.reports.report import (
+    Bars,
+    Kind,
+    Question,
+    Report,
+    Section,
+    Value,
+    about,
+    columns,
+    section,
+)
 from daemon.store.database import Database
 from daemon.store.models import ModelVersion, OfLine, model_versions, table_in
 
@@ -20,6 +30,16 @@ _MODELS: Final = columns(
     ("gate", "what the gate decided"),
     ("reason", "what became of it"),
 )
+_LEARNING: Final = columns(
+    ("class", "class"),
+    ("images", "labels", Kind.COUNT),
+    ("right_by_half", "named rightly, taught by a third", Kind.SHARE),
+    ("right", "by two thirds", Kind.SHARE),
+)
+_LEARNT: Final = (
+    "Each label was checked by heads that were not fitted to it. Where the last share is well above the "
+    "one before it, more labels of that class help."
+)
 
 
 def model_report(database: Database, question: Question) -> Report:
@@ -32,11 +52,13 @@ def model_report(database: Database, question: Question) -> Report:
     table = section("Models", _MODELS, (_row(each) for each in found))
     accuracy = tuple((str(row[0]), row[4]) for row in reversed(table.rows))
     drawn = tuple((name, float(share)) for name, share in accuracy if isinstance(share, float))
+    learning = [_learning(each) for each in found if table_in(each.metrics, "run", "learning")][:1]
     return Report(
         title="Models, and what the gate decided",
         about=about(question),
         sections=(
             section("Models", _MODELS, (_by_the_clock(row, question) for row in table.rows)),
+            *learning,
         ),
         flat=table,
         document=[
@@ -44,6 +66,18 @@ def model_report(database: Database, question: Question) -> Report:
             for line, each in zip(table.dicts(), found, strict=True)
         ],
         drawing=Bars(values=drawn, shares=True) if drawn else None,
+        notes=(_LEARNT,) if learning else (),
+    )
+
+
+def _learning(version: ModelVersion) -> Section:
+    return section(
+        f"What twice as many labels brought, model {version.version}",
+        _LEARNING,
+        (
+            (name, of["images"], of["right_by_half"] / of["images"], of["right"] / of["images"])
+            for name, of in sorted(table_in(version.metrics, "run", "learning").items())
+        ),
     )
 
 

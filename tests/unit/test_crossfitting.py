@@ -3,7 +3,9 @@ import pytest
 import torch
 
 from models.line_network import LineNetwork
-from training.retraining.crossfitting import OutOfFold, joined_at_its_temperature
+from models.network import SurfaceNetwork
+from training.retraining.crossfitting import OutOfFold, crossfit, joined_at_its_temperature
+from training.retraining.heads import HeadRecipe, Pooled
 
 LABELS = np.array([0, 0, 1, 1], dtype=np.int64)
 RIGHT = np.array([[4, 0], [3, 0], [0, 4], [1, 2]], dtype=np.float32)
@@ -13,7 +15,12 @@ GUESSED = np.array([[1, 0], [0, 1], [0, 1], [1, 0]], dtype=np.float32)
 def folds(*, joined: np.ndarray, alone: np.ndarray) -> OutOfFold:
     novelty = np.zeros(4, np.float32)
     return OutOfFold(
-        logits=joined, alone=alone, novelty=novelty, distances=np.zeros((4, 2)), labels=LABELS
+        logits=joined,
+        alone=alone,
+        halved=GUESSED,
+        novelty=novelty,
+        distances=np.zeros((4, 2)),
+        labels=LABELS,
     )
 
 
@@ -30,6 +37,32 @@ def test_logits_that_are_only_too_sure_are_no_loss_as_they_are_calibrated() -> N
 
 def test_without_the_lines_own_the_first_network_s_logits_stand() -> None:
     assert folds(joined=RIGHT, alone=GUESSED).without_own().logits is GUESSED
+
+
+def test_what_twice_as_many_labels_brought_is_told_by_class() -> None:
+    random = torch.Generator().manual_seed(1)
+    kept = Pooled(
+        views=torch.rand((1, 40, 512), generator=random) + 9,
+        labels=torch.zeros(40, dtype=torch.int64),
+    )
+    labels = torch.tensor([1, 2]).repeat_interleave(60)
+    views = torch.randn((1, 120, 512), generator=random)
+    views[0, :, 0] += 3.0 * (labels == 2)
+    folds = crossfit(
+        SurfaceNetwork(1),
+        kept,
+        Pooled(views=views, labels=labels),
+        np.zeros((120, 8, 8), np.uint8),
+        [str(number // 2) for number in range(120)],
+        classes=3,
+        recipe=HeadRecipe(views=0),
+        seed=1,
+        own=lambda _, __: None,
+    )
+    learning = folds.learning(("crazing", "clean", "scratches"))
+    assert {name: each.images for name, each in learning.items()} == {"clean": 60, "scratches": 60}
+    for each in learning.values():
+        assert 30 < each.right_by_half < each.right < 60
 
 
 def test_a_lines_own_network_is_cooled_to_how_often_it_is_right() -> None:

@@ -1,8 +1,16 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from models.figures import ClassFigures, FiguresError, ModelFigures, RunFigures, Suspect
+from models.figures import (
+    ClassFigures,
+    ClassLearning,
+    FiguresError,
+    ModelFigures,
+    RunFigures,
+    Suspect,
+)
 
 
 def some_figures() -> RunFigures:
@@ -30,6 +38,7 @@ def some_figures() -> RunFigures:
         fitted={"scratches": 20},
         suspects=(suspect,),
         seconds=3.0,
+        learning={"scratches": ClassLearning(images=20, right=18, right_by_half=15)},
     )
 
 
@@ -43,6 +52,8 @@ def test_the_figures_of_a_run_that_ended_just_before_an_upgrade_are_read() -> No
     for model in ("candidate", "current"):
         old[model]["parity"] = []
     assert RunFigures.from_json(json.dumps(old)) == some_figures()
+    del old["learning"]
+    assert RunFigures.from_json(json.dumps(old)) == replace(some_figures(), learning={})
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"format": 2}', '{"format": 1}', "[]", "null"])

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from models.calibration import fit_temperature, softmax
+from models.figures import ClassLearning
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork
 from models.novelty import distances_to_classes, novelty_of
@@ -28,6 +29,7 @@ class OutOfFold:
     Attributes:
         logits: `(N, classes)`, with the line's own network at `own_temperature`.
         alone: the same without it, `(N, classes)`.
+        halved: as `alone`, by networks that were fitted to half as many of them, `(N, classes)`.
         novelty: `(N,)`, against what that network was fitted to.
         distances: `(N, classes)`, likewise.
         own_temperature: at which the line's own network is as sure as it is right: fitted to a few
@@ -36,6 +38,7 @@ class OutOfFold:
 
     logits: NDArray[np.float32]
     alone: NDArray[np.float32]
+    halved: NDArray[np.float32]
     novelty: NDArray[np.float32]
     distances: NDArray[np.float32]
     labels: NDArray[np.int64]
@@ -47,6 +50,19 @@ class OutOfFold:
         Cross-entropy, each at its own best temperature, as it would serve.
         """
         return _loss(self.alone, self.labels) - _loss(self.logits, self.labels)
+
+    def learning(self, classes: Sequence[str]) -> dict[str, ClassLearning]:
+        """What twice as many labels brought, for each class that has some."""
+        whole, half = (logits.argmax(axis=1) == self.labels for logits in (self.alone, self.halved))
+        of_class = {classes[index]: self.labels == index for index in np.unique(self.labels)}
+        return {
+            name: ClassLearning(
+                images=int(mine.sum()),
+                right=int(whole[mine].sum()),
+                right_by_half=int(half[mine].sum()),
+            )
+            for name, mine in of_class.items()
+        }
 
     def without_own(self) -> "OutOfFold":
         return replace(self, logits=self.alone)
@@ -80,8 +96,9 @@ def crossfit(
         groups: a hash for each image of the line; those that share one fall into one fold.
     """
     labels = line.labels.numpy()
-    fold = _folds(labels, groups)
-    alone = np.empty((len(labels), classes), np.float32)
+    ranks = _ranks(labels, groups)
+    fold, half = ranks % FOLDS, ranks // FOLDS % 2 == 0
+    alone, halved = (np.empty((len(labels), classes), np.float32) for _ in range(2))
     novelty = np.empty(len(labels), np.float32)
     distances = np.empty((len(labels), classes), np.float32)
     lines = _Lines(network=network, pixels=pixels, labels=labels)
@@ -92,8 +109,10 @@ def crossfit(
         fitted = line.of(~out)
         made = fit_head(network, kept, fitted, classes=classes, recipe=recipe)
         held = line.of(out)
+        fewer = fit_head(network, kept, line.of(~out & half), classes=classes, recipe=recipe)
         with torch.inference_mode():
             alone[out] = made.head(held.views[0], held.textures).numpy()
+            halved[out] = fewer.head(held.views[0], held.textures).numpy()
         features = _features(held, textured=kept.textures is not None)
         known = _one_view(kept, fitted)
         reference = _features(known, textured=kept.textures is not None)
@@ -108,6 +127,7 @@ def crossfit(
     return OutOfFold(
         logits=logits,
         alone=alone,
+        halved=halved,
         novelty=novelty,
         distances=distances,
         labels=labels,
@@ -184,10 +204,10 @@ def _features(images: Pooled, *, textured: bool) -> NDArray[np.float32]:
     return np.concatenate([pooled, images.textures.numpy()], axis=1)
 
 
-def _folds(labels: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
-    """A fold for each image: by turns within a class, so that none has all of a rare one."""
+def _ranks(labels: NDArray[np.int64], groups: Sequence[str]) -> NDArray[np.int64]:
+    """A number for each image, by turns within a class, so that no fold or half has all of a rare one."""
     chosen: dict[str, int] = {}
     for label in np.unique(labels):
         mine = sorted({groups[int(i)] for i in np.flatnonzero(labels == label)} - chosen.keys())
-        chosen |= {group: (number + int(label)) % FOLDS for number, group in enumerate(mine)}
+        chosen |= {group: number + int(label) for number, group in enumerate(mine)}
     return np.array([chosen[group] for group in groups], dtype=np.int64)

@@ -362,6 +362,7 @@ def _figures(asked: Run, parts: _Parts, began: float) -> RunFigures:
         fitted=parts.line.counts(~parts.line.held_out),
         suspects=suspects,
         doubted=doubted,
+        learning=parts.folds.learning(parts.line.classes),
         seconds=time.monotonic() - began,
     )
 
