@@ -133,6 +133,33 @@ class _Clerk(socketserver.StreamRequestHandler):
         return True
 
 
+class Dripping(socketserver.ThreadingTCPServer):
+    """Sends a letter now and then, for three seconds; with a context, encrypted."""
+
+    daemon_threads = True
+
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Drip)
+        self.context = context
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+
+class _Drip(socketserver.BaseRequestHandler):
+    server: Dripping
+
+    def handle(self) -> None:
+        pause, context = threading.Event(), self.server.context
+        with suppress(OSError):
+            drip = context.wrap_socket(self.request, server_side=True) if context else self.request
+            with drip:
+                for _ in range(150):
+                    drip.sendall(b"2")
+                    pause.wait(0.02)
+
+
 class Broker(socketserver.ThreadingTCPServer):
     """CONNECT, PUBLISH with QoS 1, DISCONNECT of MQTT 3.1.1. `refusal` is the code of CONNACK."""
 
@@ -186,16 +213,20 @@ def listening(server: socketserver.TCPServer) -> Iterator[None]:
         server.server_close()
 
 
-def certificate_of(folder: Path) -> Path:
-    """A certificate for localhost with its key, in one file."""
+def certificate_of(folder: Path, *, name: str = "localhost", days: int = 2) -> Path:
+    """A certificate with its key, in one file; one of less than no days has expired."""
     if shutil.which("openssl") is None:
         pytest.skip("no openssl to make a certificate with (Debian: apt install openssl)")
-    file = folder / "both.pem"
+    file, key, made = folder / "both.pem", str(folder / "key"), str(folder / "certificate")
     request = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
-        "-subj /CN=localhost -addext subjectAltName=DNS:localhost"
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes "
+        f"-subj /CN={name} -addext subjectAltName=DNS:{name}"
     )
-    made = [*request.split(), "-keyout", str(folder / "key"), "-out", str(folder / "certificate")]
-    subprocess.run(made, check=True, capture_output=True)
-    file.write_bytes((folder / "key").read_bytes() + (folder / "certificate").read_bytes())
+    signing = f"openssl x509 -days {days}"  # the one above takes no days that are over
+    for command in (
+        [*request.split(), "-keyout", key, "-out", made],
+        [*signing.split(), "-in", made, "-signkey", key, "-out", made],
+    ):
+        subprocess.run(command, check=True, capture_output=True)
+    file.write_bytes(Path(key).read_bytes() + Path(made).read_bytes())
     return file

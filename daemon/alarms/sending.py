@@ -8,9 +8,10 @@ import json
 import smtplib
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ from daemon.clock import moment
 
 SECONDS: Final = 10.0
 """Without a word from the other side for so long, it is given up for now."""
+_LONGEST_SECONDS: Final = 30.0
+"""And after so long, whatever was said: what comes a letter at a time would hold up every other message."""
 _LONGEST_SUBJECT: Final = 120
 Body = Mapping[str, Any]
 _IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
@@ -40,20 +43,51 @@ _IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
         "nothing listens there: connection refused; see the port, and whether it runs",
     ),
     (
+        http.client.HTTPException,
+        "what answers there does not speak HTTP, or hung up; see the address and its port",
+    ),
+    (
         UnicodeError,
         "a letter of its address, of the user or of the secret cannot be sent: write ASCII alone",
     ),
 )
+
+_NOT_TRUSTED: Final = "let this computer trust your plant's authority"
+_ANOTHER_NAME: Final = "let the address name the server as its certificate does"
+_TIME_IS_OVER: Final = "renew it there, or set this computer's clock"
+# By OpenSSL's number of what is wrong (its x509_vfy.h).
+_OF_CERTIFICATES: Final = {
+    9: _TIME_IS_OVER,
+    10: _TIME_IS_OVER,
+    62: _ANOTHER_NAME,
+    64: _ANOTHER_NAME,
+}
 
 
 class SendError(Exception):
     """A message was not delivered; the message says why, and no secret."""
 
 
+class _Mailing(smtplib.SMTP):
+    """To be ended in time from its beginning on, which waits for a greeting."""
+
+    def __init__(self, going: "_Going", host: str, port: int, **kind: Any) -> None:
+        going.append(self)
+        super().__init__(host, port, **kind)
+
+
+class _MailingByTls(_Mailing, smtplib.SMTP_SSL):
+    """Encrypted from its first byte on."""
+
+
+_Going = list[http.client.HTTPConnection | smtplib.SMTP]
+
+
 class Sender:
     """Sends as `[mail]`, `[mqtt]` and `[webhook]` say."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, longest_seconds: float = _LONGEST_SECONDS) -> None:
+        self._longest_seconds = longest_seconds
         self._mail = settings.mail
         self._mqtt = settings.mqtt
         self._webhook = settings.webhook
@@ -62,13 +96,14 @@ class Sender:
         """Deliver a message, or raise SendError."""
         ways = {Way.WEBHOOK: self._post, Way.MAIL: self._hand_over, Way.MQTT: self._publish}
         try:
-            ways[address.way](address, body)
+            with _ended_after(self._longest_seconds) as going:
+                ways[address.way](address, body, going)
         except SendError:
             raise
         except Exception as error:  # whatever a network, a server and its answer may be
             raise SendError(_why(error)) from error
 
-    def _post(self, address: Address, body: Body) -> None:
+    def _post(self, address: Address, body: Body, going: _Going) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "millwatch"}
         if (file := self._webhook.token_for(address.host)) is not None:
             headers["Authorization"] = f"Bearer {_secret(file)}"
@@ -79,6 +114,7 @@ class Sender:
             if address.secure
             else http.client.HTTPConnection(address.host, address.port, timeout=SECONDS)
         )
+        going.append(connection)
         try:
             connection.request("POST", address.target, json.dumps(body).encode(), headers)
             status, reason = (answer := connection.getresponse()).status, answer.reason
@@ -87,7 +123,7 @@ class Sender:
         if not 200 <= status < 300:
             raise SendError(f"the server answered {status} {as_one_line(reason)}")
 
-    def _hand_over(self, address: Address, body: Body) -> None:
+    def _hand_over(self, address: Address, body: Body, going: _Going) -> None:
         mail, name = self._mail, socket.gethostname()
         if not mail.host:
             raise SendError("no mail server is configured; set mail.host")
@@ -101,9 +137,9 @@ class Sender:
         kind: dict[str, Any] = {"timeout": SECONDS, "local_hostname": name}
         if mail.tls == "tls":
             context = ssl.create_default_context()
-            server: smtplib.SMTP = smtplib.SMTP_SSL(mail.host, mail.port, context=context, **kind)
+            server: _Mailing = _MailingByTls(going, mail.host, mail.port, context=context, **kind)
         else:
-            server = smtplib.SMTP(mail.host, mail.port, **kind)
+            server = _Mailing(going, mail.host, mail.port, **kind)
         with server:
             if mail.tls == "starttls":
                 server.starttls(context=ssl.create_default_context())
@@ -112,7 +148,7 @@ class Sender:
                 server.login(mail.user, password)
             server.send_message(letter)
 
-    def _publish(self, address: Address, body: Body) -> None:
+    def _publish(self, address: Address, body: Body, _: _Going) -> None:
         try:
             from paho.mqtt import client as paho  # noqa: PLC0415 -- an extra that most lines lack
             from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415 -- likewise
@@ -140,6 +176,33 @@ class Sender:
         finally:
             with suppress(Exception):
                 broker.disconnect()
+
+
+@contextmanager
+def _ended_after(seconds: float) -> Iterator[_Going]:
+    """What is put into the list is ended by its socket then. Raises SendError where that was needed."""
+    going: _Going = []
+    over = threading.Event()
+
+    def end() -> None:
+        over.set()
+        for sock in filter(None, (each.sock for each in going)):
+            with suppress(OSError):  # it has come to its end meanwhile
+                # Not that of TLS, which takes from whoever reads what it reads by.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield going
+    except Exception as error:
+        if over.is_set():
+            why = f"it had not answered in full after {seconds:g} s; see whether it is overloaded"
+            raise SendError(why) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> None:
@@ -174,10 +237,8 @@ def _why(error: Exception) -> str:
         if isinstance(error, kind):
             return words
     if isinstance(error, ssl.SSLCertVerificationError):
-        return (
-            f"its certificate is not trusted: {error.verify_message}; let this computer trust your "
-            "plant's authority"
-        )
+        remedy = _OF_CERTIFICATES.get(error.verify_code, _NOT_TRUSTED)
+        return f"its certificate is not trusted: {error.verify_message.rstrip('.')}; {remedy}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or error}; see whether that port speaks TLS"
     if isinstance(error, OSError):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from receivers import Broker, MailServer, WebServer, certificate_of, listening
+from receivers import Broker, Dripping, MailServer, WebServer, certificate_of, listening
 from records import NOW
 
 from config.addresses import parse_address
@@ -119,6 +119,53 @@ def test_what_a_mail_server_says_is_told() -> None:
             send_mail(server, tls="tls")
     with pytest.raises(SendError, match="connection refused"):
         send_mail(server)
+
+
+@pytest.mark.parametrize("way", ["http", "https", "mail", "mail by TLS"])
+def test_who_answers_a_letter_at_a_time_holds_up_no_other_message(
+    way: str, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = Dripping(context if way in ("https", "mail by TLS") else None)
+    mail = Mail(host="localhost", port=server.port, tls="tls" if server.context else "none")
+    address = (
+        parse_address(f"{way}://localhost:{server.port}/") if way in ("http", "https") else ANNA
+    )
+    with listening(server):
+        sender = Sender(Settings(mail=mail), longest_seconds=0.2)
+        with pytest.raises(SendError, match=r"not answered in full after 0\.2 s"):
+            sender.send(address, BODY)
+
+
+@pytest.mark.parametrize(
+    ("made", "remedy"),
+    [
+        ({"days": -1}, "certificate has expired; renew it there, or set this computer's clock"),
+        ({"name": "other"}, "let the address name the server as its certificate does"),
+    ],
+    ids=["expired", "of another name"],
+)
+def test_what_is_wrong_with_a_certificate_is_told_with_its_remedy(
+    made: dict[str, Any], remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate = certificate_of(tmp_path, **made)
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    server = Dripping(context)
+    with listening(server), pytest.raises(SendError, match=remedy):
+        Sender(Settings()).send(parse_address(f"https://localhost:{server.port}/"), BODY)
+
+
+def test_what_is_no_web_server_is_told() -> None:
+    server = MailServer()
+    with (
+        listening(server),
+        pytest.raises(SendError, match="does not speak HTTP, or hung up; see the address"),
+    ):
+        Sender(Settings()).send(parse_address(f"http://localhost:{server.port}/"), BODY)
 
 
 def test_a_broker_confirms_the_message() -> None:
