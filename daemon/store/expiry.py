@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import Row, Select, bindparam, delete, exists, func, select, update
+from sqlalchemy import Row, Select, bindparam, case, delete, exists, func, select, update
 
 from daemon.names import from_text, to_text
 from daemon.store.database import Database
@@ -14,6 +14,9 @@ from daemon.values import Progress
 from models.taxonomy import Verdict
 
 _NOT_LABELLED: Final = ~exists().where(label.c.image_id == image.c.id)
+# What was not there to be removed from its drop folder may come back, and is not to be judged once more.
+_UNSEEN: Final = image.c.progress == Progress.UNSEEN.value
+_END: Final = case((_UNSEEN, Progress.GONE.value), else_=Progress.DELETED.value)
 _COLUMNS: Final = (image.c.id, image.c.camera, image.c.recorded_at, image.c.progress, image.c.path)
 
 
@@ -64,7 +67,7 @@ def deleted(database: Database, olds: Sequence[Old]) -> None:
             update(image)
             .where(image.c.id == bindparam("b_id"), image.c.path == bindparam("b_path"))
             .where(KEPT, _NOT_LABELLED)
-            .values(progress=Progress.DELETED.value, path=None),
+            .values(progress=_END, path=None),
             [{"b_id": old.image_id, "b_path": to_text(old.path)} for old in olds if old.path],
         )
 

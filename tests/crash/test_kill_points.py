@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from builders import Station, assert_every_image_accounted_for, surface_file
 from filesystems import mount_memory
+from kept import keep
 from zygotes import Zygote
 
 ZYGOTE = Path(__file__).with_name("zygote.py")
@@ -216,3 +217,28 @@ def test_a_drop_folder_that_comes_back_with_an_image_that_was_moved_doubles_noth
     zygote.finish(station)
     assert_every_image_accounted_for(station)
     assert leftovers(station) == []
+
+
+@pytest.mark.fault(58)
+def test_what_was_deleted_in_time_before_its_drop_folder_came_back_is_not_counted_twice(
+    here: Path, model: Path, zygote: Journeys
+) -> None:
+    make = maker(here, model, zygote, None)
+    steps = zygote.steps(make(1))
+    leaves = [
+        n for n, step in enumerate(steps, 1) if "half.jpg" in step and step.endswith(".leaving")
+    ]
+    station = make(2)
+    assert str(zygote.kill(station, leaves[0])).startswith("rename")
+    folder = station.folder("top-1")
+    away = folder.rename(station.root / "away")
+    folder.mkdir()
+    zygote.finish(station)
+    quarantined = "SELECT progress, path IS NULL FROM image WHERE verdict = 'unreadable'"
+    assert station.query(quarantined) == [("unseen", 0)]
+    keep(station, days=2, quarantine_days=1)
+    assert station.query(quarantined) == [("gone", 1)]
+    folder.rmdir()
+    away.rename(folder)
+    zygote.finish(station)
+    assert_every_image_accounted_for(station)
