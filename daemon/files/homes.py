@@ -1,8 +1,13 @@
 """Today's folders for images, and where in them a file goes that an earlier configuration planned for elsewhere."""
 
+import re
 from pathlib import Path
+from typing import Final
 
 from config.settings import Settings
+
+DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+"""How a folder of a day is named; no class has such a name."""
 
 
 class Homes:
@@ -14,6 +19,7 @@ class Homes:
         self._all = (review, archive, quarantine, *(each.folder for each in settings.cameras))
         self._roots = {
             "to_check": review / "to_check",
+            "labelled": review / "labelled",
             "archive": archive,
             "quarantine": quarantine,
         }
@@ -27,6 +33,7 @@ class Homes:
         roots = self._roots.values()
         if len(planned.parts) < 4 or any(planned.is_relative_to(root) for root in roots):
             return planned
-        # By class or camera, and by day.
-        kind, *within = planned.parts[-4:]
+        # By class or camera, and by day; what is labelled by class alone.
+        depth = 3 if DAY.fullmatch(planned.parts[-2]) else 2
+        kind, *within = planned.parts[-depth - 1 :]
         return self._roots[kind].joinpath(*within) if kind in self._roots else planned

@@ -7,7 +7,6 @@ after: a kill in between is made up for at the next start.
 import errno
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import Final
 import structlog
 
 from config.settings import Settings
-from daemon.files.homes import Homes
+from daemon.files.homes import DAY, Homes
 from daemon.files.mounts import review_is_there
 from daemon.files.placing import ChangedError, GoneError, TargetTakenError, relocate
 from daemon.names import from_text, is_ignored, to_text
@@ -37,7 +36,6 @@ log = structlog.get_logger(__name__)
 LONGEST_NAME: Final = 64
 # Of a folder of ours that somebody dragged into `labelled`, all would be labelled so.
 OURS: Final = frozenset(map(as_read, (UNKNOWN, "to_check", "labelled")))
-_DAY: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _RETRY_SECONDS: Final = 5.0
 _TROUBLE: Final = "labelled files"
 
@@ -185,8 +183,8 @@ class Labeller:
             self._retry_at = math.inf
         try:
             unfinished = labels.relocations(self._database, after=after)
-            for relocation in unfinished:
-                self.bring(relocation)
+            for each in unfinished:
+                self.bring(replace(each, target=self._homes.of(each.target)))
         except StoreError:  # which the pipeline tells of
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             return None
@@ -340,4 +338,4 @@ def may_be_class(name: str) -> bool:
         or len(name.encode()) > 3 * LONGEST_NAME
         or to_text(from_text(name)) != name
     )
-    return not bad and as_read(name) not in OURS and not _DAY.fullmatch(name)
+    return not bad and as_read(name) not in OURS and not DAY.fullmatch(name)

@@ -1,14 +1,14 @@
 """Days of `to_check` that are over and empty go; after years they were thousands, each looked at every time."""
 
 import os
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-_DAY: Final = re.compile(r"\d{4}-\d\d-\d\d")
+from daemon.files.homes import DAY
+
 _REST_SECONDS: Final = 86_400.0
 """A folder that something came to, or went from, a shorter time ago may be wanted again."""
 
@@ -19,7 +19,7 @@ def remove_empty_days(to_check: Path, now: datetime) -> None:
     What holds anything, a hidden file too, stays: only an empty folder can be removed.
     """
     for of_class in _folders_in(to_check):
-        for day in filter(lambda each: _DAY.fullmatch(each.name), _folders_in(of_class)):
+        for day in filter(lambda each: DAY.fullmatch(each.name), _folders_in(of_class)):
             with suppress(OSError):  # not empty, most likely
                 rested = now.timestamp() - day.stat(follow_symlinks=False).st_mtime
                 if rested > _REST_SECONDS:

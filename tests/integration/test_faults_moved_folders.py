@@ -12,6 +12,10 @@ from composed import by_hand
 from kept import a_copy_of
 from reviewed import data_of, labels, paths, station_of
 
+from daemon.clock import now_utc
+from daemon.store.database import Database
+from daemon.store.labels import put_label
+
 PENDING = "SELECT 1 FROM image WHERE progress = 'pending'"
 
 
@@ -70,6 +74,24 @@ def test_an_undo_after_the_review_folder_was_moved_leads_to_where_it_is_now(
     assert (done.status, done.out) == (0, f"image 2 has no label any more: {at}\n")
     assert (at.read_bytes(), paths(station)[2], labels(station)) == (data_of(2), at, {})
     assert not before.exists()
+
+
+def test_a_label_on_its_way_while_the_review_folder_was_moved_comes_to_where_that_is_now(
+    millwatch: Millwatch, tmp_path: Path
+) -> None:
+    station = station_of(tmp_path)
+    before, first = station.review, paths(station)[2]
+    target = before / "labelled" / "patches" / first.name
+    database = Database(station.database)
+    put_label(database, 2, "patches", "anna", seen=0, target=target, now=now_utc())
+    database.close()
+    before.rename(tmp_path / "new")
+    before.write_text("where a disk was")
+    review_is_now(station, tmp_path / "new")
+    conflicts = millwatch("review", "conflicts", "--config", station.config)
+    assert "Every file in the review folder is in order." in conflicts.out
+    at = tmp_path / "new" / "labelled" / "patches" / first.name
+    assert (at.read_bytes(), paths(station)[2], labels(station)) == (data_of(2), at, {2: "patches"})
 
 
 def test_copies_in_the_folders_of_a_new_configuration_count_while_the_old_ones_are_still_there(
