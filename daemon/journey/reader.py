@@ -54,6 +54,7 @@ class Reader:
         self._guard = CrashGuard(settings.state_dir, max_pixels=settings.intake.max_pixels)
         # A camera's own lane decodes too.
         self._helpers = Helpers(max(1, len(os.sched_getaffinity(0)) - 1))
+        self._large = Lanes("large files of")
         self._late: deque[Reading] = deque()
 
     def read(self, candidates: Sequence[Candidate], *, size: int) -> list[Reading]:
@@ -87,6 +88,7 @@ class Reader:
     def close(self, *, seconds: float) -> None:
         """When the lanes have ended."""
         self._helpers.close(seconds=seconds)
+        self._large.close(seconds=0.0)
         self._guard.close()
 
     def _read_all(self, candidates: Iterable[Candidate], size: int) -> list[Reading]:
@@ -106,6 +108,9 @@ class Reader:
         if arrival is None:
             return None
         delivery = arrival.delivery
+        if delivery.size > self._limits.max_bytes:
+            self._large.afterwards(delivery.camera, partial(self._read_large, delivery, size))
+            return None
         try:
             decodable = not self._guard.crashes(delivery)
             fetched = fetch(delivery, limits=self._limits, decodable=decodable)
@@ -118,6 +123,14 @@ class Reader:
             self._not_read(delivery, error)
             return None
         return _Begun(arrival=arrival, reading=reading)
+
+    def _read_large(self, delivery: Delivery, size: int) -> None:
+        """Beside the other files of its camera: only to hash a terabyte takes the better part of an hour."""
+        try:
+            fetched = fetch(delivery, limits=self._limits, decodable=False)
+            self._take_late([self._understand(fetched, size)])
+        except Exception as error:  # noqa: BLE001 -- told
+            self._not_read(delivery, error)
 
     def _help(self, fetched: Fetched, size: int) -> Reading:
         try:

@@ -265,6 +265,21 @@ def test_a_file_larger_than_the_limit_goes_to_quarantine_unread(
     assert station.reasons() == {"large.jpg": "too_many_bytes"}
 
 
+@pytest.mark.fault(13)
+def test_a_file_of_a_terabyte_holds_up_no_other_of_its_camera(tmp_path: Path, model: Path) -> None:
+    station = Station(root=tmp_path, model=model, tables={"model": {"runtime": "torch"}})
+    with station.process():  # which ends amid it
+        huge = station.folder("top-1") / "huge.jpg"
+        huge.touch()
+        os.truncate(huge, 10**12)
+        wait_for_quiet_time(station, "other camera's.jpg")  # and so of that one
+        station.drop("top-1", "small.jpg", surface_file(seed=1))
+        wait_until(lambda: recorded(station, "small.jpg"), seconds=20.0)
+        assert station.troubles() == {}
+        assert not recorded(station, "huge.jpg")
+        assert huge.exists()
+
+
 @pytest.mark.fault(14, 15)
 def test_each_kind_of_picture_has_one_defined_conversion_that_the_record_tells(
     station: Station,
