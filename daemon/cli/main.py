@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import typer
+from typer.core import TyperGroup
 
 from config.folders import user_in_words
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError
@@ -35,8 +36,21 @@ from daemon.store.upgrading import DatabaseRefusedError
 from models.registry import NotFiniteError
 from models.runtimes.protocol import lacks_memory
 
+
+class _Plain(TyperGroup):
+    """Refuses a value in plain words: pydantic, whom typer asks, says first what it is to a programmer."""
+
+    def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]  # its own is private
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
+
 app = typer.Typer(
     name="millwatch",
+    cls=_Plain,
     help="Watches camera folders beside a steel line, judges every image, and loses none.",
     no_args_is_help=True,
     add_completion=False,

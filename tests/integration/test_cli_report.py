@@ -142,6 +142,7 @@ def test_a_value_that_cannot_be_is_refused_with_what_could(
     assert option in done.err
     assert value in done.err
     assert told in done.err
+    assert "Value error" not in done.err  # as pydantic begins, on which typer rests
 
 
 def test_a_line_that_never_ran_has_no_report(
