@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from config.text import as_one_line
 from models.whole import write_whole
+from training.data.dividing import classes_not_in_fit
 from training.data.manifest import Manifest, ManifestError, Part
 from training.fitting.fit import Epoch
 from training.fitting.recipe import Recipe
@@ -100,7 +101,7 @@ def crossvalidate(
     if not all(0 <= number < folds for number in numbers):
         raise ManifestError(f"the folds are numbered 1 to {folds}")
     divided = [fold_of(manifest, number, folds=folds) for number in numbers]
-    _refuse_empty_parts(numbers, divided, folds)
+    _refuse_too_few(numbers, divided, folds)
     others = None
     if foreign is not None:
         others = read_pictures(foreign, side=recipes[-1].input_size)
@@ -113,7 +114,7 @@ def crossvalidate(
     return _pool(manifest, [number + 1 for number in numbers], judged)
 
 
-def _refuse_empty_parts(numbers: Sequence[int], divided: Sequence[Manifest], folds: int) -> None:
+def _refuse_too_few(numbers: Sequence[int], divided: Sequence[Manifest], folds: int) -> None:
     """Said now, not after hours of training."""
     for number, fold in zip(numbers, divided, strict=True):
         for part in Part:
@@ -122,6 +123,10 @@ def _refuse_empty_parts(numbers: Sequence[int], divided: Sequence[Manifest], fol
                     f"fold {number + 1} of {folds} has no image in its part {part.value!r}; ask for "
                     "fewer folds (--folds), or prepare more images"
                 )
+        for finding in classes_not_in_fit(fold):
+            raise ManifestError(
+                f"in fold {number + 1} of {folds} {finding.detail}; prepare more images of it, or without it"
+            )
 
 
 def _part_in_fold(pixels: str, number: int, folds: int) -> Part:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from filesystems import no_file_larger
 
-from training.crossvalidate import Crossvalidation
+from training.crossvalidate import Crossvalidation, crossvalidate
 from training.data.manifest import LabelledImage, Manifest, ManifestError, Part
 from training.fitting.recipe import RECIPES
 from training.judging.evaluate import Rate, evaluate
@@ -46,3 +46,31 @@ def test_a_class_that_cannot_be_left_out_is_told_before_the_others_are(tmp_path:
     ):
         leave_out(manifest, tmp_path / "left", recipes=[RECIPES["steel"]])
     assert not (tmp_path / "left").exists()
+
+
+def test_a_class_that_a_fold_could_not_learn_is_told_before_the_others_are(tmp_path: Path) -> None:
+    """All of its images are alike, so they stay together: where they are tested, none is fitted."""
+
+    def images(name: str, beginnings: range) -> list[LabelledImage]:
+        """In the fold that the beginning says; every other one of them selects where it is not tested."""
+        return [
+            LabelledImage(
+                path=f"{name}-{begin}-{part}",
+                label=name,
+                sha256="",
+                pixels=f"{begin:08x}{10 * part:08x}",
+                part=Part.FIT,
+            )
+            for begin in beginnings
+            for part in range(2)
+        ]
+
+    manifest = Manifest(
+        root=tmp_path,
+        classes=("crazing", "scratches"),
+        images=tuple(images("crazing", range(3)) + images("scratches", range(1, 2))),
+    )
+    recipes = [RECIPES["steel"]]
+    with pytest.raises(ManifestError, match="in fold 2 of 3 class scratches has no image in fit"):
+        crossvalidate(manifest, tmp_path / "folds", recipes=recipes, folds=3)
+    assert not (tmp_path / "folds").exists()
