@@ -1,4 +1,4 @@
-"""Text that is safe to show: file names may hold bytes that no encoding explains."""
+"""Text for people: file names that may hold bytes that no encoding explains, and shares."""
 
 import re
 
@@ -28,3 +28,8 @@ def _escape_control(found: re.Match[str]) -> str:
     if character in _SHORT_ESCAPES:
         return _SHORT_ESCAPES[character]
     return f"\\x{ord(character):02x}" if character.isascii() else f"\\u{ord(character):04x}"
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """A share of one, alike wherever it is read."""
+    return f"{100 * share:.{digits}f} %"

@@ -7,6 +7,7 @@ from typing import Final
 
 from config.oversight import Alarm
 from config.settings import Settings
+from config.text import percent
 from daemon.clock import timestamp
 from daemon.files.disks import Rooms
 from daemon.names import to_text
@@ -131,9 +132,13 @@ class Watch:
                 holds |= {name: what for name, what in told.items() if name == each.camera}
             elif not alarm.min_rate <= each.defect_rate <= alarm.max_rate:
                 high = each.defect_rate > alarm.max_rate
-                limit = f"above {alarm.max_rate:.2%}" if high else f"below {alarm.min_rate:.2%}"
+                limit = (
+                    f"above {percent(alarm.max_rate)}"
+                    if high
+                    else f"below {percent(alarm.min_rate)}"
+                )
                 holds[each.camera] = (
-                    f"camera {each.camera}: {each.defect_rate:.2%} of {each.inspected} images since "
+                    f"camera {each.camera}: {percent(each.defect_rate)} of {each.inspected} images since "
                     f"{since} are defects, {limit}"
                 )
         unseen = told.keys() - {each.camera for each in found}
@@ -160,9 +165,9 @@ class Watch:
             if broken := signals(limits)[-1]:
                 point = limits.samples[-1]
                 holds[camera] = (
-                    f"camera {camera}: {point.sample.share:.2%} of {point.sample.inspected} images "
-                    f"of the hour {last} are defects, {limits.centre:.2%} in the week, limits "
-                    f"{point.lower:.2%} to {point.upper:.2%}: "
+                    f"camera {camera}: {percent(point.sample.share)} of {point.sample.inspected} images "
+                    f"of the hour {last} are defects, {percent(limits.centre)} in the week, limits "
+                    f"{percent(point.lower)} to {percent(point.upper)}: "
                     + "; ".join(f"{WORDS[rule]} (rule {rule})" for rule in broken)
                 )
         return holds

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
+from config.text import percent
 from daemon.cli.options import (
     CommandError,
     JsonOption,
@@ -113,7 +114,9 @@ def _print_folds(result: "Crossvalidation") -> None:
     told = ", ".join(f"{right.count} of {right.of} in fold {number}" for number, right in folds)
     sys.stdout.write(f"right: {told}\n")
     unknown = result.called_unknown
-    sys.stdout.write(f"called unknown: {unknown.count} of {unknown.of} ({unknown.share:.2%})\n")
+    sys.stdout.write(
+        f"called unknown: {unknown.count} of {unknown.of} ({percent(unknown.share)})\n"
+    )
     if result.corruptions:
         print_corruptions(result.corruptions)
     if result.pointing:
@@ -121,7 +124,7 @@ def _print_folds(result: "Crossvalidation") -> None:
     # For each fold, or for none when they were not asked for.
     for number, seen in zip(result.numbers, result.foreign, strict=False):
         sys.stdout.write(
-            f"fold {number}: {seen.called_unknown.share:.1%} of {seen.called_unknown.of} pictures in "
+            f"fold {number}: {percent(seen.called_unknown.share, 1)} of {seen.called_unknown.of} pictures in "
             f"{seen.name} called unknown, AUROC {seen.auroc:.3f}\n"
         )
 
@@ -129,7 +132,7 @@ def _print_folds(result: "Crossvalidation") -> None:
 def _print_left_out(left: "dict[str, LeftOut]") -> None:
     table = table_of_answers("never shown", "AUROC", "called unknown", "known called unknown")
     for name, of in left.items():
-        cells = (f"{of.called_unknown:.1%}", f"{of.known_called_unknown:.1%}")
+        cells = (percent(of.called_unknown, 1), percent(of.known_called_unknown, 1))
         table.add_row(escape(name), f"{of.auroc:.3f}", *cells)
     console = console_of_answers()
     console.print(table)

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from config.text import percent
 from daemon.cli.options import table_of_answers
 from daemon.names import to_text
 from models.binomial import interval
@@ -35,8 +36,8 @@ def _figures(test: dict[str, Any], lines: list[str]) -> Table:
     """Of the test part: by class, and over all as another line."""
     low, high = test["accuracy_interval"]
     over_all = (
-        f"accuracy {test['accuracy']:.2%} of {test['images']} test images (95 % interval "
-        f"{low:.2%} to {high:.2%}), calibration error {test['expected_calibration_error']:.3f}"
+        f"accuracy {percent(test['accuracy'])} of {test['images']} test images (95 % interval "
+        f"{percent(low)} to {percent(high)}), calibration error {test['expected_calibration_error']:.3f}"
     )
     table = table_of_answers("class", title="On its test part, 95 % intervals")
     for heading in ("images", "recall", "interval", "precision"):
@@ -47,8 +48,12 @@ def _figures(test: dict[str, Any], lines: list[str]) -> Table:
         count = figures["images"]
         low, high = interval(round(figures["recall"] * count), count)
         # Of no image no share is known, though it is kept as 0.
-        cells = (f"{figures['recall']:.1%}", f"{low:.1%} to {high:.1%}") if count else ("-", "-")
-        precision = f"{figures['precision']:.1%}" if any(called) else "-"
+        cells = (
+            (percent(figures["recall"], 1), f"{percent(low, 1)} to {percent(high, 1)}")
+            if count
+            else ("-", "-")
+        )
+        precision = percent(figures["precision"], 1) if any(called) else "-"
         table.add_row(escape(name), str(count), *cells, precision)
     lines.append(over_all)
     return table
@@ -70,14 +75,14 @@ def print_support(support: Support) -> None:
         if each.threshold and each.missed:
             figures = each.threshold
             cells = (f"{figures.threshold:.4f}", str(figures.called), str(figures.wrong))
-            thresholds.add_row(escape(each.name), *cells, f"{figures.upper_bound:.1%}")
+            thresholds.add_row(escape(each.name), *cells, percent(figures.upper_bound, 1))
             misses.add_row(escape(each.name), *_missed(each.missed))
     misses.add_section()
     misses.add_row("all defects", *_missed(support.missed))
     console.print(thresholds)
     console.print(
         "The share of wrong names that was seen is kept within policy.max_wrong_class_rate "
-        f"({support.policy.max_wrong_class_rate:.2%}); the last column is its exact bound, a "
+        f"({percent(support.policy.max_wrong_class_rate)}); the last column is its exact bound, a "
         "little too low where a threshold was raised: that was done by the same images.",
         markup=False,
     )
@@ -102,9 +107,9 @@ def _points(support: Support) -> Table:
     for each in support.points:
         now = " (now)" if each.rate == support.policy.max_missed_defect_rate else ""
         table.add_row(
-            f"{each.rate:.2%}{now}",
+            f"{percent(each.rate)}{now}",
             f"{each.threshold:.4f}",
-            f"{each.promised:.2%}",
+            percent(each.promised),
             f"{each.missed} of {support.missed.held_out}",
             f"{each.passed} of {support.normal}",
         )
@@ -112,12 +117,12 @@ def _points(support: Support) -> Table:
 
 
 def _missed(missed: MissedDefects) -> tuple[str, str, str]:
-    return str(missed.held_out), f"{missed.lowest_rate:.2%}", str(missed.further_needed)
+    return str(missed.held_out), percent(missed.lowest_rate), str(missed.further_needed)
 
 
 def _passes(support: Support) -> str:
     promise = (
-        f"policy.max_missed_defect_rate is {support.policy.max_missed_defect_rate:.2%}, for all "
+        f"policy.max_missed_defect_rate is {percent(support.policy.max_missed_defect_rate)}, for all "
         "defects together"
     )
     rule = support.pass_rule
@@ -130,7 +135,7 @@ def _passes(support: Support) -> str:
                 "and kept."
             )
         which = f"The {rule.own}{of_line} among them" if of_line else "They"
-        promised = f"promised is {rule.promised:.2%}" if rule.own else "nothing is promised"
+        promised = f"promised is {percent(rule.promised)}" if rule.own else "nothing is promised"
         return (
             f"{begin}, beyond all {rule.defects} held-out defects. {which} are too few to promise what "
             f"is asked: {promise}; {promised}."

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from config.text import percent
 from daemon.cli.options import CommandError, JsonOption, print_json, refuse_unwritable
 from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
@@ -185,8 +186,8 @@ def export(
     sys.stdout.write(
         f"{model}: OpenVINO serves {done.serves.upper()}: {done.reason}\n"
         f"On {done.int8.images} held-out images: {done.int8.classes_changed} classes and "
-        f"{done.int8.verdicts_changed} verdicts differ; accuracy {before:.2%} trained, "
-        f"{after:.2%} INT8\n"
+        f"{done.int8.verdicts_changed} verdicts differ; accuracy {percent(before)} trained, "
+        f"{percent(after)} INT8\n"
         f"The model folder has {done.folder_bytes / 1e6:.1f} MB\n"
     )
 

@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from config.settings import Settings
-from config.text import as_one_line
+from config.text import as_one_line, percent
 from daemon.cli.describing import print_model, print_support
 from daemon.cli.options import (
     CommandError,
@@ -244,7 +244,7 @@ def _named_rightly(row: Mapping[str, Any]) -> str:
     """The line's own images say more than those that came with the first model."""
     if line := row["of_line"]:
         return f"{line['right']} of {line['images']} of this line; before {line['right_before']}"
-    return "" if row["accuracy"] is None else f"{row['accuracy']:.2%} of {row['images']}"
+    return "" if row["accuracy"] is None else f"{percent(row['accuracy'])} of {row['images']}"
 
 
 def _listed(model: KnownModel, recorded: Mapping[str, ModelVersion]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from config.text import percent
 from daemon.cli.options import CommandError, refuse_unwritable
 from daemon.cli.showing import ImageDisplay
 
@@ -109,5 +110,5 @@ def _print_label_errors(manifest: "Manifest", model: Path | None) -> None:
     for doubt in doubts:
         sys.stdout.write(
             f"{doubt.path}: labelled {doubt.given}, {'likely' if doubt.confident else 'perhaps'} "
-            f"{doubt.likelier} ({doubt.probability:.0%}, margin {doubt.margin:+.2f})\n"
+            f"{doubt.likelier} ({percent(doubt.probability, 0)}, margin {doubt.margin:+.2f})\n"
         )

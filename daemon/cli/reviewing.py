@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from config.text import as_one_line
+from config.text import as_one_line, percent
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
@@ -23,6 +23,7 @@ from daemon.cli.standing_in import by_daemon_or_alone, user_name
 from daemon.clock import now_utc
 from daemon.process.control import Handlers
 from daemon.process.health import Health
+from daemon.reports.words import how_sure
 from daemon.review.commands import ReviewCommands
 from daemon.review.labelling import Labeller
 from daemon.review.reconciling import Reconciler
@@ -77,7 +78,7 @@ def list_waiting(
     columns = ("image", "camera", "captured", "verdict", "reason", "predicted", "sure", "path")
     table = table_of_answers(*columns, title=f"{told['waiting']} images wait for a label")
     for each in told["images"]:
-        sure = "" if each["confidence"] is None else f"{int(each['confidence'] * 100)} %"
+        sure = "" if each["confidence"] is None else how_sure(each["confidence"])
         place = "missing" if each["missing"] else each["path"]
         names = ("image", "camera", "captured_at", "verdict", "reason", "predicted_class")
         cells = (*(each[name] for name in names), sure, place)
@@ -131,7 +132,7 @@ def suspects(config: ConfigOption = None, *, as_json: JsonOption = False) -> Non
         return
     table = table_of_answers("image", "label", "looks like", "sure", "according to", "path")
     for each in told["suspects"]:
-        sure = "" if each["confidence"] is None else f"{each['confidence']:.0%}"
+        sure = "" if each["confidence"] is None else how_sure(each["confidence"])
         who = "the latest retraining" if each["doubted_by"] == "run" else "the model that judged it"
         names = (each["image"], each["label"], each["suggested"], sure, who, each["path"])
         table.add_row(*map(shown, names))
@@ -155,7 +156,7 @@ def _missed_in_words(missed: dict[str, Any], camera: str | None) -> str:
         )
     return (
         f"{what}: {missed['missed']} of {missed['labelled']} passed images that were drawn and "
-        f"labelled, {missed['rate']:.2%} (95 % interval {missed['low']:.2%} to {missed['high']:.2%}); "
+        f"labelled, {percent(missed['rate'])} (95 % interval {percent(missed['low'])} to {percent(missed['high'])}); "
         f"{missed['passed']} passed in all"
     )
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from config.text import percent
 from daemon.cli.options import console_of_answers, table_of_answers
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class EpochDisplay(Display):
     def show(self, epoch: "Epoch", where: str = "") -> None:
         text = (
             f"{where}epoch {epoch.number}/{epoch.epochs}  loss {epoch.fit_loss:.3f}  "
-            f"held out: loss {epoch.select_loss:.3f}, accuracy {epoch.select_accuracy:.2%}"
+            f"held out: loss {epoch.select_loss:.3f}, accuracy {percent(epoch.select_accuracy)}"
             f"{'  kept' if epoch.kept else ''}"
         )
         if self._bar:
@@ -72,8 +73,8 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     low, high = evaluation.accuracy_interval
     console = console_of_answers()
     console.print(
-        f"accuracy {evaluation.accuracy:.2%} of {evaluation.images} images "
-        f"(95 % interval {low:.2%} to {high:.2%}), "
+        f"accuracy {percent(evaluation.accuracy)} of {evaluation.images} images "
+        f"(95 % interval {percent(low)} to {percent(high)}), "
         f"calibration error {evaluation.expected_calibration_error:.3f}",
         highlight=False,
     )
@@ -94,11 +95,11 @@ def print_evaluation(evaluation: "Evaluation") -> None:
 def print_corruptions(accuracies: dict[str, list[float]]) -> None:
     table = table_of_answers("accuracy on spoilt images", "slightly", "clearly", "badly")
     for kind, by_severity in accuracies.items():
-        table.add_row(kind, *(f"{accuracy:.2%}" for accuracy in by_severity))
+        table.add_row(kind, *(percent(accuracy) for accuracy in by_severity))
     every = [accuracy for by_severity in accuracies.values() for accuracy in by_severity]
     console = console_of_answers()
     console.print(table)
-    console.print(f"mean over all of them: {sum(every) / len(every):.2%}", highlight=False)
+    console.print(f"mean over all of them: {percent(sum(every) / len(every))}", highlight=False)
 
 
 def print_pointing(pointing: "Pointing") -> None:
@@ -107,6 +108,6 @@ def print_pointing(pointing: "Pointing") -> None:
     )
     for name, of in {**pointing.classes, "mean over classes": pointing.mean}.items():
         count = str(pointing.images[name]) if name in pointing.images else ""
-        shares = (f"{share:.1%}" for share in (of.near, of.chance_near, of.heat))
+        shares = (percent(share, 1) for share in (of.near, of.chance_near, of.heat))
         table.add_row(escape(name), count, *shares)
     console_of_answers().print(table)

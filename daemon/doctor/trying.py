@@ -13,6 +13,7 @@ from typing import Final
 
 from config.folders import user_in_words
 from config.loading import check_settings
+from config.text import percent
 from daemon.checking import (
     alarm_problems,
     camera_problems,
@@ -44,9 +45,7 @@ def tried(config: Path | None, environ: Mapping[str, str], now: datetime) -> lis
         return found
     missed = settings.policy.max_missed_defect_rate
     if missed > _MANY_MISSED:
-        allowed = (
-            f"policy.max_missed_defect_rate = {missed:g} lets {missed:.0%} of the defects pass"
-        )
+        allowed = f"policy.max_missed_defect_rate = {missed:g} lets {percent(missed, 0)} of the defects pass"
         step = f"It is a share of one. If {missed:g} % are meant, write {missed / 100:g}."
         found.append(remark("policy", allowed, step))
     silent = silent_folders(settings)

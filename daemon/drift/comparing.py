@@ -7,6 +7,7 @@ from statistics import fmean, stdev
 from typing import Final
 
 from config.oversight import Drift
+from config.text import percent
 from daemon.store.days import CameraDay
 from models.binomial import interval
 
@@ -159,7 +160,7 @@ def _novelty(days: Sequence[CameraDay], rules: Drift, *, matured: bool) -> list[
         return []
     what = (
         f"what camera {day.camera} shows is less like what model {day.model_version} learned: "
-        f"{unknown:.0%} is unknown to it on {day.day}; {against}. See to the camera and the "
+        f"{percent(unknown, 0)} is unknown to it on {day.day}; {against}. See to the camera and the "
         "material, and label some of these images"
     )
     return [_shift(day, "novelty", what)]
@@ -179,8 +180,8 @@ def _mix(days: Sequence[CameraDay], rules: Drift) -> list[Shift]:
     before, now = _shares(total), _shares(day.classes)
     name = max(now, key=lambda each: now[each] - before.get(each, 0))
     what = (
-        f"camera {day.camera} shows another mix of classes: {now.get(name, 0):.0%} {name} on "
-        f"{day.day}, before that {before.get(name, 0):.0%} ({usual.days}); {changed:.0%} of the "
+        f"camera {day.camera} shows another mix of classes: {percent(now.get(name, 0), 0)} {name} on "
+        f"{day.day}, before that {percent(before.get(name, 0), 0)} ({usual.days}); {percent(changed, 0)} of the "
         "images are called otherwise. See whether the material or the line changed"
     )
     return [_shift(day, "mix", what)]

@@ -7,6 +7,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Final
 
+from config.text import percent
 from daemon.reports import rules
 from daemon.reports.limits import Limits, Sample, laney_chart
 from daemon.reports.periods import By, Calendar
@@ -214,7 +215,7 @@ def _limits_in_words(limits: Limits) -> tuple[str, ...]:
         else ""
     )
     return (
-        f"Centre {limits.centre:.2%}; limits of each period by its number of images (Laney's p'){wider}.",
+        f"Centre {percent(limits.centre)}; limits of each period by its number of images (Laney's p'){wider}.",
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from config.text import percent
 from daemon.reports.report import Bars, Controlled, Lines
 
 WIDTH: Final = 720
@@ -103,7 +104,7 @@ def line_chart(drawing: Lines) -> LineChart:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar; its width and the sum with those before in percent."""
+    """One bar; its width in percent, and the share of all that it has with those before."""
 
     name: str
     value: float
@@ -123,7 +124,7 @@ def bars(drawing: Bars) -> tuple[Bar, ...]:
                 name=name,
                 value=value,
                 width=round(100 * value / most, 1),
-                cumulative=round(100 * before / total, 1) if total else 0.0,
+                cumulative=before / total if total else 0.0,
             )
         )
     return tuple(drawn)
@@ -172,7 +173,7 @@ class _Canvas:
 
 
 def _says(label: str, inspected: int, share: float, broken: Sequence[int]) -> str:
-    told = f"{label}: {share:.1%} of {inspected} images"
+    told = f"{label}: {percent(share)} of {inspected} images"
     if broken:
         told += f"; rule {', '.join(map(str, broken))}"
     return told

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
+from config.text import percent
 from daemon.reports.periods import By
 from daemon.reports.report import (
     Bars,
@@ -115,8 +116,8 @@ def _missed_in_words(missed: MissedDefects) -> str:
             "none is labelled yet: how many are defects is not known."
         )
     return (
-        f"Of the images that passed, {missed.rate:.2%} are defects: {missed.missed} of {missed.labelled} "
-        f"that were drawn at random and labelled (95 % interval {missed.low:.2%} to {missed.high:.2%})."
+        f"Of the images that passed, {percent(missed.rate)} are defects: {missed.missed} of {missed.labelled} "
+        f"that were drawn at random and labelled (95 % interval {percent(missed.low)} to {percent(missed.high)})."
     )
 
 

@@ -3,6 +3,7 @@
 import io
 from typing import TYPE_CHECKING, Final
 
+from config.text import percent
 from daemon.reports.report import Bars, Controlled, Lines, Report
 
 if TYPE_CHECKING:
@@ -91,7 +92,7 @@ def _bars(axes: "Axes", drawing: Bars) -> None:
     sums = [sum(values[: at + 1]) for at in xs]
     axes.plot(xs, sums, color=_LIMIT, marker="o", markersize=4)
     for x, value in zip(xs, sums, strict=True):
-        text = f"{value / total:.0%}"
+        text = percent(value / total, 0)
         axes.annotate(text, (x, value), textcoords="offset points", xytext=(0, 6), ha="center")
 
 

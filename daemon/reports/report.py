@@ -7,6 +7,7 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
+from config.text import percent
 from daemon.reports.limits import Limits
 from daemon.reports.periods import By, Calendar, first_not_counted
 from daemon.store.spans import Span
@@ -61,7 +62,7 @@ class Column:
         if value is None:
             return "-"
         if self.kind is Kind.SHARE:
-            return f"{float(value):.2%}"
+            return percent(float(value))
         if self.kind is Kind.NUMBER:
             return f"{float(value):.3g}"
         return str(value)

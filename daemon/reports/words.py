@@ -9,3 +9,8 @@ def class_in_words(name: str) -> str:
 def grouped(number: float) -> str:
     """A whole number with its thousands apart."""
     return f"{int(number):,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def how_sure(confidence: float) -> str:
+    """Never rounded up to certainty."""
+    return f"{int(100 * confidence)} %"

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from config.text import as_one_line
+from config.text import as_one_line, percent
 from daemon.reports import drawing
 from daemon.reports.periods import By
 from daemon.reports.report import Bars, Controlled, Lines, Report, Value
@@ -45,6 +45,7 @@ def as_html(report: Report, *, by: By, made: datetime) -> str:
     )
     environment.filters |= {
         "grouped": grouped,
+        "percent": percent,
         "one_line": lambda value: as_one_line(str(value)),
     }
     return environment.get_template("report.html.j2").render(

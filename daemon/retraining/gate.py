@@ -11,6 +11,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import Final
 
+from config.text import percent
 from models.binomial import interval, upper_bound
 from models.figures import ClassFigures, ModelFigures, RunFigures, total
 from models.taxonomy import KNOWN_DEFECTS
@@ -181,7 +182,7 @@ class _Missed:
     def words(self, rules: Rules) -> str:
         return (
             f"of {self.images} {self.what} it lets {self.passed} pass, the current model "
-            f"{self.before:.1%}; {self.allowed(rules):.1%} would be allowed"
+            f"{percent(self.before, 1)}; {percent(self.allowed(rules), 1)} would be allowed"
         )
 
 
@@ -344,7 +345,7 @@ def _doubted(figures: RunFigures, rules: Rules) -> Iterator[str]:
         if share > rules.max_doubted:
             wrong = sorted({each.label for each in suspects})
             yield (
-                f"{share:.0%} of what looks like {name} carries another label"
+                f"{percent(share, 0)} of what looks like {name} carries another label"
                 + (f" ({', '.join(wrong)})" if wrong else "")
                 + ": look at them (`millwatch review suspects`) and retrain"
             )

@@ -15,6 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from config.settings import Settings
+from config.text import percent
 from daemon.names import to_text
 from daemon.process.health import Health
 from daemon.store.database import Database, StoreError
@@ -199,7 +200,7 @@ class Shadow:
         self._health.trouble(
             TROUBLE,
             f"of {going.passed} images that model {going.new} let pass, model {going.version} before it "
-            f"calls {going.contradicted} defects, and at most {plausible:.1%} would be plausible. Look "
+            f"calls {going.contradicted} defects, and at most {percent(plausible, 1)} would be plausible. Look "
             "at them: the log names each; `millwatch models rollback` if they are defects",
         )
 

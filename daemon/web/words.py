@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from daemon.reports.periods import Calendar
-from daemon.reports.words import class_in_words
+from daemon.reports.words import class_in_words, how_sure
 from models.preprocessing import UnreadableReason
 from models.taxonomy import Reason, Verdict
 
@@ -54,17 +54,12 @@ def not_understood(found: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(told)
 
 
-def percent(share: float) -> str:
-    """A confidence; never rounded up to certainty."""
-    return f"{int(share * 100)} %" if share < 1 else "100 %"
-
-
 def why(verdict: str, reason: str, predicted_class: str | None, confidence: float | None) -> str:
     """One or two sentences for what is recorded of an image."""
     if verdict == Verdict.UNREADABLE.value or predicted_class is None or confidence is None:
         known = {each.value: text for each, text in _UNREADABLE.items()}
         return known.get(reason, "The model could not judge this picture.")
-    name, sure = class_in_words(predicted_class), percent(confidence)
+    name, sure = class_in_words(predicted_class), how_sure(confidence)
     match reason:
         case Reason.UNKNOWN.value:
             return (

@@ -232,7 +232,7 @@ def test_a_rate_of_missed_defects_that_was_meant_in_percent_is_remarked(station:
     station.write_config()
     told = policy()
     assert told is not None
-    assert "50% of the defects" in told.found
+    assert "50 % of the defects" in told.found
     assert "write 0.005" in told.remedy
 
 

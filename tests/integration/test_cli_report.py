@@ -87,11 +87,11 @@ def test_rates_for_a_spreadsheet(millwatch: Millwatch, line: Station) -> None:
 def test_rates_for_a_person(millwatch: Millwatch, line: Station) -> None:
     done = millwatch("report", "rates", "--config", line.config, "--by", "camera")
     assert "all of the time, all cameras; times in UTC" in done.out
-    shown = [row.split() for row in done.out.splitlines() if " all " in row and "│" in row]
-    assert [[cell for cell in row if cell not in "│┃"] for row in shown] == [
+    shown = [row.split("│") for row in done.out.splitlines() if " all " in row and "│" in row]
+    assert [[cell.strip() for cell in row[1:-1]] for row in shown] == [
         ["bottom-1", "all", "0", "0", "0", "1", "-"],
-        ["old", "all", "1", "0", "0", "0", "0.00%"],
-        ["top-1", "all", "3", "1", "1", "0", "33.33%"],
+        ["old", "all", "1", "0", "0", "0", "0.00 %"],
+        ["top-1", "all", "3", "1", "1", "0", "33.33 %"],
     ]
 
 
@@ -175,7 +175,7 @@ def test_where_nothing_was_inspected_no_rate_is_drawn(millwatch: Millwatch, line
     drawn = re.findall(
         r'<th scope="row">(.*?)</th><td class="number">(.*?)</td>', millwatch(*command).out
     )
-    assert drawn == [("old", "0.0 %"), ("top-1", "33.3 %")]
+    assert drawn == [("old", "0.00 %"), ("top-1", "33.33 %")]
     alone = millwatch(*command, "--camera", "bottom-1").out
     assert "<td>bottom-1</td>" in alone
     assert '<th scope="row">' not in alone

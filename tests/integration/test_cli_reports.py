@@ -169,8 +169,8 @@ def test_the_review_tells_what_passed_wrongly_by_the_sample_of_it(
     missed = document(millwatch, station, "review")["missed_defects"]
     assert (missed["labelled"], missed["missed"], missed["rate"]) == (40, 2, 0.05)
     shown = millwatch("report", "review", "--config", station.config).out
-    assert "5.00% are defects: 2 of 40" in shown
-    assert "95 % interval 0.61% to 16.92%" in shown
+    assert "5.00 % are defects: 2 of 40" in shown
+    assert "95 % interval 0.61 % to 16.92 %" in shown
     figures = {row["figure"]: row["value"] for row in sheet(millwatch, station, "review")}
     assert figures["missed_defects_rate"] == "0.05"
 
@@ -374,7 +374,7 @@ def test_a_table_has_its_figures_and_names_whole_however_narrow_the_terminal(
         for by in ([], ["--by", "shift"]) if report != "model" else ([],):
             shown = millwatch("report", report, *by, "--config", line.config).out
             assert "…" not in shown, report
-    assert "95.00%" in shown
+    assert "95.00 %" in shown
     assert columns or "20260601-000000-0000abcd" in shown
 
 

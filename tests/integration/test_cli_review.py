@@ -194,7 +194,7 @@ def test_labels_that_the_latest_retraining_doubts_are_listed_until_they_are_give
     ]
     assert Path(found["suspects"][0]["path"]) == paths(station)[2]
     table = millwatch("review", "suspects", "--config", station.config)
-    assert "97%" in table.out
+    assert "97 %" in table.out
     told(millwatch, station, "label", "2", "crazing")
     told(millwatch, station, "undo", "1")
     assert told(millwatch, station, "suspects")["suspects"] == []

@@ -80,10 +80,10 @@ def test_a_rate_is_told_above_or_below_its_limits(watch: Watch, store: Database)
     judged(store, "bottom-1", "d" * 1 + "p" * 59, first=100)
     (above,) = holds(watch, when="rate", max_rate=0.1).items()
     assert above[0] == "top-1"
-    assert "11.67% of 60 images since 2026-03-01T11:00:00Z are defects, above 10.00%" in above[1]
+    assert "11.67 % of 60 images since 2026-03-01T11:00:00Z are defects, above 10.00 %" in above[1]
     below = holds(watch, when="rate", min_rate=0.02)
     assert below.keys() == {"bottom-1"}
-    assert "below 2.00%" in below["bottom-1"]
+    assert "below 2.00 %" in below["bottom-1"]
     assert holds(watch, when="rate", max_rate=0.2, min_rate=0.01) == {}
 
 
@@ -134,7 +134,7 @@ def test_an_hour_out_of_the_limits_of_the_control_chart_is_told(
     assert holds(watch, {"top-1": "out"}, when="chart") == {"top-1": "out"}, "nothing since"
     hour(23, 30, 50_000)
     told = holds(watch, when="chart")["top-1"]
-    assert "30.00% of 100 images of the hour 2026-03-01T11:00:00Z are defects" in told
+    assert "30.00 % of 100 images of the hour 2026-03-01T11:00:00Z are defects" in told
     assert "a point beyond the limits (rule 1)" in told
     hour(24, 6, 60_000)
     assert holds(watch, {"top-1": told}, when="chart", minutes_later=60) == {}

@@ -61,13 +61,13 @@ def test_days_like_those_before_them_are_not_told() -> None:
         ({"brightness": 190.0}, "brightness", "brighter than it was: brightness 190 of 255"),
         ({"sharpness": 0.1}, "sharpness", "less sharp than it was: sharpness 0.10"),
         ({"sharpness": 0.6}, "sharpness", "noisier or sharper"),
-        ({"novelty": 0.8, "unknown": 380}, "novelty", "38% is unknown to it"),
+        ({"novelty": 0.8, "unknown": 380}, "novelty", "38 % is unknown to it"),
         (
             {"classes": Counter(no_defect=380, scratches=620)},
             "mix",
-            "62% scratches on 2026-01-15, before that 20% (14 days from 2026-01-01 to 2026-01-14)",
+            "62 % scratches on 2026-01-15, before that 20 % (14 days from 2026-01-01 to 2026-01-14)",
         ),
-        ({"classes": Counter(no_defect=500, scratches=200, rust=300)}, "mix", "30% rust"),
+        ({"classes": Counter(no_defect=500, scratches=200, rust=300)}, "mix", "30 % rust"),
     ],
 )
 def test_what_changed_is_told_with_the_camera_the_figure_and_by_how_much(

@@ -211,7 +211,7 @@ def test_what_is_rejected_says_as_well_which_labels_contradict_each_other() -> N
     said = decide(broken, RULES)
     assert said.outcome is Outcome.REJECT
     assert said.reasons[0] == "some of its outputs are no numbers"
-    assert f"30% of what looks like {NEW} carries another label" in said.reason
+    assert f"30 % of what looks like {NEW} carries another label" in said.reason
 
 
 def of_line(*, held_out: ClassFigures, crossvalidated: ClassFigures | None = None) -> RunFigures:

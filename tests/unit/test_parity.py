@@ -67,7 +67,7 @@ def test_more_than_one_image_in_two_hundred_of_another_class_is_refused(
     said = refusals(judged(wrong, {}), judged(LABELS, dict.fromkeys(range(NUMBER), Verdict.UNSURE)))
     assert bool(said) is refused
     if refused:
-        assert said == (f"11 of {NUMBER} images get another class, one or 0.5% being allowed",)
+        assert said == (f"11 of {NUMBER} images get another class, one or 0.5 % being allowed",)
 
 
 @pytest.mark.parametrize(("count", "refused"), [(2, False), (3, True)])
@@ -77,7 +77,7 @@ def test_a_fall_of_accuracy_by_more_than_one_in_a_thousand_is_refused(
     said = refusals(judged(LABELS), judged(with_flipped(count)))
     assert bool(said) is refused
     if refused:
-        assert said == (f"3 more of {NUMBER} images are wrong, one or 0.1% being allowed",)
+        assert said == (f"3 more of {NUMBER} images are wrong, one or 0.1 % being allowed",)
 
 
 def test_of_few_images_one_may_change_its_class_and_be_wrong_and_two_may_not() -> None:

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import percent
 from models.decision import Decision
 from models.taxonomy import Verdict
 from training.judging.evaluate import evaluate
@@ -99,11 +100,11 @@ def _refusals(
     if changed > max(1, CLASSES_CHANGED * number):
         refusals.append(
             f"{changed} of {number} images get another class, "
-            f"one or {CLASSES_CHANGED:.1%} being allowed"
+            f"one or {percent(CLASSES_CHANGED, 1)} being allowed"
         )
     if lost > max(1, ACCURACY_LOST * number):
         refusals.append(
-            f"{lost} more of {number} images are wrong, one or {ACCURACY_LOST:.1%} being allowed"
+            f"{lost} more of {number} images are wrong, one or {percent(ACCURACY_LOST, 1)} being allowed"
         )
     margin = max(2 / number, CALIBRATION_LOST)
     if risen > margin:

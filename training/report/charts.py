@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from config.text import percent
 from training.fitting.fit import Epoch
 from training.judging.evaluate import Bin
 from training.judging.novelty import Foreign
@@ -102,8 +103,8 @@ def accuracies(history: Sequence[Epoch]) -> Chart:
     shares = [epoch.select_accuracy for epoch in history]
     y = _Axis(low=0, high=1, start=BOTTOM, end=TOP)
     return Chart(
-        alt=f"Accuracy on held-out images over {len(history)} epochs: at the end {shares[-1]:.1%}, "
-        f"at best {max(shares):.1%}.",
+        alt=f"Accuracy on held-out images over {len(history)} epochs: at the end {percent(shares[-1], 1)}, "
+        f"at best {percent(max(shares), 1)}.",
         x_label="epoch",
         y_label="accuracy",
         x_ticks=_epoch_ticks(history),
@@ -118,7 +119,7 @@ def reliability(bins: Sequence[Bin], calibration_error: float) -> Chart:
     filled = [each for each in bins if each.images]
     return Chart(
         alt=f"Accuracy by confidence in {len(bins)} bins, {len(filled)} of them with images; the "
-        f"expected calibration error is {calibration_error:.2%}.",
+        f"expected calibration error is {percent(calibration_error)}.",
         x_label="confidence",
         y_label="share that is right",
         x_ticks=_percents(x),
@@ -132,8 +133,8 @@ def reliability(bins: Sequence[Bin], calibration_error: float) -> Chart:
                 y=y.place(each.accuracy),
                 width=round(x.place(each.high) - x.place(each.low), 1),
                 height=round(BOTTOM - y.place(each.accuracy), 1),
-                title=f"{each.images} images of mean confidence {each.confidence:.1%}: "
-                f"{each.accuracy:.1%} right",
+                title=f"{each.images} images of mean confidence {percent(each.confidence, 1)}: "
+                f"{percent(each.accuracy, 1)} right",
             )
             for each in filled
         ),
@@ -162,7 +163,7 @@ def _unit_axes() -> tuple[_Axis, _Axis]:
 
 
 def _percents(axis: _Axis) -> tuple[Tick, ...]:
-    return axis.ticks([0, 0.25, 0.5, 0.75, 1], lambda value: f"{value:.0%}")
+    return axis.ticks([0, 0.25, 0.5, 0.75, 1], lambda value: percent(value, 0))
 
 
 def _epoch_axis(history: Sequence[Epoch]) -> _Axis:

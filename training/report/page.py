@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 from PIL import Image
 
+from config.text import percent
 from models.whole import write_whole
 from training.judging.assessment import Assessment
 from training.judging.evaluate import Evaluation, Rate
@@ -40,7 +41,11 @@ def _template() -> Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=_percent, span=_span, picture=_picture)
+    environment.filters |= {
+        "percent": lambda share, digits=1: percent(share, digits),
+        "span": _span,
+        "picture": _picture,
+    }
     return environment.get_template("report.html.j2")
 
 
@@ -63,13 +68,9 @@ def render(assessment: Assessment) -> str:
     )
 
 
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f} %"
-
-
 def _span(rate: Rate) -> str:
     low, high = rate.interval
-    return f"{_percent(low)} to {_percent(high)}"
+    return f"{percent(low, 1)} to {percent(high, 1)}"
 
 
 def _picture(pixels: NDArray[np.uint8]) -> str:

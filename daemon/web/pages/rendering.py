@@ -9,12 +9,12 @@ from fastapi import Depends, Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from config.text import as_one_line
+from config.text import as_one_line, percent
 from daemon.names import to_text
-from daemon.reports.words import class_in_words, grouped
+from daemon.reports.words import class_in_words, grouped, how_sure
 from daemon.web.desk import Desk
 from daemon.web.door.doorkeeper import Visitor
-from daemon.web.words import duration, local_time, percent
+from daemon.web.words import duration, local_time
 
 _TYPES: Final = {
     "css": "text/css; charset=utf-8",
@@ -47,6 +47,7 @@ class Renderer:
             "one_line": lambda value: as_one_line(str(value)),
             "file_name": to_text,
             "class_in_words": class_in_words,
+            "how_sure": how_sure,
             "percent": percent,
             "duration": duration,
             "local": lambda moment: local_time(moment, desk.calendar),
