@@ -123,6 +123,7 @@ def pareto_report(database: Database, question: Question, *, grouped: bool) -> R
                 (class_in_words(name), images) for name, images, *_ in pareto(totals.items())
             ),
             shares=False,
+            tell_all=not grouped,
         )
         if totals
         else None,

@@ -104,18 +104,19 @@ def line_chart(drawing: Lines) -> LineChart:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar; its width in percent, and the share of all that it has with those before."""
+    """One bar; its width in percent, and the share of all that it has, alone and with those before."""
 
     name: str
     value: float
     width: float
+    share: float
     cumulative: float
 
 
 def bars(drawing: Bars) -> tuple[Bar, ...]:
     """A bar for each; of shares as wide as they are, of counts as of the largest."""
     most = 1.0 if drawing.shares else max((value for _, value in drawing.values), default=1.0)
-    total = sum(value for _, value in drawing.values)
+    total = sum(value for _, value in drawing.values) or 1.0
     drawn, before = [], 0.0
     for name, value in drawing.values:
         before += value
@@ -124,7 +125,8 @@ def bars(drawing: Bars) -> tuple[Bar, ...]:
                 name=name,
                 value=value,
                 width=round(100 * value / most, 1),
-                cumulative=before / total if total else 0.0,
+                share=value / total,
+                cumulative=before / total,
             )
         )
     return tuple(drawn)

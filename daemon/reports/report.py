@@ -96,10 +96,12 @@ class Bars:
 
     Attributes:
         shares: whether they are shares of one, and not counts of which the sum is drawn too.
+        tell_all: whether the report's table would say the same again.
     """
 
     values: tuple[tuple[str, float], ...]
     shares: bool
+    tell_all: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

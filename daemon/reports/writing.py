@@ -65,6 +65,7 @@ def _drawn(report: Report) -> dict[str, Any]:
         "lines": drawing.line_chart(drawn) if isinstance(drawn, Lines) else None,
         "bars": drawing.bars(drawn) if isinstance(drawn, Bars) else None,
         "shares": isinstance(drawn, Bars) and drawn.shares,
+        "sections": () if isinstance(drawn, Bars) and drawn.tell_all else report.sections,
     }
 
 

@@ -90,6 +90,18 @@ def test_the_pareto_has_shares_and_their_sum(millwatch: Millwatch, line: Station
     assert {each["period"] for each in by_day} == {"2026-06-20"}
 
 
+def test_a_pareto_is_drawn_with_all_its_figures_and_shows_them_once(
+    millwatch: Millwatch, line: Station
+) -> None:
+    command = ("report", "pareto", "--config", line.config)
+    page = millwatch(*command, "--format", "html").out
+    assert page.count("<table") == 1
+    for each in document(millwatch, line, "pareto"):
+        for figure in ("share", "cumulative"):
+            assert f'<td class="number">{100 * each[figure]:.2f} %</td>' in page
+    assert millwatch(*command, "--by", "camera", "--format", "html").out.count("<table") == 2
+
+
 def test_the_chart_finds_the_bad_day_and_names_the_rule(
     millwatch: Millwatch, line: Station
 ) -> None:
