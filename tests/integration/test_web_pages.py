@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sqlalchemy import event
 
 from daemon.store import review_files
 from daemon.store.review_files import Problem, ReviewFile
+from daemon.web.api.documents import ManyLabels
 from daemon.web.app import create_app
 from models.taxonomy import Verdict
 
@@ -28,7 +30,7 @@ def at(moment: str) -> int:
 
 
 def images_today(html: str) -> int:
-    found = re.search(r'"value">(\d+)</span><span class="what">images today', html)
+    found = re.search(r'"value">(\d+)</span><span class="what">inspected today', html)
     assert found is not None
     return int(found[1])
 
@@ -130,3 +132,13 @@ def test_the_line_page_is_renewed_from_the_counts_of_some_days_however_many_year
     of_counts = [each for each in asked if "tally" in each or "defect_rate" in each]
     assert of_counts
     assert all("hour >=" in each for each in of_counts)
+
+
+def test_who_labels_many_at_once_selects_no_more_than_are_taken_and_takes_all_of_them_back() -> (
+    None
+):
+    taken = ManyLabels.model_json_schema()["properties"]["images"]["maxItems"]
+    static = files("daemon.web.pages") / "static"
+    script = (static / "review.js").read_text() + (static / "labels.js").read_text()
+    limits = dict(re.findall(r"const (MOST_\w+) = (\d+);", script))
+    assert int(limits["MOST_AT_ONCE"]) == taken <= int(limits["MOST_DONE"])

@@ -7,6 +7,7 @@ const PAGE = 24;
 const MANY = 10000;
 const AGAIN_MS = 5000;
 const MOST_SKIPPED = 240;
+const MOST_AT_ONCE = 500;  // the server takes no more
 const CLASS_KEYS = [..."1234567890bcdefjklmopqrtvwxyz"];  // without those that do something else
 const left = history.state?.image;
 const byId = (id) => document.getElementById(id);
@@ -260,8 +261,9 @@ function toggle(id) {
 }
 
 function selectAll() {
-  const all = state.selected.size < state.images.length;
-  state.selected = new Set(all ? state.images.map((image) => image.id) : []);
+  const most = state.images.slice(0, MOST_AT_ONCE);
+  const all = state.selected.size < most.length;
+  state.selected = new Set(all ? most.map((image) => image.id) : []);
   markSelected();
 }
 
@@ -281,7 +283,8 @@ async function giveMany(name, asked) {
   state.at = 0;
   await move(0);
   const refused = came.refused.length ? `; ${came.refused.length} not: ${came.refused[0].detail}` : "";
-  tell(`${came.done.length} images: ${inWords(name)}${refused}`, came.refused.length > 0);
+  const many = came.done.length;
+  tell(`${many} image${many === 1 ? "" : "s"}: ${inWords(name)}${refused}`, came.refused.length > 0);
 }
 
 function focusNeighbour(step) {
