@@ -30,6 +30,11 @@ def _escape_control(found: re.Match[str]) -> str:
     return f"\\x{ord(character):02x}" if character.isascii() else f"\\u{ord(character):04x}"
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 image`, `2 images`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def percent(share: float, digits: int = 2) -> str:
     """A share of one, alike wherever it is read."""
     return f"{100 * share:.{digits}f} %"

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from config.text import counted
 from daemon.clock import timestamp
 from daemon.names import to_text
 from daemon.parts import Parts
@@ -58,7 +59,9 @@ class Status:
         """In a line, for `systemctl status`."""
         recorded = self._parts.pipeline.verdicts.total()
         troubles = len(self._parts.health.troubles())
-        return f"{recorded} images recorded" + (f", troubles: {troubles}" if troubles else "")
+        return f"{counted(recorded, 'image')} recorded" + (
+            f", troubles: {troubles}" if troubles else ""
+        )
 
     def waiting(self) -> dict[str, int]:
         """Images that wait, by camera."""

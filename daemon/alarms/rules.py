@@ -7,7 +7,7 @@ from typing import Final
 
 from config.oversight import Alarm
 from config.settings import Settings
-from config.text import percent
+from config.text import counted, percent
 from daemon.clock import timestamp
 from daemon.files.disks import Rooms
 from daemon.names import to_text
@@ -138,7 +138,7 @@ class Watch:
                     else f"below {percent(alarm.min_rate)}"
                 )
                 holds[each.camera] = (
-                    f"camera {each.camera}: {percent(each.defect_rate)} of {each.inspected} images since "
+                    f"camera {each.camera}: {percent(each.defect_rate)} of {counted(each.inspected, 'image')} since "
                     f"{since} are defects, {limit}"
                 )
         unseen = told.keys() - {each.camera for each in found}
@@ -165,7 +165,7 @@ class Watch:
             if broken := signals(limits)[-1]:
                 point = limits.samples[-1]
                 holds[camera] = (
-                    f"camera {camera}: {percent(point.sample.share)} of {point.sample.inspected} images "
+                    f"camera {camera}: {percent(point.sample.share)} of {counted(point.sample.inspected, 'image')} "
                     f"of the hour {last} are defects, {percent(limits.centre)} in the week, limits "
                     f"{percent(point.lower)} to {percent(point.upper)}: "
                     + "; ".join(f"{WORDS[rule]} (rule {rule})" for rule in broken)
@@ -186,7 +186,7 @@ class Watch:
         )
         what = alarm.defect_class or "any defect"
         return {
-            camera: f"camera {camera}: {count} images with {what} within {alarm.minutes} minutes, "
+            camera: f"camera {camera}: {counted(count, 'image')} with {what} within {counted(alarm.minutes, 'minute')}, "
             f"{alarm.count} or more are told"
             for camera, count in counts.items()
             if count >= alarm.count

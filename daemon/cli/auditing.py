@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from config.text import as_one_line
+from config.text import as_one_line, counted
 from daemon.cli.options import CommandError, ConfigOption, JsonOption, print_json, settings_of
 from daemon.cli.standing_in import user_name
 from daemon.clock import now_utc
@@ -124,6 +124,6 @@ def _tell_whole(counts: Counts, mended: int, *, as_json: bool) -> None:
         return
     told = ", ".join(f"{number} {kind}" for kind, number in found.items()) or "all agree"
     sys.stdout.write(
-        f"{counts.records} records, {counts.files} files in review, archive and quarantine, "
+        f"{counted(counts.records, 'record')}, {counted(counts.files, 'file')} in review, archive and quarantine, "
         f"{counts.pending} on their way: {told}{f', {mended} mended' if mended else ''}\n"
     )

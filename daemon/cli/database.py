@@ -11,6 +11,7 @@ import typer
 
 from config.logging import configure_logging
 from config.settings import Settings
+from config.text import counted
 from daemon.cli.options import (
     CommandError,
     ConfigOption,
@@ -157,7 +158,7 @@ def restore(
     if as_json:
         print_json({"replaced": replaced, "images": done.soundness.images})
         return
-    sys.stdout.write(f"restored: {done.soundness.images} images\n")
+    sys.stdout.write(f"restored: {counted(done.soundness.images, 'image')}\n")
     if replaced:
         sys.stdout.write(f"the database that was in use is kept as {replaced}\n")
     for remark in done.soundness.differences:

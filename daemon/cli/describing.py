@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.cli.options import table_of_answers
 from daemon.names import to_text
 from models.binomial import interval
@@ -36,7 +36,7 @@ def _figures(test: dict[str, Any], lines: list[str]) -> Table:
     """Of the test part: by class, and over all as another line."""
     low, high = test["accuracy_interval"]
     over_all = (
-        f"accuracy {percent(test['accuracy'])} of {test['images']} test images (95 % interval "
+        f"accuracy {percent(test['accuracy'])} of {counted(test['images'], 'test image')} (95 % interval "
         f"{percent(low)} to {percent(high)}), calibration error {test['expected_calibration_error']:.3f}"
     )
     table = table_of_answers("class", title="On its test part, 95 % intervals")

@@ -76,7 +76,7 @@ def list_waiting(
         print_json(told)
         return
     columns = ("image", "camera", "captured", "verdict", "reason", "predicted", "sure", "path")
-    table = table_of_answers(*columns, title=f"{told['waiting']} images wait for a label")
+    table = table_of_answers(*columns, title=f"Waiting for a label: {told['waiting']}")
     for each in told["images"]:
         sure = "" if each["confidence"] is None else how_sure(each["confidence"])
         place = "missing" if each["missing"] else each["path"]

@@ -14,6 +14,7 @@ from config.loading import check_settings, load_settings
 from config.logging import configure_logging
 from config.problems import CONFIGURATION_EXIT_STATUS, ConfigurationError, Problem
 from config.settings import Settings
+from config.text import counted
 from daemon.checking import (
     CHECKS,
     alarm_problems,
@@ -187,7 +188,7 @@ def _print_shadow(console: Console, shadow: dict[str, Any]) -> None:
     ended = f"; ended: {shown(shadow['ended'])}" if shadow["ended"] else ""
     console.print(
         f"  shadow: model {shown(shadow['model_version'])} also judged {shadow['judged']} of "
-        f"{shadow['of']} images, {shadow['agreed']} alike; of {shadow['passed']} that passed it calls "
+        f"{counted(shadow['of'], 'image')}, {shadow['agreed']} alike; of {shadow['passed']} that passed it calls "
         f"{shadow['passed_called_defect']} defects{ended}",
         highlight=False,
     )
@@ -200,7 +201,9 @@ def _print_retraining(console: Console, told: dict[str, Any]) -> None:
             how_far = "{stage}, {done} of {of}".format_map(progress)
         going = f"{shown(told['running'])}: {shown(how_far)}"
     else:
-        going = f"{told['new_labels']} new labels, next due {told['next_due'] or 'never'}"
+        going = (
+            f"{counted(told['new_labels'], 'new label')}, next due {told['next_due'] or 'never'}"
+        )
     console.print(f"  retraining: {going}", highlight=False)
     if last := told["last_run"]:
         came = f"{last['state']}: {last['reason']}"

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.cli.options import console_of_answers, table_of_answers
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def print_evaluation(evaluation: "Evaluation") -> None:
     low, high = evaluation.accuracy_interval
     console = console_of_answers()
     console.print(
-        f"accuracy {percent(evaluation.accuracy)} of {evaluation.images} images "
+        f"accuracy {percent(evaluation.accuracy)} of {counted(evaluation.images, 'image')} "
         f"(95 % interval {percent(low)} to {percent(high)}), "
         f"calibration error {evaluation.expected_calibration_error:.3f}",
         highlight=False,

@@ -9,6 +9,7 @@ from pathlib import Path
 from config.loading import CONFIG_VARIABLE, load_settings
 from config.problems import ConfigurationError
 from config.settings import Settings
+from config.text import counted
 from daemon.doctor.checked import AS_WHOM, Checked, bad, good
 from daemon.doctor.folders import silent_folders
 from daemon.doctor.machine import clock_checks, gpu_check, memory_check, processor_check
@@ -76,6 +77,6 @@ def _daemon(settings: Settings) -> Iterator[Checked]:
         yield good("service", "does not run now")
     else:
         since, images = status["since"], sum(status["recorded"].values())
-        yield good("service: running", f"since {since}, {images} images recorded")
+        yield good("service: running", f"since {since}, {counted(images, 'image')} recorded")
         for name, trouble in status["troubles"].items():
             yield bad(f"service: {name}", trouble, "As it says.")

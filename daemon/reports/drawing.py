@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.reports.report import Bars, Controlled, Lines
 
 WIDTH: Final = 720
@@ -175,7 +175,7 @@ class _Canvas:
 
 
 def _says(label: str, inspected: int, share: float, broken: Sequence[int]) -> str:
-    told = f"{label}: {percent(share)} of {inspected} images"
+    told = f"{label}: {percent(share)} of {counted(inspected, 'image')}"
     if broken:
         told += f"; rule {', '.join(map(str, broken))}"
     return told

@@ -99,7 +99,7 @@ def review_report(
         if classes.rows
         else None,
         notes=(
-            f"{waiting}{more} images wait for a label now.",
+            f"Waiting for a label now: {waiting}{more}.",
             _missed_in_words(missed),
             *(() if kappa is None else (f"Cohen's kappa {kappa:.3f}: agreement beyond chance.",)),
             *((_OF_A_TIME,) if is_of_a_time else ()),
@@ -112,8 +112,8 @@ def _missed_in_words(missed: MissedDefects) -> str:
     """The share of what passed that are defects, as far as the sample of it tells."""
     if missed.rate is None:
         return (
-            f"Of {missed.passed} images that passed, {missed.sampled} were drawn for a second look and "
-            "none is labelled yet: how many are defects is not known."
+            f"Images that passed: {missed.passed}; drawn for a second look: {missed.sampled}, of which none is "
+            "labelled yet: how many are defects is not known."
         )
     return (
         f"Of the images that passed, {percent(missed.rate)} are defects: {missed.missed} of {missed.labelled} "
@@ -168,7 +168,9 @@ def _given(labels: Sequence[Given], question: Question) -> list[tuple[Value, ...
 def _flat(document: dict[str, Any]) -> Section:
     """One figure a line, as a spreadsheet's pivot table wants it: no sum of others among them."""
     rows: list[tuple[Value, ...]] = [
-        (name, None, None, document[name]) for name in ("waiting", "kappa")
+        ("waiting", None, None, document["waiting"]),
+        ("waiting_is_more", None, None, int(document["waiting_is_more"])),
+        ("kappa", None, None, document["kappa"]),
     ]
     rows += [
         (f"missed_defects_{key}", None, None, document["missed_defects"][key])

@@ -136,7 +136,7 @@ def test_what_a_colleague_labelled_meanwhile_is_passed_over_one_at_a_time_and_ma
     for image in (third, fourth):
         anna.page.locator(f"#grid button[data-id='{image}']").click()
     anna.page.keyboard.press("3")
-    anna.page.get_by_text("1 images: inclusion; 1 not").wait_for()
+    anna.page.get_by_text("1 image: inclusion; 1 not").wait_for()
     assert anna.page.locator(f"#grid button[data-id='{fourth}']").count() == 0
     given = labels(line)
     assert (third, "inclusion", "anna") in given

@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from builders import Station
 from commands import Millwatch
-from records import finding, nanoseconds, open_store, record
+from records import finding, nanoseconds, open_store, record, settle
+from sqlalchemy import text
+
+from daemon.store.schema import image
 
 
 @pytest.fixture
@@ -191,3 +194,29 @@ def test_a_report_may_be_asked_for_until_the_end_of_time(
         config = station.root / "there.toml"
         config.write_text(f'time_zone = "{zone}"\n{station.config.read_text()}')
         assert millwatch("report", "rates", *times, "--config", config).status == 0
+
+
+def test_a_queue_that_is_too_long_to_count_is_told_as_so_many_or_more(
+    millwatch: Millwatch, station: Station
+) -> None:
+    station.state_dir.mkdir()
+    store = open_store(station.state_dir)
+    settle(store, *record(store, finding(1, "unsure", predicted_class="patches")))
+    for most, told in ((1, "1."), (100_000, "100000 or more.")):
+        with store.writing() as connection:
+            own = {"id", "inode", "filename", "target"}
+            columns = ", ".join(each.name for each in image.columns if each.name not in own)
+            connection.execute(
+                text(
+                    f"INSERT INTO image (inode, filename, {columns}) "  # noqa: S608 -- the schema's names
+                    "WITH RECURSIVE number(n) AS (SELECT 2 UNION ALL SELECT n + 1 FROM number "
+                    "WHERE n < :most) "
+                    f"SELECT -n, n, {columns} FROM image, number WHERE id = 1 AND n <= :most"
+                ),
+                {"most": most},
+            )
+        command = ("report", "review", "--config", station.config)
+        assert f"Waiting for a label now: {told}" in millwatch(*command).out
+        lines = millwatch(*command, "--format", "csv").out.splitlines()
+        assert lines[1:3] == [f"waiting,,,{most}", f"waiting_is_more,,,{int(most > 1)}"]
+    store.close()

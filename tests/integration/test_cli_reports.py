@@ -98,7 +98,7 @@ def test_a_pareto_is_drawn_with_all_its_figures_and_shows_them_once(
     assert page.count("<table") == 1
     for each in document(millwatch, line, "pareto"):
         for figure in ("share", "cumulative"):
-            assert f'<td class="number">{100 * each[figure]:.2f} %</td>' in page
+            assert f">{100 * each[figure]:.2f} %</td>" in page
     assert millwatch(*command, "--by", "camera", "--format", "html").out.count("<table") == 2
 
 

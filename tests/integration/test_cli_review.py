@@ -56,7 +56,7 @@ def test_what_was_moved_without_a_daemon_is_a_label_and_the_rest_is_listed(
     assert told(millwatch, station, "list", "--reason", "sample")["images"] == []
     table = millwatch("review", "list", "--config", station.config)
     assert table.status == 0
-    assert "3 images wait for a label" in table.out
+    assert "Waiting for a label: 3" in table.out
     assert "Missed defects: not known yet" in table.out
 
 

@@ -61,7 +61,7 @@ def test_systemd_is_told_of_the_start_of_life_and_of_the_end(
         assert heard(systemd) == ["READY=1", "STATUS=0 images recorded"]
         assert heard(systemd)[0] == "WATCHDOG=1"
         station.drop("top-1", "x.jpg", surface_file(seed=1))
-        wait_until(lambda: heard(systemd) == ["WATCHDOG=1", "STATUS=1 images recorded"])
+        wait_until(lambda: heard(systemd) == ["WATCHDOG=1", "STATUS=1 image recorded"])
     wait_until(lambda: heard(systemd) == ["STOPPING=1"])
 
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
-from config.text import as_one_line, percent
+from config.text import as_one_line, counted, percent
 from daemon.names import to_text
 from daemon.reports.words import class_in_words, grouped, how_sure
 from daemon.web.desk import Desk
@@ -47,6 +47,7 @@ class Renderer:
             "one_line": lambda value: as_one_line(str(value)),
             "file_name": to_text,
             "class_in_words": class_in_words,
+            "counted": counted,
             "how_sure": how_sure,
             "percent": percent,
             "duration": duration,
