@@ -181,7 +181,7 @@ def test_thresholds_are_shown_under_the_configured_policy(
     assert now["threshold"] == told["pass_rule"]["threshold"]
     words = millwatch("models", "show", commissioned_model, "--config", station.config).out
     assert "An image may pass from confidence" in words
-    (row,) = [line for line in words.splitlines() if "20.00% (now)" in line]
+    (row,) = [line for line in words.splitlines() if "20.00 % (now)" in line]
     assert f"{now['passed']} of {told['normal']}" in row
 
 
