@@ -55,6 +55,7 @@ class Reader:
         # A camera's own lane decodes too.
         self._helpers = Helpers(max(1, len(os.sched_getaffinity(0)) - 1))
         self._large = Lanes("large files of")
+        self._being_hashed: set[Delivery] = set()
         self._late: deque[Reading] = deque()
 
     def read(self, candidates: Sequence[Candidate], *, size: int) -> list[Reading]:
@@ -70,8 +71,9 @@ class Reader:
         return [*late, *(reading for readings in results.values() for reading in readings)]
 
     def late_deliveries(self) -> set[Delivery]:
-        """What the next call of `read` gives besides what it reads."""
-        return {reading.delivery for reading in tuple(self._late)}
+        """What the next calls of `read` give besides what they read."""
+        hashed = tuple(self._being_hashed)  # first: what ends meanwhile is late then
+        return {*hashed, *(reading.delivery for reading in tuple(self._late))}
 
     def let_go(self, readings: Iterable[Reading]) -> None:
         """Close the files."""
@@ -109,6 +111,7 @@ class Reader:
             return None
         delivery = arrival.delivery
         if delivery.size > self._limits.max_bytes:
+            self._being_hashed.add(delivery)
             self._large.afterwards(delivery.camera, partial(self._read_large, delivery, size))
             return None
         try:
@@ -131,6 +134,8 @@ class Reader:
             self._take_late([self._understand(fetched, size)])
         except Exception as error:  # noqa: BLE001 -- told
             self._not_read(delivery, error)
+        finally:
+            self._being_hashed.discard(delivery)
 
     def _help(self, fetched: Fetched, size: int) -> Reading:
         try:
