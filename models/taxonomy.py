@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
+from unicodedata import normalize
 
 KNOWN_DEFECTS: Final[tuple[str, ...]] = (
     "crazing",
@@ -29,7 +30,7 @@ UNKNOWN: Final = "unknown"
 @lru_cache(maxsize=1024)
 def as_read(name: str) -> str:
     """What people hardly tell apart is alike: the page shows `no_defect` as "no defect"."""
-    return " ".join(re.split(r"[-_\s]+", name.casefold()))
+    return " ".join(re.split(r"[-_\s]+", normalize("NFKC", name).casefold()))
 
 
 def known_name(name: str, known: Sequence[str] = NAMED_CLASSES) -> str:

@@ -137,6 +137,22 @@ def test_a_class_that_is_dragged_into_another_labels_nothing(
 
 
 @pytest.mark.fault(35)
+def test_a_folder_whose_letters_another_system_wrote_otherwise_is_the_same_class(
+    station: Station,
+) -> None:
+    """As from a Mac: what is one letter here is two characters there."""
+    at, labelled = paths(station), station.review / "labelled"
+    here, there = "\u00dcberwalzung", "U\u0308berwalzung"
+    with looking(station) as one:
+        for number, name in ((1, here), (2, there), (3, "\u00fcberwalzung")):
+            move(at[number], labelled / name / at[number].name)
+            one.look()
+        assert labels(station) == dict.fromkeys((1, 2, 3), here)
+        with pytest.raises(RefusedError, match=f"reads like the class {here}"):
+            one.labeller.label(4, there, "anna", seen=None)
+
+
+@pytest.mark.fault(35)
 def test_folders_of_the_plants_own_that_read_alike_are_one_class(station: Station) -> None:
     at, labelled = paths(station), station.review / "labelled"
     with looking(station) as one:

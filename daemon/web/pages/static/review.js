@@ -26,7 +26,7 @@ function inTurn(deed) {
 }
 
 const inWords = (name) => name.replaceAll("_", " ");
-const asRead = (name) => name.toLowerCase().split(/[-_\s]+/).join(" ");
+const asRead = (name) => name.normalize("NFKC").toLowerCase().split(/[-_\s]+/).join(" ");
 const current = () => state.images[state.at];
 
 async function load() {
