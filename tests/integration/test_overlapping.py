@@ -1,6 +1,7 @@
 """While a batch is judged, the next one is read and the last one is recorded and moved."""
 
 import io
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -185,3 +186,28 @@ def test_what_is_judged_again_while_its_move_is_still_tried_is_recorded_once(
         line.work_until(lambda: not line.pipeline._ahead and not line.room.backlog()["top-1"])
         line.work_until(lambda: narrow.query("SELECT progress FROM image") == [("moved",)])
     assert_every_image_accounted_for(narrow)
+
+
+@pytest.mark.fault(68)
+def test_what_is_hashed_again_beside_the_others_while_its_move_is_still_tried_is_recorded_once(
+    narrow: Station,
+) -> None:
+    narrow.tables["intake"]["max_bytes"] = 1000
+    narrow.write_config()
+    in_the_way = narrow.state_dir / "quarantine"
+    narrow.state_dir.mkdir()
+    in_the_way.write_text("in the way")
+    path = narrow.folder("top-1") / "a.jpg"
+    path.touch()
+    os.truncate(path, 300_000_000)
+    with by_hand(narrow.settings()) as line:
+        line.work_until(lambda: narrow.count() == 1 and "moving" in line.health.troubles())
+        path.open("ab").close()
+        wait_until(lambda: line.room.backlog()["top-1"])
+        line.pipeline._begin(BATCH)
+        in_the_way.unlink()
+        line.pipeline._mover._retry_at = 0.0  # it is time
+        line.pipeline.retry_if_due()
+        line.work_until(lambda: not line.pipeline._ahead and not line.room.backlog()["top-1"])
+        line.work_until(lambda: narrow.query("SELECT progress FROM image") == [("moved",)])
+    assert narrow.count() == 1
