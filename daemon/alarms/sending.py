@@ -28,6 +28,7 @@ SECONDS: Final = 10.0
 _LONGEST_SECONDS: Final = 30.0
 """And after so long, whatever was said: what comes a letter at a time would hold up every other message."""
 _LONGEST_SUBJECT: Final = 120
+_STEP_SECONDS: Final = 0.1
 Body = Mapping[str, Any]
 _IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (
@@ -182,18 +183,19 @@ class Sender:
 def _ended_after(seconds: float) -> Iterator[_Going]:
     """What is put into the list is ended by its socket then. Raises SendError where that was needed."""
     going: _Going = []
-    over = threading.Event()
+    done, over = threading.Event(), threading.Event()
 
     def end() -> None:
+        if done.wait(seconds):
+            return
         over.set()
-        for sock in filter(None, (each.sock for each in going)):
-            with suppress(OSError):  # it has come to its end meanwhile
-                # Not that of TLS, which takes from whoever reads what it reads by.
-                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        while not done.wait(_STEP_SECONDS):  # it may be connecting still
+            for sock in filter(None, (each.sock for each in going)):
+                with suppress(OSError):
+                    # Not that of TLS, which takes from whoever reads what it reads by.
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)
 
-    timer = threading.Timer(seconds, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=end, name="end of a message", daemon=True).start()
     try:
         yield going
     except Exception as error:
@@ -202,7 +204,7 @@ def _ended_after(seconds: float) -> Iterator[_Going]:
             raise SendError(why) from error
         raise
     finally:
-        timer.cancel()
+        done.set()
 
 
 def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> None:
