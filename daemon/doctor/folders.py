@@ -195,7 +195,7 @@ def _watches(cameras: Sequence[Camera]) -> Iterator[Checked]:
         limit = int(_WATCHES.read_text())
     except (OSError, ValueError):
         return
-    found = f"{folders} folders are watched, of {limit} that a user may watch"
+    found = f"folders that are watched: {folders}, of {limit} that a user may watch"
     if folders * 2 > limit:
         step = "Raise fs.inotify.max_user_watches (sysctl) before there are more."
         yield remark("inotify", found, step)

@@ -152,7 +152,7 @@ def read_only(path: Path) -> Iterator[sqlite3.Connection]:
     except (OSError, sqlite3.OperationalError) as error:  # held, or not to be had, for now
         raise explain(path, "read", error) from error
     except sqlite3.DatabaseError as error:
-        raise DatabaseRefusedError(f"the database {path} cannot be read: {error}") from error
+        raise DatabaseRefusedError(f"the database {path} is damaged: {error}") from error
 
 
 def _upgrade(

@@ -33,7 +33,7 @@ def test_what_is_no_backup_is_not_called_sound_and_it_is_said_what_to_do(
     assert "is empty. Try another backup" in checked.err
     assert "Try another backup" in millwatch("db", "check", torn, *config).err
     restored = millwatch("db", "restore", torn, *config).err
-    assert restored.startswith(f"nothing is restored: the database {torn} cannot be read")
+    assert restored.startswith(f"nothing is restored: the database {torn} is damaged: ")
     assert restored.endswith("The database in use is as it was. Try another backup\n")
     open_store(station.state_dir).close()
     shutil.copy(torn, station.database)
