@@ -2,11 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pytest
 from builders import surface_file
 from evidence import POLICY
 
@@ -44,3 +47,11 @@ def labelled(folder: Path, counts: dict[str, int]) -> list[dict[str, Any]]:
                 {"image_id": len(rows) + 1, "path": str(path), "sha256": sha256, "label": label}
             )
     return rows
+
+
+@contextmanager
+def without(package: str) -> Iterator[None]:
+    """As where the package is not installed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, package, None)
+        yield

@@ -11,7 +11,7 @@ import pytest
 from builders import write_model
 from drawn import drawn_manifest
 from evidence import POLICY
-from lines import labelled, write_run
+from lines import labelled, without, write_run
 from once import made_once
 
 from models.binomial import upper_bound
@@ -21,8 +21,9 @@ from models.network import load_network
 from models.preprocessing import decode
 from models.reference import Use, read_reference
 from models.registry import load_model
+from models.runtimes.exported import RECORD
 from models.taxonomy import KNOWN_DEFECTS
-from training.data.manifest import Manifest, Part
+from training.data.manifest import Part
 from training.model_folder.references import judge_kept
 from training.retraining.heads import HeadRecipe
 from training.retraining.line_fitting import LineRecipe
@@ -34,38 +35,16 @@ RECIPE = HeadRecipe(views=1)
 LINE_RECIPE = LineRecipe(
     fewest_clean=15, fewest_defects=6, must_gain=-100.0, steps=2, clean=2, defects=2
 )
+SIDE = 32
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
 
 
-def lay_line(root: Path) -> None:
-    """A model, the manifest of its images, and labels of a line: the same wherever they are laid."""
-    write_model(root / "model")
+def run_once(root: Path) -> None:
+    """A model, the manifest of its images, labels of a line; a run on them, and what it gave back."""
+    write_model(root / "model", input_size=SIDE)
     drawn_manifest(root / "base", KNOWN_DEFECTS, SEEDS).save(root / "base.json")
     rows = labelled(root / "labelled", {"no_defect": 30, "stain": 12})
     (root / "rows.json").write_text(json.dumps(rows))
-
-
-def rows_of(line: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads((line / "rows.json").read_text())
-    return found
-
-
-@pytest.fixture(scope="module")
-def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("line")
-    lay_line(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def rows(line: Path) -> list[dict[str, Any]]:
-    return rows_of(line)
-
-
-def run_once(root: Path) -> None:
-    """A run on a line of its own, and what it gave back."""
-    lay_line(root)
-    rows = rows_of(root)
     missing = {**rows[0], "image_id": 900, "path": str(root / "gone.jpg")}
     changed = {**rows[1], "image_id": 901, "sha256": "0" * 64}
     folder = write_run(
@@ -79,9 +58,19 @@ def run_once(root: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunFigures]:
-    root = made_once(tmp_path_factory, "retrained", run_once)
-    return root / "run", RunFigures.from_json((root / "given back.json").read_text())
+def line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_once(tmp_path_factory, "retrained", run_once)
+
+
+@pytest.fixture(scope="module")
+def rows(line: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((line / "rows.json").read_text())
+    return found
+
+
+@pytest.fixture(scope="module")
+def done(line: Path) -> tuple[Path, RunFigures]:
+    return line / "run", RunFigures.from_json((line / "given back.json").read_text())
 
 
 def test_a_run_makes_a_candidate_that_knows_the_line_s_classes_and_the_old_ones(
@@ -172,30 +161,36 @@ def test_a_line_with_enough_labels_gets_a_network_of_its_own_that_serves_in_ever
 
 
 def test_the_next_run_works_from_what_the_candidate_keeps(
-    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+    rows: list[dict[str, Any]], done: tuple[Path, RunFigures], tmp_path: Path
 ) -> None:
+    """Also where nncf is not installed, which makes INT8."""
     candidate = done[0] / "candidate"
     kept = read_reference(candidate, load_metadata(candidate))
     assert kept is not None
     assert len(kept.labels_of(Use.FIT)) == 6 * len(KNOWN_DEFECTS)
-    again = write_run(line / "runs" / "second", rows, current_model=candidate, runtime="torch")
+    again = write_run(tmp_path / "run", rows, current_model=candidate, runtime="torch")
     unmoved = replace(LINE_RECIPE, must_gain=100.0)
-    figures = retrain(read_run(again), recipe=RECIPE, line_recipe=unmoved)
+    with without("nncf"):
+        figures = retrain(read_run(again), recipe=RECIPE, line_recipe=unmoved)
     assert figures.current.version == done[1].candidate.version
     assert figures.current.form == figures.candidate.form == "torch", "as the line is set to"
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
     assert load_network(again / "candidate")[0].line is None, "it gained too little"
+    assert not (again / "candidate" / RECORD).exists()
 
 
 @pytest.fixture(scope="module")
-def alike(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures, frozenset[str]]:
+def alike(
+    line: Path, rows: list[dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, RunFigures, frozenset[str]]:
     """A run whose defects are near-copies of one, where OpenVINO is not installed; their hashes."""
+    root = tmp_path_factory.mktemp("alike")
     drawn = draw_surface("patches", seed=5, height=96, width=96)
     copies = []
     for number in range(8):
         data = encode(np.clip(drawn.astype(np.int64) + number, 0, 255).astype(np.uint8), "png")
-        path = line / f"again-{number}.png"
+        path = root / f"again-{number}.png"
         path.write_bytes(data)
         sha256 = hashlib.sha256(data).hexdigest()
         copies.append(
@@ -203,13 +198,12 @@ def alike(line: Path, rows: list[dict[str, Any]]) -> tuple[Path, RunFigures, fro
         )
     clean = [row for row in rows if row["label"] == "no_defect"]
     folder = write_run(
-        line / "runs" / "alike",
+        root / "run",
         [*clean[:20], *copies],
         current_model=line / "model",
         base_set=line / "base.json",
     )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(sys.modules, "openvino", None)
+    with without("openvino"):
         short, strict = replace(RECIPE, views=0), replace(LINE_RECIPE, must_gain=0.0)
         figures = retrain(read_run(folder), recipe=short, line_recipe=strict)
     return folder, figures, frozenset(str(copy["sha256"]) for copy in copies)
@@ -236,31 +230,35 @@ def test_a_line_whose_defects_are_near_copies_of_one_gets_no_network_of_its_own(
 
 
 def test_a_model_that_keeps_nothing_is_not_retrained_on_labels_alone(
-    line: Path, rows: list[dict[str, Any]]
+    line: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    folder = write_run(line / "runs" / "bare", rows, current_model=line / "model")
+    folder = write_run(tmp_path / "run", rows, current_model=line / "model")
     with pytest.raises(RunError, match=r"would forget them; set retraining\.base_set"):
         retrain(read_run(folder), recipe=RECIPE)
 
 
-def divided_anew(line: Path) -> Manifest:
-    """The base set, with four fitted pictures of each class held out."""
+@pytest.fixture
+def divided_anew(tmp_path: Path) -> Path:
+    """The manifest of the base set, with four fitted pictures of each class held out."""
     other = {Part.FIT: range(4, 13), Part.SELECT: range(3), Part.TEST: range(3, 4)}
-    return drawn_manifest(line / "base", KNOWN_DEFECTS, other)
+    drawn_manifest(tmp_path / "base", KNOWN_DEFECTS, other).save(tmp_path / "base.json")
+    return tmp_path / "base.json"
 
 
 def test_a_base_set_prepared_again_with_another_split_is_not_held_out_where_it_was_fitted(
-    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+    divided_anew: Path,
+    rows: list[dict[str, Any]],
+    done: tuple[Path, RunFigures],
+    tmp_path: Path,
 ) -> None:
     known = json.loads((done[0] / "manifest.json").read_text())["base_set"]
     assert sum(known.values()) == 7 * len(KNOWN_DEFECTS)
     assert len(known) == 13 * len(KNOWN_DEFECTS)
-    divided_anew(line).save(line / "other.json")
     folder = write_run(
-        line / "runs" / "again",
+        tmp_path / "run",
         rows,
         current_model=done[0] / "candidate",
-        base_set=line / "other.json",
+        base_set=divided_anew,
         earlier_base="earlier_base.json",
     )
     (folder / "earlier_base.json").write_text(json.dumps(known))
@@ -269,25 +267,24 @@ def test_a_base_set_prepared_again_with_another_split_is_not_held_out_where_it_w
 
 
 def test_a_base_set_does_not_hold_out_what_the_model_that_serves_was_fitted_to(
-    line: Path, rows: list[dict[str, Any]], done: tuple[Path, RunFigures]
+    divided_anew: Path,
+    rows: list[dict[str, Any]],
+    done: tuple[Path, RunFigures],
+    tmp_path: Path,
 ) -> None:
     """Also where no run before this one knew of it: the model keeps what tells its images."""
-    divided_anew(line).save(line / "unknown.json")
     folder = write_run(
-        line / "runs" / "unknown",
-        rows,
-        current_model=done[0] / "candidate",
-        base_set=line / "unknown.json",
+        tmp_path / "run", rows, current_model=done[0] / "candidate", base_set=divided_anew
     )
     with pytest.raises(RunError, match=r"at least 24 that it was fitted to are held out there"):
         retrain(read_run(folder), recipe=RECIPE)
 
 
 def test_too_few_labels_are_said_in_words_with_a_status_that_is_not_zero(
-    line: Path, rows: list[dict[str, Any]]
+    line: Path, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
     folder = write_run(
-        line / "runs" / "few",
+        tmp_path / "run",
         [row for row in rows if row["label"] == "stain"][:2],
         current_model=line / "model",
         base_set=line / "base.json",
