@@ -21,8 +21,9 @@ from training.crossvalidate import fold_of
 from training.data.manifest import Part, load_manifest
 from training.judging.corruptions import CORRUPTIONS, SEVERITIES
 
-CLASSES = ("crazing", "scratches")
-EACH = 8
+CLASSES = ("crazing", "pitted_surface")
+EACH = 4
+"""Of a class; of few classes do so few lie in all parts and folds."""
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_where_nothing_can_be_written_is_told_before_the_work(
 
 
 def test_each_class_is_left_out_in_turn(millwatch: Millwatch, tmp_path: Path) -> None:
-    classes = ("crazing", "patches", "scratches")
+    classes = ("patches", "pitted_surface", "scratches")
     manifest = prepared_manifest(millwatch, tmp_path, classes, images_of_a_class=EACH)
     out = tmp_path / "left"
     arguments = (
@@ -137,7 +138,7 @@ def test_each_class_is_left_out_in_turn(millwatch: Millwatch, tmp_path: Path) ->
     assert done.status == 0, done.err
     left = {path.name.removeprefix("without-") for path in out.iterdir() if path.is_dir()}
     assert left == set(classes)
-    assert load_metadata(out / "without-scratches").classes == ("crazing", "patches")
+    assert load_metadata(out / "without-scratches").classes == ("patches", "pitted_surface")
     assert "mean AUROC" in done.out
     again = millwatch(*arguments, "--json")
     assert "epoch" not in again.err, "what is trained is only judged"

@@ -307,8 +307,11 @@ def interrupt_after(number: int) -> Callable[[Epoch], None]:
     return cut
 
 
-@pytest.mark.parametrize("with_boxes", [False, True], ids=["labels", "boxes"])
-@pytest.mark.parametrize("recipe", [TINY, CONSTANT], ids=["annealed", "constant"])
+@pytest.mark.parametrize(
+    ("recipe", "with_boxes"),
+    [(TINY, True), (CONSTANT, False)],
+    ids=["annealed, averaged, with boxes", "constant, by labels alone"],
+)
 def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
     tmp_path: Path, few: Dataset, select_part: Dataset, recipe: Recipe, with_boxes: bool
 ) -> None:
