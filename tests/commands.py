@@ -1,5 +1,7 @@
 """Commands in this process: a process of its own costs seconds, to import torch."""
 
+import io
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +25,13 @@ class Millwatch:
     def __init__(self, capture: pytest.CaptureFixture[str]) -> None:
         self._capture = capture
 
-    def __call__(self, *arguments: str | Path) -> Done:
+    def __call__(self, *arguments: str | Path, typed: str = "") -> Done:
+        """As where `typed` is piped into it."""
         self._capture.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main([str(argument) for argument in arguments])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", io.StringIO(typed))
+            with pytest.raises(SystemExit) as ended:
+                main([str(argument) for argument in arguments])
         status = ended.value.code
         assert isinstance(status, int)
         captured = self._capture.readouterr()

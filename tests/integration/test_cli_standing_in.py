@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from answering import answering
-from builders import Station, clean_environment, run_cli
+from builders import Station, clean_environment
 from commands import Millwatch
 from reviewed import station_of
 
@@ -161,7 +161,7 @@ def test_of_a_line_that_never_ran_nothing_is_told_and_nothing_is_made(
     assert not station.state_dir.exists()
 
 
-def test_a_daemon_that_is_starting_is_waited_for(station: Station) -> None:
+def test_a_daemon_that_is_starting_is_waited_for(millwatch: Millwatch, station: Station) -> None:
     command = [sys.executable, "-m", "daemon.cli", "users", "add", "anna", "--role", "label"]
     with ExitStack() as starting:
         starting.enter_context(instance_lock(station.state_dir))  # before it answers
@@ -179,4 +179,4 @@ def test_a_daemon_that_is_starting_is_waited_for(station: Station) -> None:
             assert adding.stderr.readline().startswith("Waiting for the Millwatch on")
             starting.close()
     assert adding.returncode == 0
-    assert "anna" in run_cli("users", "list", "--config", station.config).stdout
+    assert "anna" in millwatch("users", "list", "--config", station.config).out

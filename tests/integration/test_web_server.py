@@ -6,7 +6,6 @@ import shutil
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,10 @@ import pytest
 from builders import (
     Station,
     assert_every_image_accounted_for,
-    clean_environment,
     surface_file,
     wait_until,
 )
-from commands import Millwatch
+from commands import Done, Millwatch
 from pages import HASH, PASSWORD
 from pictures import png
 
@@ -196,34 +194,25 @@ def test_a_decompression_bomb_is_recorded_and_never_unpacked(served: Served) -> 
     assert "quarantine" in picture.json()["detail"]
 
 
-def add_user(config: Path, *arguments: str, typed: str) -> "subprocess.CompletedProcess[str]":
-    """In a process of its own, whose standard input is what a script would pipe into it."""
-    return subprocess.run(
-        [sys.executable, "-m", "daemon.cli", "users", "add", *arguments, "--config", config],
-        input=f"{typed}\n",
-        capture_output=True,
-        text=True,
-        check=False,
-        env=clean_environment(),
-    )
-
-
 def test_users_are_added_and_removed_while_the_daemon_runs_and_while_it_does_not(
     served: Served, millwatch: Millwatch, station: Station
 ) -> None:
+    def add(*arguments: str | Path, typed: str) -> Done:
+        return millwatch("users", "add", *arguments, typed=f"{typed}\n")
+
     for each in (served.station, station):
         config = ("--config", each.config)
-        added = add_user(each.config, "Lena", "--role", "look", typed=PASSWORD)
-        assert added.returncode == 0, added.stderr
+        added = add("Lena", "--role", "look", *config, typed=PASSWORD)
+        assert added.status == 0, added.err
         listed = millwatch("users", "list", "--json", *config).out
         assert '"name": "lena", "role": "look"' in listed
-        refused = add_user(each.config, "lena", typed=PASSWORD)
-        assert refused.returncode == 1
-        assert "a user lena already" in refused.stderr
-        kept = add_user(each.config, "lena", "--replace", typed=f"{PASSWORD} forgotten")
-        assert kept.stdout == "lena may now look\n", kept.stderr
+        refused = add("lena", *config, typed=PASSWORD)
+        assert refused.status == 1
+        assert "a user lena already" in refused.err
+        kept = add("lena", "--replace", *config, typed=f"{PASSWORD} forgotten")
+        assert kept.out == "lena may now look\n", kept.err
         assert millwatch("users", "remove", "lena", *config).status == 0
         assert millwatch("users", "remove", "lena", *config).status == 1
-    short = add_user(station.config, "otto", typed="short")
-    assert short.returncode == 1
-    assert "at least 10 characters" in short.stderr
+    short = add("otto", *config, typed="short")
+    assert short.status == 1
+    assert "at least 10 characters" in short.err
