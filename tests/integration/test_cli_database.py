@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from alembic.command import upgrade
 from alembic.config import Config
-from builders import Station, run_cli
+from builders import Station
 from commands import Millwatch
 from filesystems import hanging, obeying_permissions
 from records import finding, open_store, record
@@ -153,11 +153,11 @@ def test_an_older_database_is_upgraded_by_command_and_copied_first(
     database.close()
     refused = millwatch("audit", "--config", station.config)
     assert "has the older schema 0003" in refused.err
-    done = run_cli("db", "upgrade", "--config", station.config)
-    assert done.returncode == 0, done.stderr
-    assert "was brought to schema" in done.stdout
+    done = millwatch("db", "upgrade", "--config", station.config)
+    assert done.status == 0, done.err
+    assert "was brought to schema" in done.out
     (copy,) = (station.state_dir / "backups").iterdir()
-    assert str(copy) in done.stderr
+    assert str(copy) in done.err
     assert millwatch("db", "check", copy, "--config", station.config).status == 0
 
 

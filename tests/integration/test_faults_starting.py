@@ -20,6 +20,8 @@ from builders import (
 from daemon.names import to_text
 from daemon.serving import point_to
 
+ON_A_LINE = {"MILLWATCH_MODEL__RUNTIME": "openvino"}  # to import torch takes long
+
 
 def spoil_the_database(station: Station) -> Path:
     with station.database.open("r+b") as file:
@@ -57,7 +59,7 @@ def test_a_line_that_cannot_serve_refuses_to_start_and_touches_no_image(
     damaged = station.database.read_bytes()
     waiting = station.drop("top-1", "waiting.jpg", surface_file(seed=2))
 
-    done = run_cli("run", "--config", station.config)
+    done = run_cli("run", "--config", station.config, **ON_A_LINE)
 
     assert done.returncode == 78
     assert str(culprit) in done.stderr
@@ -86,7 +88,7 @@ def test_a_promoted_model_serves_though_the_one_that_the_line_began_with_was_del
     with station.process():
         assert station.status()["model_version"] == "tiny-7-0"
     shutil.rmtree(promoted)
-    assert run_cli("run", "--config", station.config).returncode == 78
+    assert run_cli("run", "--config", station.config, **ON_A_LINE).returncode == 78
 
 
 @pytest.mark.fault(64)
