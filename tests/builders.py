@@ -136,15 +136,15 @@ def wait_until(
     *,
     seconds: float = WAIT_SECONDS,
     what: str = "",
-    every: float = 0.01,
+    every: float | None = None,
 ) -> Any:
-    """The condition's first true value. Fails loudly when it never comes."""
-    deadline = time.monotonic() + seconds
+    """The condition's first true value, asked for more rarely in time. Fails loudly when it never comes."""
+    begun = time.monotonic()
     pause = threading.Event()
-    while time.monotonic() < deadline:
+    while (passed := time.monotonic() - begun) < seconds:
         if value := condition():
             return value
-        pause.wait(every)
+        pause.wait(every or min(0.01 + passed / 20, 0.1))
     raise AssertionError(f"not within {seconds:g} s: {what or condition}")
 
 
