@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from records import lay_empty_database
 
 from config.loading import load_settings
 from config.settings import Settings
@@ -243,9 +244,14 @@ class Station:
             camera = self.cameras[number % len(self.cameras)]
             self.drop(camera, f"{number:05d}.jpg", surface_file(surface, seed=number))
 
+    def lay_database(self) -> None:
+        if not self.state_dir.exists():
+            lay_empty_database(self.database)
+
     @contextmanager
     def running(self, *, clock: Callable[[], datetime] = now_utc) -> Iterator[None]:
         """The daemon in a thread of this process; stopped in good order."""
+        self.lay_database()
         stopping = threading.Event()
         failures: list[BaseException] = []
 
@@ -269,6 +275,7 @@ class Station:
 
     def start(self, *, wrapper: Sequence[str] = ()) -> "subprocess.Popen[str]":
         """The daemon in a process of its own: with OpenVINO, as on a line; to import torch takes long."""
+        self.lay_database()
         runtime = self.tables.get("model", {}).get("runtime", "openvino")
         with (self.root / "daemon.log").open("a") as log:
             return subprocess.Popen(

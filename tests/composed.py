@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from builders import WAIT_SECONDS, wait_until
 from numpy.typing import NDArray
+from records import lay_empty_database
 
 from config.settings import Settings
 from daemon.clock import now_utc
@@ -75,6 +76,7 @@ def by_hand(
 ) -> Iterator[ByHand]:
     """Compose what `serve` composes, with another model perhaps, and no thread that goes by itself."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
+    lay_empty_database(settings.database_file)
     database = prepare_database(
         settings.database_file,
         backups=settings.state_dir / "backups",

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from builders import clean_environment
 from forking import orders
+from records import empty_database
 
 from config.settings import Settings
 from daemon.serving import load_serving_model
@@ -65,6 +66,7 @@ def orders_with_model() -> Iterator[tuple[dict[str, Any], Settings, Model]]:
     model: Model | None = None
     for order, settings in orders():
         if model is None:
+            empty_database()
             model = load_serving_model(settings)
             for images_at_once in (1, 2):  # what torch prepares for a shape, the children inherit
                 model.judge(np.zeros((images_at_once, *[model.input_size] * 2), dtype=np.uint8))
