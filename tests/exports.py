@@ -8,19 +8,17 @@ from builders import write_model
 from drawn import drawn_manifest
 
 from models.checkpoint import METADATA, load_metadata
-from models.taxonomy import KNOWN_DEFECTS
 from training.data.manifest import Manifest, Part
 from training.model_folder.export import export
 
-FITTED = range(20)
-SELECTED = range(100, 110)
 TELLS_APART = 6
 """A random network that tells two classes apart so well that INT8 agrees on any processor."""
 
 
-def write_manifest(folder: Path, classes: tuple[str, ...] = KNOWN_DEFECTS) -> Manifest:
-    """The pictures that `builders.write_model` fits and holds out, as files."""
-    return drawn_manifest(folder, classes, {Part.FIT: FITTED, Part.SELECT: SELECTED})
+def write_manifest(folder: Path, classes: tuple[str, ...], *, fitted: int = 20) -> Manifest:
+    """The pictures that `builders.write_model` fits, or fewer, and holds out, as files."""
+    seeds = {Part.FIT: range(fitted), Part.SELECT: range(100, 110)}
+    return drawn_manifest(folder, classes, seeds)
 
 
 def write_model_of(manifest: Manifest, folder: Path) -> Path:

@@ -20,6 +20,7 @@ from models.decision import Policy
 from models.preprocessing import decode
 from models.registry import load_model
 from models.runtimes.exported import EVIDENCE, FILES, GRAPH_WEIGHTS, RECORD, read_exported
+from models.taxonomy import KNOWN_DEFECTS
 
 POLICY = Policy(normal_classes=(), max_missed_defect_rate=0.1, min_defect_confidence=0.5)
 
@@ -45,7 +46,7 @@ def test_a_model_whose_int8_disagrees_is_served_in_fp32_and_says_so(
     millwatch: Millwatch, tmp_path: Path
 ) -> None:
     # Of six classes that a random network hardly tells apart, INT8 moves many.
-    manifest = write_manifest(tmp_path / "data")
+    manifest = write_manifest(tmp_path / "data", KNOWN_DEFECTS, fitted=4)
     manifest.save(tmp_path / "manifest.json")
     folder = write_model_of(manifest, tmp_path / "m")
     done = millwatch("export", folder, "--manifest", tmp_path / "manifest.json", "--json")
