@@ -27,7 +27,7 @@ run: $(READY)
 # daemons at a time would fight for the processor. What Python compiles, it keeps, whatever the
 # environment says: pytest takes ten seconds of each process to compile the tests anew.
 test: $(READY)
-	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n 4 --dist worksteal $(PYTEST_ARGS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

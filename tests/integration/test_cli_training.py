@@ -73,7 +73,10 @@ def test_a_recipe_is_cross_validated_and_its_models_can_be_evaluated_on_spoilt_p
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        (("--novel", "nowhere"), "nowhere holds no picture; name a folder"),
+        (
+            ("--folds", "2", "--fold", "1", "--novel", "nowhere"),
+            "nowhere holds no picture; name a folder",
+        ),
         (("--fold", "6"), "the folds are numbered 1 to 5"),
         (("--folds", "30"), "of 30 has no image in its part 'test'; ask for fewer folds"),
         (("--leave-out",), "of 2 classes none can be left out"),

@@ -149,7 +149,7 @@ def test_a_retrained_model_is_held_against_the_one_before_on_this_lines_own_imag
     told = page.browser().get("/model").text
     assert "of this line's images 19 of 20, the model before it 7" in told
     shipped = load_metadata(PRETRAINED).metrics["test"]
-    assert f"{100 * shipped['accuracy']:.1f} % of its own {shipped['images']}" in told
+    assert f"{100 * shipped['accuracy']:.2f} % of its own {shipped['images']}" in told
 
 
 def test_the_page_imports_no_torch() -> None:
