@@ -14,6 +14,7 @@ from typing import Final, cast
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 PREPROCESSING_VERSION: Final = 1
@@ -165,7 +166,7 @@ def _decode(data: bytes, size: int | None, max_pixels: int, *, allow_zero_tail: 
         # Only now: Pillow turns a TIFF by itself while it loads, and says so by dropping the tag.
         transpose = _transpose_of(picture, notes)
         grey = _to_grey(picture, notes)
-    if size:
+    if size and grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BICUBIC)
     if transpose is not None:
         grey = grey.transpose(transpose)
@@ -230,8 +231,8 @@ def _refuse_unfinished(image: Image.Image, data: bytes, *, allow_zero_tail: bool
     """
     if isinstance(image, TiffImageFile):
         _refuse_lost_tags(image, data)
-    if image.format in ("JPEG", "MPO"):
-        if not _has_end_of_image(data):
+    if isinstance(image, JpegImageFile):
+        if not _has_end_of_image(image, data):
             raise UnreadableError(UnreadableReason.TRUNCATED, "no end-of-image marker")
     elif image.format == "PNG":
         if not _has_all_chunks(data):
@@ -250,7 +251,7 @@ def _refuse_unfinished(image: Image.Image, data: bytes, *, allow_zero_tail: bool
             )
 
 
-def _has_end_of_image(jpeg: bytes) -> bool:
+def _has_end_of_image(image: JpegImageFile, jpeg: bytes) -> bool:
     """Whether an EOI marker follows the picture's own first scan (ITU-T T.81, annex B).
 
     The segments before the scan are stepped over by their lengths: an EXIF thumbnail holds an EOI
@@ -258,20 +259,27 @@ def _has_end_of_image(jpeg: bytes) -> bool:
     always followed by 0x00 or a restart marker.
     """
     position = 2
-    while (position := jpeg.find(b"\xff", position)) != -1 and position + 4 <= len(jpeg):
+    while (position := jpeg.find(b"\xff", position)) != -1 and position + 4 < len(jpeg):
         marker = jpeg[position + 1]
         if marker == 0xDA:  # start of scan
-            end = jpeg.find(b"\xff\xd9", position)
-            if jpeg.count(b"\xff\xda", position, end) > _MOST_SCANS:
-                raise UnreadableError(
-                    UnreadableReason.UNSUPPORTED, f"more than {_MOST_SCANS} scans in one JPEG"
-                )
-            return end != -1
+            # As libjpeg decides whether there is more than this scan to read.
+            if "progressive" in image.info or jpeg[position + 4] < image.layers:
+                _refuse_many_scans(jpeg, position)
+            # From the end, where it lies as a rule: to look through the scan takes a sixth of a decode.
+            return jpeg.rfind(b"\xff\xd9", position) != -1
         if marker in (0x00, 0xFF):  # a stuffed or a fill byte, no segment
             position += 1
         else:
             position += 2 + int.from_bytes(jpeg[position + 2 : position + 4], "big")
     return False
+
+
+def _refuse_many_scans(jpeg: bytes, first: int) -> None:
+    end = jpeg.find(b"\xff\xd9", first)
+    if jpeg.count(b"\xff\xda", first, end) > _MOST_SCANS:
+        raise UnreadableError(
+            UnreadableReason.UNSUPPORTED, f"more than {_MOST_SCANS} scans in one JPEG"
+        )
 
 
 def _has_all_chunks(png: bytes) -> bool:

@@ -179,6 +179,8 @@ class CameraMinder:
         return False
 
     def _offer(self, chunk: Iterable[tuple[str, os.stat_result]]) -> None:
+        # What is in the room already need not be looked up; in a backlog that is most of it.
+        waiting = self._room.waiting(self._camera.name)
         deliveries = [
             Delivery(
                 camera=self._camera.name,
@@ -189,10 +191,8 @@ class CameraMinder:
                 mtime_ns=status.st_mtime_ns,
             )
             for filename, status in chunk
+            if filename not in waiting
         ]
-        # What is in the room already need not be looked up; in a backlog that is most of it.
-        waiting = self._room.waiting(self._camera.name)
-        deliveries = [each for each in deliveries if each.filename not in waiting]
         recorded = self._known(deliveries)
         for delivery in deliveries:
             self._busy_since = time.monotonic()

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from config.settings import Intake
 from daemon.names import is_ignored
@@ -28,9 +27,14 @@ class NameRule:
         """Whether one file or folder name is to be passed over."""
         return is_ignored(component, self.ignore)
 
+    def has_extension(self, filename: str) -> bool:
+        """Whether a name, or a path inside a drop folder, ends as an image's does."""
+        dot = filename.rfind(".")
+        begins = dot <= 0 or filename[dot - 1] == "/"
+        return not begins and filename[dot:].lower() in self.extensions
+
     def is_image(self, filename: str) -> bool:
         """Whether a path inside a drop folder names an image."""
-        path = PurePath(filename)
-        if path.suffix.lower() not in self.extensions:
+        if not self.has_extension(filename):
             return False
-        return not any(self.ignores(component) for component in path.parts)
+        return not any(self.ignores(component) for component in filename.split("/"))

@@ -46,7 +46,7 @@ def _look(
     try:
         if entry.is_dir(follow_symlinks=False):
             return "folder"
-        return entry.stat(follow_symlinks=False) if rule.is_image(entry.name) else None
+        return entry.stat(follow_symlinks=False) if rule.has_extension(entry.name) else None
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -69,5 +69,5 @@ def count_images(folder: Path, rule: NameRule) -> int:
                 if entry.is_dir(follow_symlinks=False):
                     below.append(Path(entry.path))
                 else:
-                    found += rule.is_image(entry.name)
+                    found += rule.has_extension(entry.name)
     return found

@@ -248,6 +248,15 @@ def test_a_jpeg_of_more_than_a_hundred_scans_is_refused(scans: int) -> None:
         assert refusal(repeated).reason is UnreadableReason.UNSUPPORTED
 
 
+def test_scans_of_a_component_each_are_counted_too() -> None:
+    data = encoded(GREY.convert("RGB"), "JPEG")
+    start = data.index(b"\xff\xda")
+    of_one = b"\xff\xda\x00\x08\x01\x01\x00\x00\x3f\x00"
+    error = refusal(data[:start] + of_one * 101 + b"\xff\xd9")
+    assert error.reason is UnreadableReason.UNSUPPORTED
+    assert "scans" in error.detail
+
+
 @pytest.mark.parametrize("width", [1_000_000, 1_000_001])
 def test_a_side_of_more_than_a_million_pixels_is_refused(width: int) -> None:
     data = b"P5 %d 1 255\n" % width + b"\x80" * width
