@@ -19,7 +19,6 @@ from models.novelty import (
     exceeded_by,
     pooled_of,
     texture_of,
-    to_nearest,
     to_nearest_of_classes,
 )
 from models.taxonomy import Reason, Verdict
@@ -173,7 +172,7 @@ class Decider:
             return []
         # A model from before novelty was measured on textures has none in its reference.
         seen = features[:, : self._width]
-        novelty = to_nearest(self._known.distance(texture_of(seen)))
+        novelty = self._known.novelty(texture_of(seen))
         distances = None
         if self._reference_labels is not None and self._known_by_class is not None:
             distances = to_nearest_of_classes(

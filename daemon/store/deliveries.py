@@ -20,7 +20,7 @@ FIND: Final = select(image.c.id, image.c.progress, image.c.sha256, image.c.path)
 )
 """The record of the delivery that `identity` tells, if there is one."""
 
-_AT_ONCE: Final = 100
+_AT_ONCE: Final = 128
 _FEW: Final = 20
 
 
