@@ -106,8 +106,9 @@ def record(
             )
             for image_id, finding in zip(ids, fresh, strict=True)
         ]
+        recorded_at = timestamp(now)
         rows = [
-            {**_row(finding, now), **_planned(intent)}
+            {**_row(finding, recorded_at), **_planned(intent)}
             for finding, intent in zip(fresh, intents, strict=True)
         ]
         write_many(connection, _INSERT, rows)
@@ -219,24 +220,23 @@ def _sort_out(
     connection: Connection, findings: Sequence[Finding]
 ) -> tuple[list[Finding], list[Intent]]:
     """The findings that have no record yet, and the intents of those whose file came back."""
-    fresh: dict[tuple[object, ...], Finding] = {}
+    fresh: dict[Delivery, Finding] = {}
     returned: list[Intent] = []
     found = progress_of(connection, [finding.delivery for finding in findings])
     recorded = {delivery for delivery, _ in found}
     for finding in findings:
-        same = identity(finding.delivery)
         if finding.delivery not in recorded:
-            fresh.setdefault(tuple(same.values()), finding)
+            fresh.setdefault(finding.delivery, finding)
             continue
-        row = connection.execute(FIND, same).first()
+        row = connection.execute(FIND, identity(finding.delivery)).first()
         if row is None:
-            fresh.setdefault(tuple(same.values()), finding)
+            fresh.setdefault(finding.delivery, finding)
         elif row.progress != Progress.PENDING.value and row.sha256 != finding.sha256:
             # Another file has the number, the name, the size and the time of one that did leave,
             # or was written over one that was left. What is pending its own move finds out.
             moved = row.progress == Progress.UNSEEN.value and row.path is not None
             connection.execute(_end_of(row.id, moved=moved))
-            fresh.setdefault(tuple(same.values()), finding)
+            fresh.setdefault(finding.delivery, finding)
         elif row.progress in MAY_COME_BACK:
             returned.append(_take_up_again(connection, row.id, finding.delivery))
     return list(fresh.values()), returned
@@ -277,13 +277,13 @@ def _count(connection: Connection, findings: Sequence[Finding], step: int) -> No
     count_days(connection, findings, step)
 
 
-def _row(finding: Finding, now: datetime) -> dict[str, Any]:
+def _row(finding: Finding, recorded_at: str) -> dict[str, Any]:
     delivery = finding.delivery
     return {
         **identity(delivery),
         "sha256": finding.sha256,
         "captured_at": timestamp_of_ns(delivery.mtime_ns),
-        "recorded_at": timestamp(now),
+        "recorded_at": recorded_at,
         "verdict": finding.verdict.value,
         "reason": finding.reason,
         "predicted_class": finding.predicted_class,

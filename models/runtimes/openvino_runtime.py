@@ -148,6 +148,7 @@ class _Compiled:
         size = min(_IMAGES_A_REQUEST, -(-count // self.streams))
         # Contiguous, and not read-only as pixels fresh from a decoder are: shared without a copy.
         whole = [np.require(each, requirements=["C", "W"]) for each in inputs]
+        tensor = openvino().Tensor
         running: deque[Any] = deque()
         done: list[list[NDArray[np.float32]]] = []
         try:
@@ -160,8 +161,11 @@ class _Compiled:
                         done.append(self._take(running.popleft()))
                     request = self._free.get()
                 running.append(request)
-                rows = [each[first : first + size] for each in whole]
-                request.start_async(rows, share_inputs=True)
+                # Not handed to `start_async`: what it makes of them takes 15 us an image more.
+                for index, each in enumerate(whole):
+                    rows = tensor(each[first : first + size], shared_memory=True)
+                    request.set_input_tensor(index, rows)
+                request.start_async()
             while running:
                 done.append(self._take(running.popleft()))
         finally:
