@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
+from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -28,7 +29,7 @@ from training.judging.evaluate import evaluate, run
 from training.model_folder.export import export_with, sheet_pictures
 from training.model_folder.references import features_kept, judge_kept
 from training.retraining.base_set import known_images
-from training.retraining.crossfitting import OutOfFold, crossfit
+from training.retraining.crossfitting import FOLDS, OutOfFold, crossfit
 from training.retraining.frozen import frozen
 from training.retraining.heads import (
     HEAD,
@@ -227,11 +228,13 @@ def _own_of(
         normal=np.array([name in asked.policy.normal_classes for name in line.classes]),
         recipe=recipe,
     )
+    begun = count()
 
     def fit(chosen: NDArray[np.bool_], seed: int) -> LineNetwork | None:
         # All defects of a line that near-copies tie together fall into one fold: the fit lacks them.
         if question is None or not question.has_both(labels[chosen]):
             return None
+        tell, before = _telling(asked, "fitting the line's own"), next(begun)
         return fit_line(
             network,
             pixels[chosen],
@@ -239,7 +242,8 @@ def _own_of(
             question,
             recipe=recipe,
             seed=seed,
-            on_step=_telling(asked, "fitting the line's own"),
+            # One for each fold, and at last the one that serves: told as one piece of work.
+            on_step=lambda done, of: tell(before * of + done, (FOLDS + 1) * of),
         )
 
     return fit
