@@ -1,7 +1,7 @@
 """`review list`, `label`, `undo`, `conflicts` and `suspects`: for a running daemon's socket, and for the command alone."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ from daemon.names import to_text
 from daemon.process.control import Answer, Arguments, Handlers, NoAnswerError, RefusedError
 from daemon.review.labelling import Labeller
 from daemon.review.promptly import NotKnownError, PromptLabeller
+from daemon.serving import serving_folder
 from daemon.store import labels, queueing, review_files, viewing
 from daemon.store.database import Database, StoreError
 from daemon.store.labels import LabelInForce
@@ -20,6 +21,8 @@ from daemon.store.queueing import Filter
 from daemon.store.retraining import last_done
 from daemon.store.sampled import missed_defects
 from daemon.store.spans import Span
+from models.checkpoint import CheckpointError, load_metadata
+from models.taxonomy import UNKNOWN
 
 _LARGEST_ID: Final = (1 << 63) - 1
 
@@ -39,6 +42,7 @@ class ReviewCommands:
         labeller: Labeller,
         settled: Callable[[], object],
     ) -> None:
+        self._settings = settings
         self._cameras = {camera.name for camera in settings.cameras}
         self._shares = Shares(settings)
         self._normal_classes = settings.policy.normal_classes
@@ -63,7 +67,10 @@ class ReviewCommands:
         wanted = Filter(
             camera=asked.get("camera"), class_name=asked.get("class"), reason=asked.get("reason")
         )
-        if slip := queueing.slip_in(self._database, wanted, configured=self._cameras):
+        classes = None if wanted.class_name is None else self._classes()
+        if slip := queueing.slip_in(
+            self._database, wanted, configured=self._cameras, classes=classes
+        ):
             raise RefusedError(slip)
         most = int(asked.get("limit", 20))
         found = queueing.queue(self._database, wanted, limit=most)
@@ -145,6 +152,14 @@ class ReviewCommands:
         with _told():
             self._shares.review.look(self._labeller.is_there)
         self._settled()
+
+    def _classes(self) -> set[str]:
+        """What an image can be labelled, or be called by the model that serves. Raises RefusedError."""
+        with _told():
+            classes = {UNKNOWN, *self._shares.review.look(self._labeller.names)}
+        with suppress(CheckpointError):  # as when it cannot be loaded, which is told elsewhere
+            classes.update(load_metadata(serving_folder(self._settings)).classes)
+        return classes
 
     def _waiting(self, worth: float, image_id: int) -> dict[str, Any] | None:
         viewed = viewing.view(self._database, image_id)

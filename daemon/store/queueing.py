@@ -69,11 +69,18 @@ def count_waiting(database: Database, wanted: Filter, *, most: int) -> int:
         return int(connection.scalar(select(func.count()).select_from(some)) or 0)
 
 
-def slip_in(database: Database, wanted: Filter, *, configured: Collection[str]) -> str | None:
+def slip_in(
+    database: Database,
+    wanted: Filter,
+    *,
+    configured: Collection[str],
+    classes: Collection[str] | None = None,
+) -> str | None:
     """What no image can have would be told as an empty queue: in words, what is wrong with it.
 
     Args:
         configured: names of cameras; those that an image was recorded of are known too.
+        classes: that there are; one that an image waits with is known too. None: any is taken.
 
     Raises:
         StoreError: when the database cannot be read.
@@ -83,6 +90,12 @@ def slip_in(database: Database, wanted: Filter, *, configured: Collection[str]) 
         if wanted.camera not in cameras:
             there_are = ", ".join(sorted(cameras)) or "none"
             return f"there is no camera {wanted.camera!r}; there are {there_are}"
+    if classes is not None and wanted.class_name not in (None, *classes):
+        called = Filter(class_name=wanted.class_name)  # by a model that served before, perhaps
+        if not count_waiting(database, called, most=1):
+            return (
+                f"there is no class {wanted.class_name!r}; there are {', '.join(sorted(classes))}"
+            )
     reasons = sorted(each.value for each in Reason)
     if wanted.reason is not None and wanted.reason not in reasons:
         return f"no image has the reason {wanted.reason!r}; there are {', '.join(reasons)}"

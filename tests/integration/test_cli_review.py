@@ -1,7 +1,9 @@
 """`review list`, `label`, `undo` and `conflicts`, with a daemon and without."""
 
 import json
-from dataclasses import replace
+import sqlite3
+from contextlib import closing
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from daemon.store.database import Database
 from daemon.store.labels import newest_label
 from daemon.store.models import remember_candidate
 from models.binomial import interval
-from models.checkpoint import load_metadata
+from models.checkpoint import METADATA, load_metadata
 from models.registry import PRETRAINED
 
 SAMPLE = {1: "unsure", 2: "unsure", 3: "pass", 4: "pass"}
@@ -239,10 +241,33 @@ def test_one_camera_alone_is_told_of_and_a_slip_is_no_empty_queue(
     for slip, there_are in (
         (["--camera", "top1"], "there is no camera 'top1'; there are side-1, top-1"),
         (["--reason", "samples"], "no image has the reason 'samples'; there are commissioning, "),
+        (["--class", "scratch"], "there is no class 'scratch'; there are crazing, "),
     ):
         done = millwatch("review", "list", *slip, "--config", station.config)
         assert done.status == 1
         assert there_are in done.err
+
+
+def test_a_class_that_anything_knows_is_no_slip_though_nothing_waits_with_it(
+    millwatch: Millwatch, tmp_path: Path
+) -> None:
+    station = station_of(tmp_path, reasons={1: "unknown"})
+    given, folder = "a label's", "a folder's"
+    (station.review / "labelled" / folder).mkdir()
+    told(millwatch, station, "label", "1", given)
+    told(millwatch, station, "undo", "1")
+    station.model = tmp_path / "imported"
+    station.model.mkdir()
+    made = replace(load_metadata(PRETRAINED), classes=("scratches", "a model's"))
+    (station.model / METADATA).write_text(json.dumps(asdict(made)))
+    station.write_config()
+    for known in (given, folder, "a model's", "no_defect", "pitted_surface"):
+        assert told(millwatch, station, "list", "--class", known)["waiting"] == 0
+    assert told(millwatch, station, "list", "--class", "unknown")["waiting"] == 1
+    with closing(sqlite3.connect(station.database)) as connection:
+        connection.execute("UPDATE image SET predicted_class = 'a former model''s' WHERE id = 2")
+        connection.commit()
+    assert told(millwatch, station, "list", "--class", "a former model's")["waiting"] == 1
 
 
 def test_a_running_daemon_is_asked_and_its_database_is_left_to_it(
