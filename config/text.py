@@ -31,8 +31,9 @@ def _escape_control(found: re.Match[str]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """`1 image`, `2 images`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """`1 image`, `2 images`, `2 classes`."""
+    several = "es" if noun.endswith("s") else "s"
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}{several}"
 
 
 def percent(share: float, digits: int = 2) -> str:

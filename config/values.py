@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator
 from pydantic_core import PydanticCustomError
 
-from config.text import as_one_line
+from config.text import as_one_line, counted
 
 _LONGEST_NAME = 255
 _CAMERA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -214,7 +214,8 @@ def _cron(schedule: str) -> str:
     remedy = 'Write minute, hour, day, month and weekday, such as "0 3 * * *" for 03:00 every day.'
     if len(fields) != len(_CRON_FIELDS):
         raise refuse(
-            f"{shown(schedule)} has {len(fields)} fields where a schedule has five", remedy
+            f"{shown(schedule)} has {counted(len(fields), 'field')} where a schedule has five",
+            remedy,
         )
     named: list[list[int]] = []
     for text, (unit, low, high) in zip(fields, _CRON_FIELDS, strict=True):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import counted
 from models.checkpoint import load_metadata
 from models.decision import KNOWN_CALLED_UNKNOWN
 from models.novelty import novelty_of
@@ -74,7 +75,7 @@ def _refuse_empty_parts(manifest: Manifest) -> None:
     """Said now, not after hours of training."""
     if len(manifest.classes) < 3:
         raise ManifestError(
-            f"of {len(manifest.classes)} classes none can be left out: two at least must be told apart then; "
+            f"of {counted(len(manifest.classes), 'class')} none can be left out: two at least must be told apart then; "
             "prepare images of three classes or more"
         )
     for name in manifest.classes:

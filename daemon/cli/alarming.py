@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from config.text import as_one_line
+from config.text import as_one_line, counted
 from daemon.alarms.alarms import try_out
 from daemon.alarms.sending import Sender
 from daemon.cli.options import (
@@ -61,7 +61,7 @@ def send_test(
         raise CommandError(_STALE)
     missed = sum(each["error"] is not None for each in results)
     if missed:
-        raise CommandError(f"{missed} of {len(results)} test messages were not delivered")
+        raise CommandError(f"{missed} of {counted(len(results), 'test message')} not delivered")
 
 
 def _results(settings: Settings, name: str | None) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.markup import escape
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.cli.options import (
     CommandError,
     JsonOption,
@@ -124,7 +124,7 @@ def _print_folds(result: "Crossvalidation") -> None:
     # For each fold, or for none when they were not asked for.
     for number, seen in zip(result.numbers, result.foreign, strict=False):
         sys.stdout.write(
-            f"fold {number}: {percent(seen.called_unknown.share, 1)} of {seen.called_unknown.of} pictures in "
+            f"fold {number}: {percent(seen.called_unknown.share, 1)} of {counted(seen.called_unknown.of, 'picture')} in "
             f"{seen.name} called unknown, AUROC {seen.auroc:.3f}\n"
         )
 

@@ -131,7 +131,7 @@ def _passes(support: Support) -> str:
         of_line = " of this line" if rule.own < rule.defects else ""
         if rule.kept:
             return (
-                f"{begin}, which {rule.missed} of {rule.own} held-out defects{of_line} do: {promise}, "
+                f"{begin}, which {rule.missed} of {counted(rule.own, 'held-out defect')}{of_line} do: {promise}, "
                 "and kept."
             )
         which = f"The {rule.own}{of_line} among them" if of_line else "They"

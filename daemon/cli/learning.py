@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.cli.options import CommandError, JsonOption, print_json, refuse_unwritable
 from daemon.cli.recipes import RecipesOption, SeedOption, chosen_recipes
 from daemon.cli.showing import EpochDisplay, print_corruptions, print_evaluation
@@ -185,8 +185,8 @@ def export(
     before, after = done.int8.accuracies
     sys.stdout.write(
         f"{model}: OpenVINO serves {done.serves.upper()}: {done.reason}\n"
-        f"On {done.int8.images} held-out images: {done.int8.classes_changed} classes and "
-        f"{done.int8.verdicts_changed} verdicts differ; accuracy {percent(before)} trained, "
+        f"On {counted(done.int8.images, 'held-out image')}: {counted(done.int8.classes_changed, 'class')} and "
+        f"{counted(done.int8.verdicts_changed, 'verdict')} differ; accuracy {percent(before)} trained, "
         f"{percent(after)} INT8\n"
         f"The model folder has {done.folder_bytes / 1e6:.1f} MB\n"
     )

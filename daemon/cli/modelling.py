@@ -11,7 +11,7 @@ import typer
 from rich.markup import escape
 
 from config.settings import Settings
-from config.text import as_one_line, percent
+from config.text import as_one_line, counted, percent
 from daemon.cli.describing import print_model, print_support
 from daemon.cli.options import (
     CommandError,
@@ -150,7 +150,9 @@ def import_model(
     refuse_unwritable(out)
     try:
         images = load_manifest(manifest)
-        sys.stderr.write(f"judging the {len(images.images)} images of {to_text(manifest)}\n")
+        sys.stderr.write(
+            f"judging the {counted(len(images.images), 'image')} of {to_text(manifest)}\n"
+        )
         done = step.import_weights(
             file,
             out,

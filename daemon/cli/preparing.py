@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from config.text import percent
+from config.text import counted, percent
 from daemon.cli.options import CommandError, refuse_unwritable
 from daemon.cli.showing import ImageDisplay
 
@@ -76,7 +76,7 @@ def prepare(
         sys.stdout.write(f"{out}: manifest {manifest.sha256[:12]}\n")
         if folders is not None:
             count = write_class_folders(manifest, folders)
-            sys.stdout.write(f"{folders}: {count} images in class folders\n")
+            sys.stdout.write(f"{folders}: {counted(count, 'image')} in class folders\n")
     except (PreparationError, ManifestError, OSError) as error:
         raise CommandError(str(error)) from error
     if label_errors:
@@ -106,7 +106,7 @@ def _print_label_errors(manifest: "Manifest", model: Path | None) -> None:
     except (CheckpointError, ManifestError, ValueError, OSError) as error:
         raise CommandError(f"the labels cannot be judged: {error}") from error
     likely = sum(doubt.confident for doubt in doubts)
-    sys.stdout.write(f"{len(doubts)} labels to look at, {likely} of them likely wrong\n")
+    sys.stdout.write(f"{counted(len(doubts), 'label')} to look at, {likely} of them likely wrong\n")
     for doubt in doubts:
         sys.stdout.write(
             f"{doubt.path}: labelled {doubt.given}, {'likely' if doubt.confident else 'perhaps'} "

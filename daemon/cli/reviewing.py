@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from config.settings import Settings
-from config.text import as_one_line, percent
+from config.text import as_one_line, counted, percent
 from daemon.cli.options import (
     ConfigOption,
     JsonOption,
@@ -151,12 +151,12 @@ def _missed_in_words(missed: dict[str, Any], camera: str | None) -> str:
     what = "Missed defects" if camera is None else f"Missed defects of camera {camera}"
     if not missed["labelled"]:
         return (
-            f"{what}: not known yet; {missed['sampled']} passed images were drawn to be looked "
-            "at, and none is labelled"
+            f"{what}: not known yet; of {counted(missed['sampled'], 'passed image')} drawn to be looked "
+            "at none is labelled"
         )
     return (
-        f"{what}: {missed['missed']} of {missed['labelled']} passed images that were drawn and "
-        f"labelled, {percent(missed['rate'])} (95 % interval {percent(missed['low'])} to {percent(missed['high'])}); "
+        f"{what}: {missed['missed']} of {counted(missed['labelled'], 'passed image')} drawn and labelled, "
+        f"{percent(missed['rate'])} (95 % interval {percent(missed['low'])} to {percent(missed['high'])}); "
         f"{missed['passed']} passed in all"
     )
 

@@ -189,7 +189,7 @@ def _print_shadow(console: Console, shadow: dict[str, Any]) -> None:
     console.print(
         f"  shadow: model {shown(shadow['model_version'])} also judged {shadow['judged']} of "
         f"{counted(shadow['of'], 'image')}, {shadow['agreed']} alike; of {shadow['passed']} that passed it calls "
-        f"{shadow['passed_called_defect']} defects{ended}",
+        f"{counted(shadow['passed_called_defect'], 'defect')}{ended}",
         highlight=False,
     )
 

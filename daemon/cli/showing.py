@@ -49,7 +49,7 @@ class ImageDisplay(Display):
         if self._bar:
             self._bar.update(self._task, total=of, completed=done)
         elif done % _LINE_EACH == 0:
-            self._console.print(f"{done} of {of} images read", highlight=False)
+            self._console.print(f"{done} of {counted(of, 'image')} read", highlight=False)
 
 
 class EpochDisplay(Display):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from config.settings import Settings
+from config.text import counted
 from daemon.clock import timestamp
 from daemon.doctor.checked import Checked, bad, good, remark
 
@@ -84,7 +85,7 @@ def processor_check(cpuinfo: str | None = None) -> Checked:
     name = re.search(r"^model name\s*: (.+)$", text, flags=re.MULTILINE)
     flags = re.search(r"^(?:flags|Features)\s*: (.+)$", text, flags=re.MULTILINE)
     known = set(flags[1].split()) if flags else set()
-    what = f"{name[1] if name else platform.machine()}, {len(os.sched_getaffinity(0))} processors"
+    what = f"{name[1] if name else platform.machine()}, {counted(len(os.sched_getaffinity(0)), 'processor')}"
     if fast := sorted(known & _VNNI):
         return good("processor", f"{what}, with {', '.join(fast)}: INT8 is fast")
     if "asimddp" in known:

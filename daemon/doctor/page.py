@@ -11,6 +11,7 @@ from typing import Final
 
 from config.document import bytes_of
 from config.settings import Settings
+from config.text import counted
 from config.web import Web
 from daemon.doctor.checked import Checked, bad, good, remark
 
@@ -67,9 +68,11 @@ def certificate_checks(settings: Settings, now: datetime) -> Iterator[Checked]:
     days = (ends - now.timestamp()) / 86_400
     if days < _SOON_DAYS:
         step = "Have a new one issued before that; a restart takes it up."
-        yield remark(check, f"{web.tls_certificate} ends in {days:.0f} days", step)
+        yield remark(check, f"{web.tls_certificate} ends in {counted(round(days), 'day')}", step)
     else:
-        yield good(check, f"{web.tls_certificate} is valid for another {days:.0f} days")
+        yield good(
+            check, f"{web.tls_certificate} is valid for another {counted(round(days), 'day')}"
+        )
     if web.tls_key.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         step = f"chmod o-rw '{web.tls_key}'"
         yield bad(check, f"everybody on this computer may read {web.tls_key}", step)

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from config.text import counted
 from daemon.integrity.differences import Counts, Difference, Kind, Roots, content_of, unread
 from daemon.integrity.names import id_in_name
 from daemon.names import to_text
@@ -51,7 +52,7 @@ def against_files(
         yield Difference(
             kind=Kind.AWAY,
             path=root,
-            what=f"{to_text(root)} is empty or not there, and {number} records say that images lie in it",
+            what=f"{to_text(root)} is empty or not there, where, by {counted(number, 'record')}, images lie",
             remedy="Mount its disk, or correct the folder in the configuration. If it was emptied on "
             "purpose, nothing is to be done.",
         )

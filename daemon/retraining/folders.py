@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from config.settings import Settings
+from config.text import counted
 from daemon.files.placing import write_durably
 from daemon.serving import policy_of, serving_folder
 from daemon.store.labels import LabelInForce
@@ -119,7 +120,7 @@ def _describe(
         "earlier_base": "earlier_base.json",
         "base_set": None if base_set is None else str(base_set),
         "left_out": [
-            f"{name} has {count} labelled images and a new class needs {fewest}: label "
+            f"{name} has {counted(count, 'labelled image')} and a new class needs {fewest}: label "
             f"{fewest - count} more"
             for name, count in sorted(learned.rare.items())
         ],

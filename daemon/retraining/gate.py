@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import Final
 
-from config.text import percent
+from config.text import counted, percent
 from models.binomial import interval, upper_bound
 from models.figures import ClassFigures, ModelFigures, RunFigures, total
 from models.taxonomy import KNOWN_DEFECTS
@@ -149,29 +149,31 @@ def _forgotten(figures: RunFigures, rules: Rules) -> Iterator[str]:
     if lost:
         yield f"it no longer knows {', '.join(lost)}"
     before, after = total(current.reference.values()), total(candidate.reference.values())
-    images = after.images
-    if images == 0 or before.images != images:
+    if after.images == 0 or before.images != after.images:
         return
+    images = counted(after.images, "reference image")
     loss = before.right - after.right
     # One image of a small reference is no evidence.
-    if loss > max(1.0, rules.max_reference_loss * images):
+    if loss > max(1.0, rules.max_reference_loss * after.images):
         yield (
-            f"of {images} reference images of the six defects it names {loss} fewer rightly than "
-            "the current model"
+            f"of {images} of the six defects it names {loss} fewer rightly than the current model"
         )
     missed = after.passed - before.passed
-    if missed > rules.max_extra_missed * images:
-        yield (
-            f"of {images} reference images of the six defects it lets {missed} more pass than the "
-            "current model"
-        )
+    if missed > rules.max_extra_missed * after.images:
+        yield f"of {images} of the six defects it lets {missed} more pass than the current model"
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Missed:
-    """Defects that were let through: of `images`, `passed`; `before` is the current model's share."""
+    """Defects that were let through: of `images`, `passed`; `before` is the current model's share.
 
-    what: str
+    Attributes:
+        noun: one of the images, in words.
+        of: what they show.
+    """
+
+    noun: str
+    of: str
     images: int
     passed: int
     before: float
@@ -181,7 +183,7 @@ class _Missed:
 
     def words(self, rules: Rules) -> str:
         return (
-            f"of {self.images} {self.what} it lets {self.passed} pass, the current model "
+            f"of {counted(self.images, self.noun)} of {self.of} it lets {self.passed} pass, the current model "
             f"{percent(self.before, 1)}; {percent(self.allowed(rules), 1)} would be allowed"
         )
 
@@ -193,16 +195,17 @@ def _missed(figures: RunFigures) -> Iterator[_Missed]:
     held-out images are too few to show.
     """
     before = figures.current.held_out
-    for rows, what in (
-        (figures.candidate.held_out, "held-out images of {}"),
-        (figures.candidate.crossvalidated, "images of {} in cross-validation"),
+    for rows, noun, where in (
+        (figures.candidate.held_out, "held-out image", ""),
+        (figures.candidate.crossvalidated, "image", " in cross-validation"),
     ):
         defects = {name: row for name, row in rows.items() if _is_defect(figures, name)}
         large = {name for name, row in defects.items() if row.images >= _ENOUGH}
         for name in sorted(large):
             row = defects[name]
             yield _Missed(
-                what=what.format(name),
+                noun=noun,
+                of=name + where,
                 images=row.images,
                 passed=row.passed,
                 before=_share_passed([before[name]] if name in before else []),
@@ -211,7 +214,8 @@ def _missed(figures: RunFigures) -> Iterator[_Missed]:
         pooled = total(small.values())
         if pooled.images:
             yield _Missed(
-                what=what.format(", ".join(sorted(small))),
+                noun=noun,
+                of=", ".join(sorted(small)) + where,
                 images=pooled.images,
                 passed=pooled.passed,
                 before=_share_passed(before[name] for name in small if name in before),
@@ -252,15 +256,15 @@ def _too_little(figures: RunFigures, rules: Rules) -> Iterator[str]:
     held_out = total(figures.candidate.held_out.values()).images
     if held_out < rules.min_held_out:
         yield (
-            f"only {held_out} labelled images are held out, {rules.min_held_out} are needed: label "
-            "more of what the cameras see"
+            f"its run held out only {counted(held_out, 'labelled image')}, {rules.min_held_out} are needed: "
+            "label more of what the cameras see"
         )
     if not total(figures.candidate.reference.values()).images:
         yield "there are no reference images of the six defects: whether it forgot them is not known"
     for name, images in _labelled_defects(figures).items():
         if images < rules.min_class_images:
             yield (
-                f"{name} has {images} labelled images that were judged, {rules.min_class_images} "
+                f"{name} has {counted(images, 'labelled image')} to judge it by, {rules.min_class_images} "
                 f"are needed: label {rules.min_class_images - images} more"
             )
     if figures.candidate.pass_threshold is not None and not _labelled_defects(figures):
@@ -270,39 +274,41 @@ def _too_little(figures: RunFigures, rules: Rules) -> Iterator[str]:
 def _worse_somewhere(figures: RunFigures, rules: Rules) -> Iterator[str]:
     """What a gain elsewhere would hide."""
     candidate, current = figures.candidate, figures.current
-    for before, after, what in (
-        (current.held_out, candidate.held_out, "held-out images"),
-        (current.reference, candidate.reference, "reference images"),
+    for before, after, noun in (
+        (current.held_out, candidate.held_out, "held-out image"),
+        (current.reference, candidate.reference, "reference image"),
     ):
         for name in sorted(before.keys() & after.keys()):
-            yield from _fewer(before[name], after[name], f"{what} of {name}", rules)
+            yield from _fewer(before[name], after[name], noun, f" of {name}", rules)
             if _is_defect(figures, name) and name in current.classes:
-                yield from _believed_less(before[name], after[name], f"{what} of {name}", rules)
+                yield from _believed_less(before[name], after[name], noun, f" of {name}", rules)
     all_before, all_after = total(current.held_out.values()), total(candidate.held_out.values())
-    yield from _fewer(all_before, all_after, "held-out images", rules)
+    yield from _fewer(all_before, all_after, "held-out image", "", rules)
     sound = total(_normal(figures, current)), total(_normal(figures, candidate))
     loss = sound[0].passed - sound[1].passed
     if loss > _margin(sound[1].images, rules):
         yield (
-            f"of {sound[1].images} held-out sound images it sends {loss} to review that the current "
+            f"of {counted(sound[1].images, 'held-out sound image')} it sends {loss} to review that the current "
             "model lets pass"
         )
 
 
-def _fewer(before: ClassFigures, after: ClassFigures, what: str, rules: Rules) -> Iterator[str]:
+def _fewer(
+    before: ClassFigures, after: ClassFigures, noun: str, of: str, rules: Rules
+) -> Iterator[str]:
     loss = before.right - after.right
     if before.images == after.images and loss > _margin(after.images, rules):
-        yield f"of {after.images} {what} it names {loss} fewer rightly than the current model"
+        yield f"of {counted(after.images, noun)}{of} it names {loss} fewer rightly than the current model"
 
 
 def _believed_less(
-    before: ClassFigures, after: ClassFigures, what: str, rules: Rules
+    before: ClassFigures, after: ClassFigures, noun: str, of: str, rules: Rules
 ) -> Iterator[str]:
     """Named as rightly as before, and not believed: defect rates and alarms would lose that defect."""
     more = after.unsure - before.unsure
     if before.images == after.images and more > _margin(after.images, rules):
         yield (
-            f"of {after.images} {what} it leaves {more} more unsure than the current model, which are "
+            f"of {counted(after.images, noun)}{of} it leaves {more} more unsure than the current model, which are "
             "then in no defect rate"
         )
 
@@ -359,11 +365,12 @@ def _gains(figures: RunFigures) -> Iterator[str]:
     sound = total(_normal(figures, candidate))
     fewer = sound.passed - total(_normal(figures, current)).passed
     if fewer > 0:
-        yield f"of {sound.images} held-out sound images it sends {fewer} fewer to review"
+        images = counted(sound.images, "held-out sound image")
+        yield f"of {images} it sends {fewer} fewer to review"
     all_after = total(candidate.held_out.values())
     more = all_after.right - total(current.held_out.values()).right
     if more > 0:
-        yield f"of {all_after.images} held-out images it names {more} more rightly"
+        yield f"of {counted(all_after.images, 'held-out image')} it names {more} more rightly"
 
 
 def _labelled_defects(figures: RunFigures) -> dict[str, int]:

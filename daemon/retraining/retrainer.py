@@ -16,6 +16,7 @@ from typing import Any, Final
 import structlog
 
 from config.settings import Settings
+from config.text import counted
 from daemon.clock import timestamp
 from daemon.process.control import Handlers, RefusedError
 from daemon.process.health import Health
@@ -234,7 +235,7 @@ class Retrainer:
             return
         new, needed = self.new_labels(), self._settings.retraining.min_new_labels
         if new < needed:
-            why = f"due, but there are {new} new labels and {needed} are needed"
+            why = f"due, but there came {counted(new, 'new label')} and {needed} are needed"
             retraining.skip(self._database, why, now)
             return
         try:

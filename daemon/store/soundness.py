@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from config.text import counted
 from daemon.store.database import explain
 from daemon.store.upgrading import MIGRATIONS, inspect, objects_in, objects_of, read_only
 
@@ -111,10 +112,12 @@ def _examine(
     differences += _newer_aggregates(connection)
     connection.execute("ROLLBACK")
     if lack:
-        differences.append(f"the aggregates that reports read lack {lack} recorded images")
+        differences.append(
+            f"the aggregates that reports read lack {counted(lack, 'recorded image')}"
+        )
     if surplus and not may_forget:
         differences.append(
-            f"the aggregates that reports read count {surplus} images that have no record; that is "
+            f"the aggregates that reports read count {counted(surplus, 'image')} without a record; that is "
             "right only if retention.rows_days was set earlier"
         )
     return Soundness(
@@ -133,11 +136,15 @@ def _newer_aggregates(connection: sqlite3.Connection) -> list[str]:
     if ("table", "camera_day") in there:
         (short,) = connection.execute(_DAYS_SHORT).fetchone()
         if short:
-            told.append(f"{short} days of cameras count fewer images than are recorded of them")
+            told.append(
+                f"fewer images are counted than are recorded: of {counted(short, 'day')} of a camera"
+            )
     if ("table", "label_tally") in there:
         (apart,) = connection.execute(_LABELS_APART).fetchone()
         if apart:
-            told.append(f"{apart} kept counts of labels are not those of the labels")
+            told.append(
+                f"reports have {counted(apart, 'kept count')} of labels that the labels do not bear out"
+            )
     return told
 
 

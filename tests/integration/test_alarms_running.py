@@ -60,7 +60,7 @@ def test_a_daemon_tells_what_begins_and_ends_though_a_receiver_hangs(
     assert alone.status == 1
     assert f"office to {web.url}/…: delivered" in alone.out
     assert f"other to {hung.url}/…: NOT delivered: nothing listens there" in alone.out
-    assert "1 of 2 test messages were not delivered" in alone.err
+    assert "1 of 2 test messages not delivered" in alone.err
     unknown = millwatch("alarms", "test", "offce", "--config", station.config)
     assert "no alarm 'offce' in the configuration" in unknown.err
 

@@ -216,7 +216,7 @@ def test_days_of_cameras_that_lack_images_are_told(store: Database) -> None:
     assert examine(store.path).is_sound
     execute(store.path, "DELETE FROM camera_day")
     assert examine(store.path).differences == (
-        "1 days of cameras count fewer images than are recorded of them",
+        "fewer images are counted than are recorded: of 1 day of a camera",
     )
 
 
@@ -228,7 +228,7 @@ def test_aggregates_may_count_images_whose_records_were_deleted_for_their_age(
     assert examine(store.path).is_sound
     assert examine(store.path).forgotten == 1
     told = examine(store.path, may_forget=False).differences
-    assert ["count 1 images that have no record" in line for line in told] == [True]
+    assert ["count 1 image without a record" in line for line in told] == [True]
 
 
 # --- put back --------------------------------------------------------------------------------------

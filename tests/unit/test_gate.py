@@ -82,7 +82,7 @@ def test_a_candidate_that_is_no_better_is_rejected() -> None:
     [
         (
             with_candidate(held_out={NO_DEFECT: row(10, passed=10), NEW: row(5)}),
-            "only 15 labelled images are held out, 20 are needed",
+            "held out only 15 labelled images, 20 are needed",
         ),
         (with_candidate(reference={}), "no reference images"),
         (
@@ -180,6 +180,18 @@ def test_a_class_without_any_image_left_may_be_forgotten_which_a_person_is_asked
     assert "there is no labelled image of fray any more" in said.reason
 
 
+def test_one_image_is_told_as_one_and_several_as_several() -> None:
+    one = {NEW: row(1)}
+    said = ruling(held_out=one, crossvalidated={}, pass_threshold=None)
+    assert "held out only 1 labelled image, 20 are needed" in said.reason
+    assert f"{NEW} has 1 labelled image to judge it by, 10 are needed: label 9 more" in said.reason
+    few = {NO_DEFECT: row(30, passed=30), NEW: row(4)}
+    said = ruling(held_out=few, crossvalidated={})
+    assert f"{NEW} has 4 labelled images to judge it by, 10 are needed: label 6 more" in said.reason
+    said = ruling(held_out={NO_DEFECT: row(30), NEW: row(1, passed=1)}, crossvalidated={})
+    assert f"of 1 held-out image of {NEW} it lets 1 pass" in said.reason
+
+
 def test_what_so_few_images_cannot_show_to_be_better_is_not_called_no_better() -> None:
     few = {NO_DEFECT: row(2, right=0), NEW: row(1, right=0)}
     said = decide(
@@ -191,7 +203,7 @@ def test_what_so_few_images_cannot_show_to_be_better_is_not_called_no_better() -
         RULES,
     )
     assert said.outcome is Outcome.NEEDS_A_PERSON
-    assert "only 3 labelled images are held out, 20 are needed" in said.reason
+    assert "held out only 3 labelled images, 20 are needed" in said.reason
 
 
 @pytest.mark.parametrize("told_by_training", [True, False])

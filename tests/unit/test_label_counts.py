@@ -78,7 +78,7 @@ def test_counts_that_are_not_those_of_the_labels_are_told(store: Database) -> No
     with store.writing() as connection:
         connection.exec_driver_sql("UPDATE label_tally SET label = 'patches'")
     assert examine(store.path).differences == (
-        "2 kept counts of labels are not those of the labels",
+        "reports have 2 kept counts of labels that the labels do not bear out",
     )
 
 

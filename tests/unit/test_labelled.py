@@ -81,7 +81,7 @@ def test_labels_of_which_all_are_held_out_are_too_few_in_words(tmp_path: Path) -
     some = [write(tmp_path, number, surface(number)) for number in range(40)]
     line = load_labelled(some, KNOWN_DEFECTS, side=SIDE)
     out = [source for source, is_out in zip(line.sources, line.held_out, strict=True) if is_out]
-    with pytest.raises(RunError, match="belong to the fifth that is held out; label more"):
+    with pytest.raises(RunError, match="belongs to the fifth that is held out; label more"):
         load_labelled(out, (*KNOWN_DEFECTS, NO_DEFECT), side=SIDE)
 
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from config.text import as_one_line
+from config.text import as_one_line, counted
 from training.data.manifest import Part
 
 SHOWN_OF_A_LONG_LIST: Final = 3
@@ -98,7 +98,7 @@ class PreparationReport:
         Fit for any terminal, whatever the names of files hold.
         """
         found = self.images + len(self.left_out)
-        total = f"{found} images: {self.images} in the manifest, {len(self.left_out)} left out"
+        total = f"{counted(found, 'image')}: {self.images} in the manifest, {len(self.left_out)} left out"
         told = (total, *self._table(), *self._summary(), *self._finding_lines())
         return tuple(map(as_one_line, told))
 
@@ -117,7 +117,7 @@ class PreparationReport:
             by_classes = ", ".join(
                 f"{' + '.join(classes)} {images}" for classes, images in mixed.most_common()
             )
-            yield f"{mixed.total()} images with defects of more than one class: {by_classes}"
+            yield f"{counted(mixed.total(), 'image')} with defects of more than one class: {by_classes}"
         sizes = [len(finding.files) for kind in _NEAR for finding in self.of(kind)]
         if sizes:
             groups = f"{len(sizes)} group{'s' * (len(sizes) > 1)}"

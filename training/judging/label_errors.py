@@ -15,6 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import counted
+
 FOLDS: Final = 5
 _SHRINK: Final = 0.1
 """Of the covariance towards a multiple of the identity: there are as many features as images."""
@@ -100,7 +102,9 @@ def out_of_fold(
     fold = np.array([int(group[:8], 16) % FOLDS for group in groups])
     size = int(labels.max()) + 1
     if len(set(fold.tolist())) < 2:
-        raise ValueError(f"{len(labels)} images are too few to divide into {FOLDS} folds")
+        raise ValueError(
+            f"too few to divide into {FOLDS} folds: {counted(len(labels), 'image')} in all"
+        )
     # What a feature is cannot depend on the images of a fold: length 1 is taken image by image.
     rows = features.astype(np.float64)
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

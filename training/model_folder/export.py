@@ -24,6 +24,7 @@ import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from config.text import counted
 from models.checkpoint import CheckpointError, Metadata, fsync, load_metadata, load_weights
 from models.decision import Decider, Policy
 from models.evidence import Evidence
@@ -223,7 +224,9 @@ def _quiet() -> Iterator[None]:
 
 def _record(metadata: Metadata, parity: Parity) -> Exported:
     if parity.holds:
-        reason = f"INT8 agrees with the trained network on {parity.images} held-out images"
+        reason = (
+            f"INT8 agrees with the trained network on {counted(parity.images, 'held-out image')}"
+        )
     else:
         reason = "; ".join(parity.refusals)
     return Exported(

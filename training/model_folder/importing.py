@@ -10,6 +10,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from config.text import counted
 from models.checkpoint import CheckpointError, Metadata, Normalisation, save
 from models.network import SurfaceNetwork, half_precision, stored_weights
 from training.data.dataset import load_part
@@ -237,13 +238,13 @@ def _refuse_other_network(
         )
     if channels not in (1, 3):
         raise refuse(
-            f"is of a network for pictures of {channels} channels",
+            f"is of a network for pictures of {counted(channels, 'channel')}",
             "only one that takes grey pictures, as one channel or three equal ones, can be imported",
         )
     wanted[_FIRST] = torch.Size((*wanted[_FIRST][:1], channels, *wanted[_FIRST][2:]))
     if (outputs := state["fc.weight"].shape[:1].numel()) != classes:
         raise refuse(
-            f"is of {outputs} classes and {classes} were stated",
+            f"is of {counted(outputs, 'class')} and {classes} were stated",
             "state each of its classes, in the order of its outputs",
         )
     for key, shape in wanted.items():

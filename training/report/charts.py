@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from config.text import percent
+from config.text import counted, percent
 from training.fitting.fit import Epoch
 from training.judging.evaluate import Bin
 from training.judging.novelty import Foreign
@@ -84,7 +84,7 @@ def losses(history: Sequence[Epoch]) -> Chart:
     y = _Axis(low=low, high=high, start=BOTTOM, end=TOP, logarithmic=True)
     powers = range(round(math.log10(low)), round(math.log10(high)) + 1)
     return Chart(
-        alt=f"Cross-entropy over {len(history)} epochs: at the end {fitted[-1]:.3f} on augmented "
+        alt=f"Cross-entropy over {counted(len(history), 'epoch')}: at the end {fitted[-1]:.3f} on augmented "
         f"training images and {held_out[-1]:.3f} on held-out ones.",
         x_label="epoch",
         y_label="cross-entropy, nats",
@@ -103,7 +103,7 @@ def accuracies(history: Sequence[Epoch]) -> Chart:
     shares = [epoch.select_accuracy for epoch in history]
     y = _Axis(low=0, high=1, start=BOTTOM, end=TOP)
     return Chart(
-        alt=f"Accuracy on held-out images over {len(history)} epochs: at the end {percent(shares[-1], 1)}, "
+        alt=f"Accuracy on held-out images over {counted(len(history), 'epoch')}: at the end {percent(shares[-1], 1)}, "
         f"at best {percent(max(shares), 1)}.",
         x_label="epoch",
         y_label="accuracy",
@@ -133,7 +133,7 @@ def reliability(bins: Sequence[Bin], calibration_error: float) -> Chart:
                 y=y.place(each.accuracy),
                 width=round(x.place(each.high) - x.place(each.low), 1),
                 height=round(BOTTOM - y.place(each.accuracy), 1),
-                title=f"{each.images} images of mean confidence {percent(each.confidence, 1)}: "
+                title=f"{counted(each.images, 'image')} of mean confidence {percent(each.confidence, 1)}: "
                 f"{percent(each.accuracy, 1)} right",
             )
             for each in filled

@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from numpy.typing import NDArray
 from PIL import Image
 
-from config.text import percent
+from config.text import counted, percent
 from models.whole import write_whole
 from training.judging.assessment import Assessment
 from training.judging.evaluate import Evaluation, Rate
@@ -42,6 +42,7 @@ def _template() -> Template:
         lstrip_blocks=True,
     )
     environment.filters |= {
+        "counted": counted,
         "percent": lambda share, digits=1: percent(share, digits),
         "span": _span,
         "picture": _picture,

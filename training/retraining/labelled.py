@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from config.text import counted
 from models.preprocessing import UnreadableError, decode
 from training.data.duplicates import fingerprint, grouped, near_duplicates
 from training.data.manifest import Part, hash_of_pixels, part_of
@@ -105,12 +106,12 @@ def load_labelled(
     if not kept:
         raise RunError(
             f"no class has {FEWEST_OF_A_CLASS} labelled images to learn from "
-            f"({len(labels)} labels, {len(skipped)} left out); label more and retrain"
+            f"({counted(len(labels), 'label')}, {len(skipped)} left out); label more and retrain"
         )
     if held_out.all():
         raise RunError(
-            f"all {len(kept)} labelled images that can be learned from belong to the fifth that is held "
-            "out; label more and retrain"
+            f"what can be learned from ({counted(len(kept), 'labelled image')}) belongs to the fifth that is "
+            "held out; label more and retrain"
         )
     names = {image.label.label for image in kept}
     classes = known + tuple(sorted(names.difference(known)))
@@ -229,7 +230,7 @@ def _without_rare(
     skipped = [
         Skipped(
             label=image.label,
-            reason=f"class {image.label.label} has {fitted[image.label.label]} images to learn "
+            reason=f"class {image.label.label} has {counted(fitted[image.label.label], 'image')} to learn "
             f"from, it takes {FEWEST_OF_A_CLASS}",
         )
         for image, good in zip(read, enough, strict=True)
