@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
-from browsing import labels, shown
+from browsing import answer, held, labels, shown, wait_for_request
 from builders import Station, wait_until
+
+from daemon.process.control import ask
 
 Visit = Callable[..., Any]
 
@@ -73,3 +75,87 @@ def test_who_labels_some_of_many_is_shown_the_next_beside_those_that_are_left(
     anna.page.get_by_text("10 images: patches").wait_for()
     assert pictures.count() >= 24
     assert anna.page.locator(f'#grid button[data-id="{left}"]').count() == 1
+
+
+def select_in_grid(watched: Any, many: int) -> list[int]:
+    """So many pictures, from the first on; the grid shows what one has come past."""
+    pictures = watched.page.locator("#grid button")
+    for _ in range(many):  # one by one: a grid that is drawn anew meanwhile takes a click away
+        before = shown(watched)
+        watched.page.keyboard.press("ArrowRight")
+        wait_until(lambda before=before: shown(watched) != before)  # type: ignore[misc]
+    watched.page.keyboard.press("g")
+    wait_until(lambda: pictures.count() >= many)
+    for number in range(many):
+        pictures.nth(number).click()
+    return [int(str(pictures.nth(number).get_attribute("data-id"))) for number in range(many)]
+
+
+def test_many_are_labelled_and_taken_back_in_parts_and_who_waits_sees_how_far_it_is(
+    visit: Visit, line: Station
+) -> None:
+    before = line.count()
+    line.drop_surfaces(40, first=2000)
+    line.wait_for_images(before + 40)
+    anna = visit("anna")
+    shown(anna)
+    given = labels(line)
+    chosen = select_in_grid(anna, 30)
+    notice = anna.page.locator("#notice")
+    waiting = int(anna.page.locator("#waiting").inner_text())
+    for key, done, pattern in (
+        ("4", "30 images: patches", "**/api/labels"),
+        ("u", "30 images are to be checked again", "**/api/labels/undo"),
+    ):
+        asked = held(anna, pattern)
+        anna.page.keyboard.press(key)
+        wait_for_request(anna, asked)
+        asked.pop().continue_()
+        notice.get_by_text("25 of 30 images so far").wait_for()
+        wait_for_request(anna, asked)
+        assert len(labels(line)) == len(given) + (25 if key == "4" else 5)
+        answer(anna, asked, pattern)
+        notice.get_by_text(done).wait_for()
+        if key == "4":
+            assert {image for image, *_ in set(labels(line)) - set(given)} == set(chosen)
+    assert labels(line) == given
+    assert int(anna.page.locator("#waiting").inner_text()) == waiting
+    pictures = anna.page.locator("#grid button")
+    shown_now = [int(str(each.get_attribute("data-id"))) for each in pictures.all()]
+    assert shown_now[:30] == chosen, "as they were"
+
+
+def test_what_of_many_cannot_be_taken_back_is_told_and_what_was_not_asked_for_is_asked_again(
+    visit: Visit, line: Station
+) -> None:
+    before = line.count()
+    line.drop_surfaces(40, first=3000)
+    line.wait_for_images(before + 40)
+    anna = visit("anna")
+    anna.page.clock.install()
+    shown(anna)
+    given = labels(line)
+    chosen = select_in_grid(anna, 30)
+    anna.page.keyboard.press("4")
+    anna.page.get_by_text("30 images: patches").wait_for()
+    ask(line.state_dir, "review label", image=chosen[0], label="crazing", by="otto")
+    asked = held(anna, "**/api/labels/undo")
+    anna.page.keyboard.press("u")
+    wait_for_request(anna, asked)
+    first = asked.pop()
+    first.fetch()
+    first.abort()  # its answer is lost
+    wait_for_request(anna, asked)
+    silent = {"status": 503, "json": {"detail": "the review folder does not answer"}}
+    asked.pop().fulfill(**silent)
+    notice = anna.page.locator("#notice")
+    notice.get_by_text(
+        "24 images are to be checked again; 6 not: the review folder does"
+    ).wait_for()
+    answer(anna, asked, "**/api/labels/undo")
+    left = {(chosen[0], "crazing", "otto"), *((each, "patches", "anna") for each in chosen[25:])}
+    assert set(labels(line)) - set(given) == left
+    anna.page.clock.run_for(400)
+    anna.page.keyboard.press("u")
+    notice.get_by_text("5 images are to be checked again").wait_for()
+    assert set(labels(line)) - set(given) == {(chosen[0], "crazing", "otto")}

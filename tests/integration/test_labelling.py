@@ -173,6 +173,27 @@ def test_a_label_and_its_entry_in_the_audit_trail_are_recorded_together_or_not_a
     ]
 
 
+def test_several_labels_are_taken_back_by_one_request_and_what_is_refused_holds_up_no_other(
+    page: Page,
+) -> None:
+    anna = page.logged_in("anna")
+    ids = [page.add_image(number, data=b"%d" % number) for number in (1, 2, 3)]
+    before = [path_of(page, each) for each in ids]
+    wanted = [{"id": each, "seen": 0} for each in ids]
+    given = anna.post("/api/labels", json={"label": "patches", "images": wanted}).json()["done"]
+    page.labeller.label(ids[1], "crazing", "otto", seen=None)
+    undo = {"images": [{"id": each["id"], "seen": each["label_id"]} for each in given]}
+    came = anna.post("/api/labels/undo", json=undo).json()
+    assert came["done"] == [ids[0], ids[2]]
+    (refused,) = came["refused"]
+    assert refused["id"] == ids[1]
+    assert "otto labelled it crazing" in refused["detail"]
+    assert rows(page.database, "SELECT image_id, label FROM labels") == [(ids[1], "crazing")]
+    assert [path_of(page, each) for each in (ids[0], ids[2])] == [before[0], before[2]]
+    trail = "SELECT who, what FROM audit WHERE deed = 'undo' ORDER BY id"
+    assert rows(page.database, trail) == [("anna", f"image {each}") for each in (ids[0], ids[2])]
+
+
 @pytest.mark.fault(62)
 def test_a_kill_between_the_record_and_the_move_is_made_up_for(page: Page) -> None:
     image_id = page.add_image(1)

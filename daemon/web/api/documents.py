@@ -126,6 +126,12 @@ class ManyLabels(Document):
     images: list[SeenImage] = Field(max_length=500)
 
 
+class ManyUndos(Document):
+    """`seen` is of each image the label to take back."""
+
+    images: list[SeenImage] = Field(max_length=500)
+
+
 class Given(Document):
     id: int
     label_id: int = Field(description="The new label: send it as `seen` to change or undo it.")
@@ -140,6 +146,13 @@ class ManyGiven(Document):
     """Each of several images has its own end: some may have changed meanwhile."""
 
     done: list[Given]
+    refused: list[Refused]
+
+
+class ManyTakenBack(Document):
+    """The images that wait again, and those that do not."""
+
+    done: list[int]
     refused: list[Refused]
 
 

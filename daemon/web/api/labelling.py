@@ -1,8 +1,9 @@
 """What waits for a label, and the labels that people give it."""
 
 import re
+from collections.abc import Callable
 from datetime import date
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query
 from starlette.exceptions import HTTPException
@@ -23,9 +24,12 @@ from daemon.web.api.documents import (
     Labels,
     ManyGiven,
     ManyLabels,
+    ManyTakenBack,
+    ManyUndos,
     NewLabel,
     Queue,
     Refused,
+    SeenImage,
     Trouble,
     Undo,
 )
@@ -37,6 +41,7 @@ from daemon.web.words import local_time
 
 router = APIRouter(prefix="/api", tags=["labels"])
 
+Result = TypeVar("Result")
 _MOST_COUNTED: Final = 10_000
 """Nobody needs to know more exactly, and to count takes time."""
 _CURSOR: Final = re.compile(r"([0-9.e-]{1,25})_([0-9]{1,18})")
@@ -113,19 +118,45 @@ def label_many(
     desk: TheDesk, shares: TheShares, visitor: Labelling, wanted: ManyLabels
 ) -> ManyGiven:
     """Label several images alike. What was refused is told for each; the others are labelled."""
-    done: list[Given] = []
-    refused: list[Refused] = []
-    for number, each in enumerate(wanted.images):
-        try:
-            new = NewLabel(label=wanted.label, seen=each.seen)
-            done.append(_give(desk, shares, visitor, each.id, new))
-        except (RefusedError, SilentError, NotKnownError) as error:
-            refused.append(Refused(id=each.id, detail=str(error)))
-        except StoreError as error:  # which the next ones would wait for as long
-            left = wanted.images[number:]
-            refused += [Refused(id=each.id, detail=str(error)) for each in left]
-            break
+
+    def give(image: SeenImage) -> Given:
+        new = NewLabel(label=wanted.label, seen=image.seen)
+        return _give(desk, shares, visitor, image.id, new)
+
+    done, refused = _each(wanted.images, give)
     return ManyGiven(done=done, refused=refused)
+
+
+@router.post("/labels/undo")
+def undo_many(
+    desk: TheDesk, shares: TheShares, visitor: Labelling, wanted: ManyUndos
+) -> ManyTakenBack:
+    """Take several labels back, of each image the one that is `seen`. Otherwise as `/api/labels`."""
+    labeller = _labeller(desk, shares)
+
+    def take_back(image: SeenImage) -> int:
+        labeller.undo(image.id, visitor.name, seen=image.seen, address=visitor.address)
+        return image.id
+
+    done, refused = _each(wanted.images, take_back)
+    return ManyTakenBack(done=done, refused=refused)
+
+
+def _each(
+    images: list[SeenImage], change: Callable[[SeenImage], Result]
+) -> tuple[list[Result], list[Refused]]:
+    """What came of each, one after the other; one that is refused holds up no other."""
+    done: list[Result] = []
+    refused: list[Refused] = []
+    for number, image in enumerate(images):
+        try:
+            done.append(change(image))
+        except (RefusedError, SilentError, NotKnownError) as error:
+            refused.append(Refused(id=image.id, detail=str(error)))
+        except StoreError as error:  # which the next ones would wait for as long
+            refused += [Refused(id=each.id, detail=str(error)) for each in images[number:]]
+            break
+    return done, refused
 
 
 def _labeller(desk: Desk, shares: Shares) -> PromptLabeller:

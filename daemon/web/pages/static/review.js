@@ -1,5 +1,5 @@
 // The review page: one image at a time or many at once, by keys alone or by touch.
-import { address, done, inForce, isTwice, me } from "./labels.js";
+import { address, done, inForce, inParts, isTwice, me, takeBack } from "./labels.js";
 import { ask, isTyping, keyOf, tell } from "./millwatch.js";
 import { fetchAhead, isThere, showPicture, thumbnail, toggleHeat } from "./picture.js";
 
@@ -187,31 +187,32 @@ async function learnOf(image, error, name) {
 }
 
 async function undo() {
-  const last = done.last;
-  if (!last) { tell("There is nothing to undo."); return; }
-  let back = 0;
-  try {
-    do { await takeBack(done.last); back += 1; } while (last.act && done.last?.act === last.act);
-    tell(`${back > 1 ? `${back} images are` : `Image ${last.image.id} is`} to be checked again`);
-  } finally {
-    await move(0);
-  }
+  const together = done.together;
+  if (together.length === 0) { tell("There is nothing to undo."); return; }
+  const back = [];
+  let why = "";
+  const ended = await inParts(together, async (part) => {
+    const came = await takeBack(part);
+    back.push(...came.back);
+    why ||= came.why;
+    putBack(back);
+    return came.ended;
+  });
+  await move(0);
+  const not = together.length - back.length;
+  const what = back.length > 1 ? `${back.length} images are` : `Image ${back[0]?.id} is`;
+  const told = `${what} to be checked again${not ? `; ${not} not: ${ended || why}` : ""}`;
+  tell(back.length ? told : ended || why, not > 0);
 }
 
-async function takeBack(last) {
-  try {
-    await ask(address(last.image, "undo"), "POST", { seen: last.seen });
-  } catch (error) {
-    const now = await inForce(last.image);
-    // Else it is still to be taken back, and the one before it is not.
-    if (now === undefined || now?.label_id === last.seen) throw error;
-    if (now) { done.forget(last); throw error; }
-  }
-  done.forget(last);
-  Object.assign(last.image, { seen: 0, conflict: null });
-  state.images = state.images.filter((image) => image.id !== last.image.id);
-  state.images.splice(state.at, 0, last.image);
-  count(+1);
+/** Into the list, where the person is. */
+function putBack(images) {
+  const ids = new Set(images.map((image) => image.id));
+  const before = state.images.length;
+  state.images = state.images.filter((image) => !ids.has(image.id));
+  count(state.images.length + images.length - before);
+  for (const image of images) Object.assign(image, { seen: 0, conflict: null });
+  state.images.splice(state.at, 0, ...images);
 }
 
 /** Take labelled images out of the list. */
@@ -270,21 +271,27 @@ function selectAll() {
 async function giveMany(name, asked) {
   const images = asked.filter((image) => state.images.includes(image));
   if (images.length === 0) { tell("Nothing is selected."); return; }
-  const wanted = images.map((image) => ({ id: image.id, seen: image.seen }));
-  const came = await ask("/api/labels", "POST", { label: name, images: wanted });
   const image = (id) => images.find((each) => each.id === id);
-  const act = came.done[0]?.label_id;  // all of them are taken back together
-  done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen, act })));
-  take(came.done.map((each) => each.id));
-  for (const { id } of came.refused) {
-    const now = await inForce(image(id));
-    if (now) take([id]);  // a colleague was quicker
-  }
+  const refused = [];
+  let act, many = 0;
+  const ended = await inParts(images, async (part) => {
+    const wanted = part.map(({ id, seen }) => ({ id, seen }));
+    const came = await ask("/api/labels", "POST", { label: name, images: wanted });
+    act ??= came.done[0]?.label_id;  // all of them are taken back together
+    done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen, act })));
+    take(came.done.map((each) => each.id));
+    many += came.done.length;
+    refused.push(...came.refused);
+    for (const { id } of came.refused) {
+      const now = await inForce(image(id));
+      if (now) take([id]);  // a colleague was quicker
+    }
+  });
   state.at = 0;
   await move(0);
-  const refused = came.refused.length ? `; ${came.refused.length} not: ${came.refused[0].detail}` : "";
-  const many = came.done.length;
-  tell(`${many} image${many === 1 ? "" : "s"}: ${inWords(name)}${refused}`, came.refused.length > 0);
+  const not = refused.length ? `; ${refused.length} not: ${refused[0].detail}` : "";
+  const told = `${many} image${many === 1 ? "" : "s"}: ${inWords(name)}${not}${ended && `; then: ${ended}`}`;
+  tell(many || !ended ? told : ended, Boolean(not || ended));
 }
 
 function focusNeighbour(step) {
