@@ -35,8 +35,11 @@ _SETTLE_SECONDS: Final = 120.0
 _FIRST_PAUSE_SECONDS: Final = 10.0
 _LONGEST_PAUSE_SECONDS: Final = 300.0
 _GIVE_UP: Final = timedelta(days=1)
-_FEWEST_TRIES: Final = 8
-"""A clock that jumps ahead by a year gives nothing up."""
+_FEWEST_TRIES: Final = 144
+"""With pauses of five minutes by a clock that never jumps they take half a day: a computer's clock that is
+set, as one without a battery is after each start, gives up nothing that was tried for minutes only. Tries
+alone would not do either: a service that is started again and again makes them in less.
+"""
 _MOST_DIRECT: Final = 100
 _DELIVERED: Final = ""
 _FAILED: Final = f"{OWN_TROUBLE}thread"
@@ -208,10 +211,12 @@ class Alarms:
             return
         if why == _DELIVERED:
             self._end(waiting.id, "delivered", why)
-        elif self._clock() - waiting.created_at >= _GIVE_UP and waiting.tries + 1 >= _FEWEST_TRIES:
+            return
+        outbox.failed(self._database, waiting.address, why)
+        # What was recorded in the time to come, under a clock that was ahead, would be tried for years.
+        is_young = timedelta() <= self._clock() - waiting.created_at < _GIVE_UP
+        if not is_young and waiting.tries + 1 >= _FEWEST_TRIES:
             self._give_up(waiting, why)
-        else:
-            outbox.failed(self._database, waiting, why)
 
     def _attempt(self, waiting: Waiting, steady: float) -> str | None:
         """Send a message, if it is time to try: why it was not delivered, None if it was not time."""
@@ -236,9 +241,11 @@ class Alarms:
         return _DELIVERED
 
     def _give_up(self, waiting: Waiting, why: str) -> None:
-        """With all as old to that address: one by one they would be more from day to day."""
+        """With all as old and as often held up to that address: one by one they would be more each day."""
         shown, now = self._addresses[waiting.address].shown, self._clock()
-        count = outbox.give_up(self._database, waiting.address, now - _GIVE_UP, now, why=why)
+        count = outbox.give_up(
+            self._database, waiting.address, now - _GIVE_UP, now, fewest=_FEWEST_TRIES, why=why
+        )
         log.error("alarms given up", alarm=waiting.alarm, address=shown, why=why, messages=count)
         self._pauses.pop(waiting.id, None)
         self._health.trouble(

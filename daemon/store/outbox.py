@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import delete, func, insert, or_, select, update
 
 from daemon.clock import moment, timestamp
 from daemon.store.database import Database
@@ -29,7 +29,7 @@ class Waiting:
 
     Attributes:
         address: the key of a `config.addresses.Address`.
-        tries: that failed.
+        tries: of its address that failed since it waits.
     """
 
     id: int
@@ -111,13 +111,13 @@ def count_waiting(database: Database) -> dict[str, int]:
         return {alarm: int(count) for alarm, count in connection.execute(query)}
 
 
-def failed(database: Database, message: Waiting, why: str) -> None:
-    """Record a try that failed. Raises StoreError."""
+def failed(database: Database, address: str, why: str) -> None:
+    """Record a try that failed, of all that waits for an address: one alone is tried. Raises StoreError."""
     with database.writing() as connection:
         connection.execute(
             update(alarm_message)
-            .where(alarm_message.c.id == message.id)
-            .values(tries=message.tries + 1, error=why)
+            .where(UNDELIVERED, alarm_message.c.address == address)
+            .values(tries=alarm_message.c.tries + 1, error=why)
         )
 
 
@@ -132,17 +132,23 @@ def end(
         )
 
 
-def give_up(database: Database, address: str, until: datetime, now: datetime, *, why: str) -> int:
+def give_up(
+    database: Database, address: str, until: datetime, now: datetime, *, fewest: int, why: str
+) -> int:
     """Record that what waits for an address since then, or longer, is given up: how many messages.
+
+    Not what had fewer tries, however old a clock that was set makes it; but what is of the time to come.
 
     Raises:
         StoreError: they wait on.
     """
-    old = alarm_message.c.created_at <= timestamp(until)
+    created_at = alarm_message.c.created_at
+    old = or_(created_at <= timestamp(until), created_at > timestamp(now))
     with database.writing() as connection:
         return connection.execute(
             update(alarm_message)
-            .where(UNDELIVERED, alarm_message.c.address == address, old)
+            .where(UNDELIVERED, alarm_message.c.address == address)
+            .where(old, alarm_message.c.tries >= fewest)
             .values(state="given_up", ended_at=timestamp(now), error=why)
         ).rowcount
 

@@ -21,6 +21,7 @@ from daemon.clock import moment
 from daemon.process.health import Health
 
 TOLD = "SELECT state, tries FROM alarm_message ORDER BY id"
+STATES = "SELECT state, count(*) FROM alarm_message GROUP BY state"
 
 
 @pytest.fixture
@@ -214,18 +215,41 @@ def test_a_message_that_fails_for_a_day_is_given_up_and_that_is_said(line: Line)
     web.server_close()
     line.configure(web.url)
     line.health.trouble("space", "the disk is almost full")
-    line.after(0)
+    for _ in range(23 * 12):
+        line.after(300)
     assert "connection refused" in line.own
-    line.now += timedelta(days=400)
-    line.after(10)
-    assert rows(line.database, TOLD) == [("waiting", 2)], "a clock that jumps gives nothing up"
-    for _ in range(12):
-        line.after(3600)
+    assert rows(line.database, STATES) == [("waiting", 1)]
+    for _ in range(2 * 12):
+        line.after(300)
     assert "for a day, and was given up: nothing listens there" in line.own
-    ((state, tries),) = rows(line.database, TOLD)
-    assert (state, tries >= 7) == ("given_up", True)
+    given_up = rows(line.database, TOLD)
+    assert [state for state, _ in given_up] == ["given_up"]
     line.after(3600)
-    assert rows(line.database, TOLD) == [(state, tries)]
+    assert rows(line.database, TOLD) == given_up
+
+
+@pytest.mark.fault(67)
+@pytest.mark.parametrize("days", [400, -400], ids=["ahead", "back"])
+def test_a_clock_that_jumps_gives_up_nothing_that_was_tried_for_hours_only(
+    line: Line, days: int
+) -> None:
+    web = WebServer()
+    web.server_close()
+    line.configure(web.url)
+    line.health.trouble("space", "the disk is almost full")
+    for _ in range(12):
+        line.after(300)
+    line.now += timedelta(days=days)
+    line.health.trouble("camera top-1", "the share is away")
+    for _ in range(10 * 12):
+        line.after(300)
+    assert rows(line.database, STATES) == [("waiting", 2)]
+    for _ in range(2 * 12):
+        line.after(300)
+    assert rows(line.database, STATES) == [("given_up", 1), ("waiting", 1)], "the second is younger"
+    for _ in range(24 * 12):
+        line.after(300)
+    assert rows(line.database, STATES) == [("given_up", 2)]
 
 
 def test_after_days_without_its_receiver_nothing_older_than_a_day_waits_for_it(line: Line) -> None:
