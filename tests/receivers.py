@@ -4,11 +4,13 @@ import base64
 import io
 import json
 import shutil
+import socket
 import socketserver
 import ssl
+import struct
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,12 +27,14 @@ class WebServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(
+        self, port: int = 0, *, answers: Sequence[tuple[int, dict[str, str]]] = ()
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Poster)
         self.posts: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.tokens: list[str | None] = []
-        self.answers: list[tuple[int, dict[str, str]]] = []
+        self.answers = list(answers)
         self.hold = threading.Event()
         self.hold.set()
 
@@ -158,6 +162,22 @@ class _Drip(socketserver.BaseRequestHandler):
                 for _ in range(150):
                     drip.sendall(b"2")
                     pause.wait(0.02)
+
+
+class HangingUp(socketserver.ThreadingTCPServer):
+    """Resets each connection at its first byte, as what expects another protocol does."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _HangUp)
+
+
+class _HangUp(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        self.request.recv(1)
+        self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.request.close()
 
 
 class Broker(socketserver.ThreadingTCPServer):

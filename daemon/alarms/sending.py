@@ -44,10 +44,6 @@ _IN_WORDS: Final[tuple[tuple[type[Exception], str], ...]] = (
         "nothing listens there: connection refused; see the port, and whether it runs",
     ),
     (
-        http.client.HTTPException,
-        "what answers there does not speak HTTP, or hung up; see the address and its port",
-    ),
-    (
         UnicodeError,
         "a letter of its address, of the user or of the secret cannot be sent: write ASCII alone",
     ),
@@ -102,7 +98,7 @@ class Sender:
         except SendError:
             raise
         except Exception as error:  # whatever a network, a server and its answer may be
-            raise SendError(_why(error)) from error
+            raise SendError(_why(error, address)) from error
 
     def _post(self, address: Address, body: Body, going: _Going) -> None:
         headers = {"Content-Type": "application/json", "User-Agent": "millwatch"}
@@ -122,7 +118,10 @@ class Sender:
         finally:
             connection.close()
         if not 200 <= status < 300:
-            raise SendError(f"the server answered {status} {as_one_line(reason)}")
+            told = f"the server answered {status} {as_one_line(reason)}"
+            # Which is how a web server says on a port with TLS that it was spoken to without.
+            hint = f"; {_other_way(address)}" if status == 400 and not address.secure else ""
+            raise SendError(f"{told}{hint}")
 
     def _hand_over(self, address: Address, body: Body, going: _Going) -> None:
         mail, name = self._mail, socket.gethostname()
@@ -169,7 +168,8 @@ class Sender:
         until = time.monotonic() + SECONDS
         try:
             broker.connect(address.host, address.port)
-            _go_on(broker, lambda: bool(answers), until, "the broker did not answer")
+            remedy = "see the address and its port" if address.secure else _other_way(address)
+            _go_on(broker, lambda: bool(answers), until, "the broker did not answer", remedy)
             if answers[0].is_failure:
                 raise SendError(f"the broker refused the connection: {answers[0]}")
             sent = broker.publish(address.target, json.dumps(body), qos=1)
@@ -207,12 +207,15 @@ def _ended_after(seconds: float) -> Iterator[_Going]:
         done.set()
 
 
-def _go_on(broker: Any, done: Callable[[], bool], until: float, what: str) -> None:
+def _go_on(
+    broker: Any, done: Callable[[], bool], until: float, what: str, remedy: str = "see its log"
+) -> None:
     """Let the client work until it is done. Raises SendError when it fails or the time is over."""
     while not done():
         failed = broker.loop(timeout=0.2)
         if failed and not done():
-            raise SendError(f"{what}: {failed.name}")
+            lost = failed.name == "MQTT_ERR_CONN_LOST"
+            raise SendError(f"{what}, {'but hung up' if lost else failed.name}; {remedy}")
         if time.monotonic() > until:
             raise SendError(f"{what} within {SECONDS:g} s")
 
@@ -231,21 +234,43 @@ def _secret(file: Path) -> str:
     return secret
 
 
-def _why(error: Exception) -> str:
+def _why(error: Exception, address: Address) -> str:
     """In words, and without what was sent."""
     if isinstance(error, smtplib.SMTPException):
         return _of_mail(error)
     for kind, words in _IN_WORDS:
         if isinstance(error, kind):
             return words
+    if isinstance(error, ssl.SSLError):
+        return _of_tls(error, address)
+    if isinstance(error, http.client.HTTPException):
+        remedy = "see the address and its port" if address.secure else _other_way(address)
+        return f"what answers there does not speak HTTP, or hung up; {remedy}"
+    if isinstance(error, OSError):
+        told = as_one_line(error.strerror or str(error))
+        lost = isinstance(error, ConnectionError)
+        return f"it hung up: {told}; {_other_way(address)}" if lost else told
+    return f"{type(error).__name__}: {as_one_line(str(error))}"
+
+
+def _of_tls(error: ssl.SSLError, address: Address) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         remedy = _OF_CERTIFICATES.get(error.verify_code, _NOT_TRUSTED)
         return f"its certificate is not trusted: {error.verify_message.rstrip('.')}; {remedy}"
-    if isinstance(error, ssl.SSLError):
-        return f"TLS failed: {error.reason or error}; see whether that port speaks TLS"
-    if isinstance(error, OSError):
-        return as_one_line(error.strerror or str(error))
-    return f"{type(error).__name__}: {as_one_line(str(error))}"
+    reason = error.reason or str(error)
+    if "ALERT" in reason:  # only who speaks TLS sends one
+        return f"it refused this TLS: {reason}; see what it asks for, a certificate perhaps"
+    return f"that port seems to have no TLS: {reason}; {_other_way(address)}"
+
+
+def _other_way(address: Address) -> str:
+    """What to change where one side speaks TLS and the other does not, which both say by hanging up."""
+    if address.way is Way.MAIL:
+        return 'see mail.port, or set mail.tls = "starttls", as 587 wants it'
+    scheme = address.shown.partition(":")[0]
+    if address.secure:
+        return f'see the port, or write "{scheme.removesuffix("s")}://" if it is to be without TLS'
+    return f'see the port, or write "{scheme}s://" if it speaks TLS'
 
 
 def _of_mail(error: smtplib.SMTPException) -> str:
@@ -264,6 +289,11 @@ def _of_mail(error: smtplib.SMTPException) -> str:
             )
         case smtplib.SMTPResponseException():
             return f"the mail server refused: {error.smtp_code} {_text(error.smtp_error)}"
+        case smtplib.SMTPServerDisconnected():
+            return (
+                f"the mail server hung up: {as_one_line(str(error))}; see mail.port, and that "
+                'mail.tls is "tls" where the port speaks TLS from its first byte, as 465 does'
+            )
     return (
         f"the mail server was not understood: {as_one_line(str(error))}; see mail.port and mail.tls"
     )

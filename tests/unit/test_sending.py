@@ -3,10 +3,10 @@
 import os
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
-from receivers import Broker, Dripping, MailServer, WebServer, certificate_of, listening
+from receivers import Broker, Dripping, HangingUp, MailServer, WebServer, certificate_of, listening
 from records import NOW
 
 from config.addresses import parse_address
@@ -14,6 +14,10 @@ from config.oversight import Mail, Mqtt, Webhook
 from config.settings import Settings
 from daemon.alarms.messages import message
 from daemon.alarms.sending import Sender, SendError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socketserver import TCPServer
 
 BODY = message(
     "night shift", {}, {"space": "the disk of /srv is almost full (ä)\nfree it"}, {}, NOW
@@ -115,7 +119,7 @@ def test_what_a_mail_server_says_is_told() -> None:
             Sender(Settings(mail=mail)).send(nobody, BODY)
         with pytest.raises(SendError, match="cannot do this: STARTTLS"):
             send_mail(server, tls="starttls")
-        with pytest.raises(SendError, match="whether that port speaks TLS"):
+        with pytest.raises(SendError, match=r"to have no TLS: .*, or set mail\.tls = .starttls"):
             send_mail(server, tls="tls")
     with pytest.raises(SendError, match="connection refused"):
         send_mail(server)
@@ -163,9 +167,54 @@ def test_what_is_no_web_server_is_told() -> None:
     server = MailServer()
     with (
         listening(server),
-        pytest.raises(SendError, match="does not speak HTTP, or hung up; see the address"),
+        pytest.raises(SendError, match="does not speak HTTP, or hung up; see the port, or"),
     ):
         Sender(Settings()).send(parse_address(f"http://localhost:{server.port}/"), BODY)
+
+
+PLAIN: Final = 'write "{}://" if it is to be without TLS'
+ENCRYPTED: Final = 'write "{}s://" if it speaks TLS'
+
+
+# paho leaves the socket of a handshake that failed to Python, to be closed.
+@pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
+@pytest.mark.parametrize(
+    ("scheme", "listens", "says"),
+    [
+        ("https", "plain", f"seems to have no TLS: WRONG_VERSION_NUMBER; .*{PLAIN.format('http')}"),
+        ("mqtts", "plain", f"seems to have no TLS: WRONG_VERSION_NUMBER; .*{PLAIN.format('mqtt')}"),
+        ("https", "hangs up", f"it hung up: Connection reset by peer; .*{PLAIN.format('http')}"),
+        ("mqtts", "hangs up", f"it hung up: Connection reset by peer; .*{PLAIN.format('mqtt')}"),
+        ("http", "TLS", ENCRYPTED.format("http")),
+        ("mqtt", "TLS", f"did not answer, but hung up; .*{ENCRYPTED.format('mqtt')}"),
+        ("http", "a web server's TLS", f"answered 400 Bad Request; .*{ENCRYPTED.format('http')}"),
+    ],
+)
+def test_where_one_side_speaks_tls_and_the_other_does_not_it_is_said_what_to_change(
+    scheme: str, listens: str, says: str, certificate: Path
+) -> None:
+    if scheme.startswith("mqtt"):
+        pytest.importorskip("paho.mqtt.client", reason="the extra mqtt is not installed")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    made: dict[str, Callable[[], TCPServer]] = {
+        "plain": Dripping,
+        "hangs up": HangingUp,
+        "TLS": lambda: Dripping(context),
+        "a web server's TLS": lambda: WebServer(answers=[(400, {})]),
+    }
+    server = made[listens]()
+    address = parse_address(f"{scheme}://localhost:{server.server_address[1]}/alarms")
+    with listening(server), pytest.raises(SendError, match=says):
+        Sender(Settings()).send(address, BODY)
+
+
+def test_a_mail_server_that_hangs_up_may_want_tls_from_the_first_byte() -> None:
+    server = HangingUp()
+    server.RequestHandlerClass = lambda *_: None  # type: ignore[assignment,misc]
+    mail = Mail(host="localhost", port=server.server_address[1], tls="none")
+    with listening(server), pytest.raises(SendError, match=r"hung up: .*as 465 does"):
+        Sender(Settings(mail=mail)).send(ANNA, BODY)
 
 
 def test_a_broker_confirms_the_message() -> None:
