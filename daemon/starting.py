@@ -85,17 +85,32 @@ def serve(
         remember_current(database, model.metadata, clock())
         troubled = "" if fallen is None else _tell_fallen(settings, database, model, fallen)
         _make_folders(settings)
-        allow_descriptors((AHEAD + 1) * settings.batching.max_images)
         Service(
-            settings,
+            _fitting(settings),
             database=database,
             model=model,
             stopping=stopping,
             clock=clock,
             troubled=troubled,
             reloading=reloading,
-            reread=reread,
+            reread=None if reread is None else lambda: _fitting(reread()),
         ).run()
+
+
+def _fitting(settings: Settings) -> Settings:
+    """With batches whose images can all be held open at a time."""
+    wanted = settings.batching.max_images
+    most = allow_descriptors(wanted, batches=AHEAD + 1)
+    if most == wanted:
+        return settings
+    log.warning(
+        "smaller batches than batching.max_images: this process may not open so many files; raise "
+        "LimitNOFILE of its unit (ulimit -Hn), or lower batching.max_images",
+        images=most,
+        max_images=wanted,
+    )
+    batching = settings.batching.model_copy(update={"max_images": most})
+    return settings.model_copy(update={"batching": batching})
 
 
 def _number_on(settings: Settings) -> None:

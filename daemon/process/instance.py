@@ -17,6 +17,9 @@ from filelock import FileLock, Timeout
 from threadpoolctl import threadpool_limits
 
 LOCK: Final = "millwatch.lock"
+_OTHER_FILES: Final = 1024
+_FEWEST_OTHER_FILES: Final = 256
+"""Ten times what two cameras and the page need. Where these lack, drop folders and shares seem to be away."""
 
 
 class AlreadyRunningError(Exception):
@@ -27,13 +30,20 @@ class NotAllowedError(PermissionError):
     """This user may not be the Millwatch of a state folder."""
 
 
-def allow_descriptors(images: int) -> None:
-    """So many images are held open at a time; the usual limit of 1024 is a soft one."""
+def allow_descriptors(max_images: int, *, batches: int) -> int:
+    """Let so many batches be held open, each image of them: the usual limit of 1024 files is a soft one.
+
+    Returns:
+        How many images a batch may have: fewer where the hard limit lets no more be open.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = images + 1024
+    wanted = batches * max_images + _OTHER_FILES
     if soft != resource.RLIM_INFINITY and soft < wanted:
-        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY:
+        return max_images
+    return max(1, min(max_images, (soft - _FEWEST_OTHER_FILES) // batches))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Disks that are full, read-only, away, held or hung (rows 8, 21 to 24, 28 and 41)."""
+"""Disks that are full, read-only, away, held or hung (rows 8, 21 to 24, 28, 41 and 70)."""
 
 import resource
 import shutil
@@ -60,6 +60,21 @@ def test_what_keeps_a_file_from_being_read_is_told_as_it_is(station: Station) ->
         assert told.startswith(f"{path} cannot be read: Too many open files; see whether its disk")
         line.work_until(lambda: station.count() == 1)
     station.wait_for_images(1)
+    assert_every_image_accounted_for(station)
+
+
+@pytest.mark.fault(70)
+def test_where_few_files_may_be_open_batches_are_smaller_and_what_to_raise_is_told(
+    tmp_path: Path, model: Path
+) -> None:
+    station = Station(root=tmp_path, model=model)
+    station.drop_surfaces(400)
+    with station.process(wrapper=("sh", "-c", 'ulimit -n 300; exec "$@"', "--")):
+        station.wait_for_images(400)
+    log = (tmp_path / "daemon.log").read_text()
+    assert "degraded" not in log, "a share or a disk is not to blame"
+    assert '"images": 8, "max_images": 128, ' in log
+    assert "raise LimitNOFILE of its unit (ulimit -Hn), or lower batching.max_images" in log
     assert_every_image_accounted_for(station)
 
 
