@@ -45,6 +45,8 @@ _WAIT_SECONDS: Final = 0.2
 _AGES_SECONDS: Final = 3600.0
 _YOUNGEST: Final = timedelta(hours=1)
 """Nothing younger is deleted to make room: somebody may be looking for it."""
+_MAY_LIE_THERE: Final = (Progress.LEFT, Progress.GONE)
+"""What is gone was absent when it was to be moved: its share may only have been away."""
 _MAKE_ROOM_SHARE: Final = 0.1
 
 
@@ -246,7 +248,7 @@ class Retention:
         limit = timestamp(self._clock.now() - timedelta(days=self._keep.rows_days))
         now = timestamp(self._clock.now())
         for page in _older(partial(expiry.ended, self._database), limit, now):
-            left = self._still_there(old for old in page if old.progress is Progress.LEFT)
+            left = self._still_there(old for old in page if old.progress in _MAY_LIE_THERE)
             forgotten = [old.image_id for old in page if old.image_id not in left]
             if forgotten:
                 expiry.forget(self._database, forgotten)
@@ -262,8 +264,9 @@ class Retention:
         return unknown.union(*results.values())
 
     def _lie_there(self, camera: str, olds: Sequence[Old]) -> set[int]:
-        there = {old.image_id for old in olds if old.path and _may_exist(old.path)}
         folder = self._drop_folders.get(camera)
+        places = {old.image_id: old.path or (folder and folder / old.filename) for old in olds}
+        there = {image_id for image_id, path in places.items() if path and _may_exist(path)}
         if folder is None or self._is_mounted(folder):
             return there
         return {old.image_id for old in olds}

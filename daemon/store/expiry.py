@@ -17,7 +17,14 @@ _NOT_LABELLED: Final = ~exists().where(label.c.image_id == image.c.id)
 # What was not there to be removed from its drop folder may come back, and is not to be judged once more.
 _UNSEEN: Final = image.c.progress == Progress.UNSEEN.value
 _END: Final = case((_UNSEEN, Progress.GONE.value), else_=Progress.DELETED.value)
-_COLUMNS: Final = (image.c.id, image.c.camera, image.c.recorded_at, image.c.progress, image.c.path)
+_COLUMNS: Final = (
+    image.c.id,
+    image.c.camera,
+    image.c.filename,
+    image.c.recorded_at,
+    image.c.progress,
+    image.c.path,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +32,14 @@ class Old:
     """A record, for the decision whether its time has come.
 
     Attributes:
+        filename: the path inside its camera's folder, as it was delivered.
         recorded_at: `YYYY-MM-DDTHH:MM:SSZ`.
         path: where the file was last known to be; None where it was deleted.
     """
 
     image_id: int
     camera: str
+    filename: Path
     recorded_at: str
     progress: Progress
     path: Path | None
@@ -93,6 +102,7 @@ def _old(row: Row[Any]) -> Old:
     return Old(
         image_id=row.id,
         camera=row.camera,
+        filename=Path(from_text(row.filename)),
         recorded_at=row.recorded_at,
         progress=Progress(row.progress),
         path=None if row.path is None else Path(from_text(row.path)),

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sqlite3
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
@@ -36,8 +37,9 @@ def line(used: Station, tmp_path: Path) -> Station:
 
 
 @pytest.mark.fault(57)
+@pytest.mark.parametrize("gone", [False, True], ids=["left there", "away when it was moved"])
 def test_records_stay_while_the_share_with_their_images_is_not_mounted(
-    tmp_path: Path, commissioned_model: Path
+    tmp_path: Path, commissioned_model: Path, *, gone: bool
 ) -> None:
     station = left_to_others(tmp_path, commissioned_model)
     folder, elsewhere = station.folder("top-1"), tmp_path / "elsewhere"
@@ -49,6 +51,9 @@ def test_records_stay_while_the_share_with_their_images_is_not_mounted(
             station.wait_for_images(4)
         left = passed(station)
         assert left > 0
+        if gone:
+            with closing(sqlite3.connect(station.database)) as database, database:
+                database.execute("UPDATE image SET progress = 'gone', path = NULL")
         with unmounted(folder, elsewhere):
             keep(station, days=401, rows_days=400)
             assert passed(station) == left
