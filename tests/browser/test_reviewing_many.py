@@ -77,17 +77,23 @@ def test_who_labels_some_of_many_is_shown_the_next_beside_those_that_are_left(
     assert anna.page.locator(f'#grid button[data-id="{left}"]').count() == 1
 
 
+def is_selected(pictures: Any, already: int, many: int) -> bool:
+    """Whether so many are; else the next one is clicked."""
+    if already < many:
+        pictures.nth(already).click()
+    return already >= many
+
+
 def select_in_grid(watched: Any, many: int) -> list[int]:
     """So many pictures, from the first on; the grid shows what one has come past."""
-    pictures = watched.page.locator("#grid button")
-    for _ in range(many):  # one by one: a grid that is drawn anew meanwhile takes a click away
-        before = shown(watched)
+    for _ in range(many):
         watched.page.keyboard.press("ArrowRight")
-        wait_until(lambda before=before: shown(watched) != before)  # type: ignore[misc]
     watched.page.keyboard.press("g")
+    pictures = watched.page.locator("#grid button")
     wait_until(lambda: pictures.count() >= many)
-    for number in range(many):
-        pictures.nth(number).click()
+    selected = watched.page.locator("#selected")
+    # One by one: a grid that is drawn anew meanwhile takes a click away.
+    wait_until(lambda: is_selected(pictures, int(selected.inner_text()), many))
     return [int(str(pictures.nth(number).get_attribute("data-id"))) for number in range(many)]
 
 
