@@ -11,6 +11,12 @@ from daemon.process.control import ask
 Visit = Callable[..., Any]
 
 
+def deliver_forty(line: Station, *, first: int) -> None:
+    before = line.count()
+    line.drop_surfaces(40, first=first)
+    line.wait_for_images(before + 40)
+
+
 def test_many_are_labelled_at_once_by_keys(visit: Visit, line: Station) -> None:
     anna = visit("anna")
     shown(anna)
@@ -59,9 +65,7 @@ def test_many_that_were_labelled_at_once_are_taken_back_at_once_and_the_keys_go_
 def test_who_labels_some_of_many_is_shown_the_next_beside_those_that_are_left(
     visit: Visit, line: Station
 ) -> None:
-    before = line.count()
-    line.drop_surfaces(40, first=1000)
-    line.wait_for_images(before + 40)
+    deliver_forty(line, first=1000)
     anna = visit("anna")
     shown(anna)
     anna.page.keyboard.press("g")
@@ -100,9 +104,7 @@ def select_in_grid(watched: Any, many: int) -> list[int]:
 def test_many_are_labelled_and_taken_back_in_parts_and_who_waits_sees_how_far_it_is(
     visit: Visit, line: Station
 ) -> None:
-    before = line.count()
-    line.drop_surfaces(40, first=2000)
-    line.wait_for_images(before + 40)
+    deliver_forty(line, first=2000)
     anna = visit("anna")
     shown(anna)
     given = labels(line)
@@ -134,9 +136,7 @@ def test_many_are_labelled_and_taken_back_in_parts_and_who_waits_sees_how_far_it
 def test_what_of_many_cannot_be_taken_back_is_told_and_what_was_not_asked_for_is_asked_again(
     visit: Visit, line: Station
 ) -> None:
-    before = line.count()
-    line.drop_surfaces(40, first=3000)
-    line.wait_for_images(before + 40)
+    deliver_forty(line, first=3000)
     anna = visit("anna")
     anna.page.clock.install()
     shown(anna)
