@@ -48,6 +48,7 @@ class Mover:
         *,
         database: Database,
         lanes: Lanes,
+        large: Lanes,
         health: Health,
         clock: Callable[[], datetime],
         wake: Callable[[], None],
@@ -58,6 +59,8 @@ class Mover:
         """Compose it.
 
         Args:
+            large: for what is over `intake.max_bytes`, and nobody waits for: to hash a terabyte, or to copy
+                it to another disk, takes the better part of an hour.
             in_hand: what is being judged now, perhaps once more. Were it moved before that is told from its
                 record, it would be recorded a second time.
             placed: told which images lie in the review folder now, once that is recorded.
@@ -67,7 +70,8 @@ class Mover:
         self._marker_suffix = settings.intake.marker_suffix
         self._patience_seconds = settings.intake.give_up_seconds
         self._database = database
-        self._lanes = lanes
+        self._lanes, self._large = lanes, large
+        self._max_bytes = settings.intake.max_bytes
         self._health = health
         self._clock = clock
         self._wake = wake
@@ -114,7 +118,7 @@ class Mover:
         more = False
         # Before anything is taken from `_late`: who still owes something now is left, even if it
         # comes meanwhile. What is done already would be done, and recorded, once more.
-        owing = self._lanes.overdue()
+        owing = {True: self._large.overdue(), False: self._lanes.overdue()}
         try:
             self._settle_late(withdrawn)
             if self._retry_at is not None and time.monotonic() >= self._retry_at:
@@ -141,8 +145,12 @@ class Mover:
             withdrawn += routed.withdrawn
             self._late.popleft()
 
-    def _retry_page(self, owing: Collection[str]) -> tuple[bool, list[Intent]]:
-        """One page, so that new images do not wait for a long backlog; the next call goes on."""
+    def _retry_page(self, owing: Mapping[bool, Collection[str]]) -> tuple[bool, list[Intent]]:
+        """One page, so that new images do not wait for a long backlog; the next call goes on.
+
+        Args:
+            owing: the cameras that still owe something, of large images and of the others.
+        """
         intents = images.pending(self._database, after=self._retried_to, limit=_RETRY_BATCH)
         if not intents:
             self._end_round()
@@ -152,7 +160,8 @@ class Mover:
         due = [
             intent
             for intent in intents
-            if intent.delivery.camera not in owing and intent.delivery not in in_hand
+            if intent.delivery.camera not in owing[self._is_large(intent)]
+            and intent.delivery not in in_hand
         ]
         left, withdrawn = self._move(due, {})
         remaining = len(intents) - len(due) + left
@@ -181,15 +190,27 @@ class Mover:
         remaining = len(intents)
         withdrawn: list[Intent] = []
         while intents:
-            groups = by_camera(intents, lambda intent: intent.delivery.camera)
-            work = {camera: partial(self._route, group, held) for camera, group in groups.items()}
-            results = self._lanes.run(work, seconds=self._answer_seconds, late=self._take_late)
+            large = [intent for intent in intents if self._is_large(intent)]
+            others = [intent for intent in intents if not self._is_large(intent)]
+            results = self._run(self._large, large, held, seconds=0.0)
+            results += self._run(self._lanes, others, held, seconds=self._answer_seconds)
             intents = []
-            for routed in results.values():
+            for routed in results:
                 remaining -= self._settle(routed)
                 withdrawn += routed.withdrawn
                 intents += [self._retarget(intent) for intent in routed.taken]
         return remaining, withdrawn
+
+    def _run(
+        self, lanes: Lanes, intents: Sequence[Intent], held: Mapping[int, int], *, seconds: float
+    ) -> list[Routed]:
+        """What of it is done in that time; the rest comes late."""
+        groups = by_camera(intents, lambda intent: intent.delivery.camera)
+        work = {camera: partial(self._route, group, held) for camera, group in groups.items()}
+        return list(lanes.run(work, seconds=seconds, late=self._take_late).values())
+
+    def _is_large(self, intent: Intent) -> bool:
+        return intent.delivery.size > self._max_bytes
 
     def _take_late(self, routed: Routed) -> None:
         self._late.append(routed)

@@ -88,14 +88,17 @@ class Pipeline:
         self._health = health
         self._clock = clock
         self._forget_seconds = 2 * max(RETRY_SECONDS, settings.intake.rescan_seconds)
-        self._lanes = Lanes()
-        self._reader = Reader(settings, room=room, lanes=self._lanes, health=health)
+        self._lanes, self._large = Lanes(), Lanes("large files of")
+        self._reader = Reader(
+            settings, room=room, lanes=self._lanes, large=self._large, health=health
+        )
         self._judges = deque(Lane(f"judge {number}") for number in range(1, _JUDGES + 1))
         self._ahead: deque[_Batch] = deque()
         self._mover = Mover(
             settings,
             database=database,
             lanes=self._lanes,
+            large=self._large,
             health=health,
             clock=clock,
             wake=room.wake,
@@ -269,6 +272,7 @@ class Pipeline:
         self._ahead.clear()
         self._reader.end()
         self._lanes.close(seconds=seconds)
+        self._large.close(seconds=0.0)
         left = max(0.0, deadline - time.monotonic())
         end_all(self._judges, seconds=left)
         self._reader.close(seconds=max(0.0, deadline - time.monotonic()))

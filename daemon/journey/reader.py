@@ -40,7 +40,7 @@ class Reader:
     """Reads a batch. One thread calls it."""
 
     def __init__(
-        self, settings: Settings, *, room: WaitingRoom, lanes: Lanes, health: Health
+        self, settings: Settings, *, room: WaitingRoom, lanes: Lanes, large: Lanes, health: Health
     ) -> None:
         self._limits = Limits(
             max_pixels=settings.intake.max_pixels,
@@ -54,7 +54,7 @@ class Reader:
         self._guard = CrashGuard(settings.state_dir, max_pixels=settings.intake.max_pixels)
         # A camera's own lane decodes too.
         self._helpers = Helpers(max(1, len(os.sched_getaffinity(0)) - 1))
-        self._large = Lanes("large files of")
+        self._large = large
         self._being_hashed: set[Delivery] = set()
         self._late: deque[Reading] = deque()
 
@@ -75,13 +75,14 @@ class Reader:
         hashed = tuple(self._being_hashed)  # first: what ends meanwhile is late then
         return {*hashed, *(reading.delivery for reading in tuple(self._late))}
 
-    def let_go(self, readings: Iterable[Reading]) -> None:
+    def let_go(self, readings: Sequence[Reading]) -> None:
         """Close the files."""
-        groups = by_camera(readings, lambda reading: reading.delivery.camera)
-        for camera, group in groups.items():
-            # In its lane: a share that hangs may hang here too. Behind whatever the lane still does
-            # with these descriptors, whose numbers other files would get.
-            self._lanes.afterwards(camera, partial(_close_all, group))
+        for lanes, are_large in ((self._lanes, False), (self._large, True)):
+            these = [each for each in readings if self._is_large(each.delivery) is are_large]
+            for camera, group in by_camera(these, lambda each: each.delivery.camera).items():
+                # In its lane: a share that hangs may hang here too. Behind whatever the lane still
+                # does with these descriptors, whose numbers other files would get.
+                lanes.afterwards(camera, partial(_close_all, group))
 
     def end(self) -> None:
         """Nothing is to be read any more; the lanes may still have to end."""
@@ -90,7 +91,6 @@ class Reader:
     def close(self, *, seconds: float) -> None:
         """When the lanes have ended."""
         self._helpers.close(seconds=seconds)
-        self._large.close(seconds=0.0)
         self._guard.close()
 
     def _read_all(self, candidates: Iterable[Candidate], size: int) -> list[Reading]:
@@ -110,7 +110,7 @@ class Reader:
         if arrival is None:
             return None
         delivery = arrival.delivery
-        if delivery.size > self._limits.max_bytes:
+        if self._is_large(delivery):
             self._being_hashed.add(delivery)
             self._large.afterwards(delivery.camera, partial(self._read_large, delivery, size))
             return None
@@ -126,6 +126,9 @@ class Reader:
             self._not_read(delivery, error)
             return None
         return _Begun(arrival=arrival, reading=reading)
+
+    def _is_large(self, delivery: Delivery) -> bool:
+        return delivery.size > self._limits.max_bytes
 
     def _read_large(self, delivery: Delivery, size: int) -> None:
         """Beside the other files of its camera: only to hash a terabyte takes the better part of an hour."""

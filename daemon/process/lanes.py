@@ -19,7 +19,7 @@ class Lanes:
     """Works on the files of several cameras at once, and on those of one camera in turn.
 
     Whatever opens, reads, moves or closes a file of a camera does it here: on a share whose server
-    is away each of these may take minutes, or for ever. Called from one thread.
+    is away each of these may take minutes, or for ever. All but `afterwards` is called from one thread.
 
     Args:
         named: how the names of its threads begin.
@@ -28,6 +28,7 @@ class Lanes:
     def __init__(self, named: str = "files of") -> None:
         self._named = named
         self._lanes: dict[str, Lane] = {}
+        self._making = threading.Lock()
         self._overdue: dict[str, threading.Event] = {}
 
     def run(
@@ -78,9 +79,10 @@ class Lanes:
         end_all(list(self._lanes.values()), seconds=seconds)
 
     def _lane(self, camera: str) -> "Lane":
-        if camera not in self._lanes:
-            self._lanes[camera] = Lane(f"{self._named} {camera}")
-        return self._lanes[camera]
+        with self._making:
+            if camera not in self._lanes:
+                self._lanes[camera] = Lane(f"{self._named} {camera}")
+            return self._lanes[camera]
 
 
 def _tell(late: Callable[[Result], None], told: threading.Event, done: "Future[Result]") -> None:

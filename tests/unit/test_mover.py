@@ -67,16 +67,18 @@ class Line:
 
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[Line]:
-    with line_at(tmp_path, answer_seconds=60.0) as made:
+    with line_at(tmp_path) as made:
         yield made
 
 
 @contextmanager
-def line_at(root: Path, *, answer_seconds: float) -> Iterator[Line]:
-    station = Station(root=root, model=root / "none")
+def line_at(root: Path, *, answer_seconds: float = 60.0, max_bytes: int = 1000) -> Iterator[Line]:
+    intake = {"intake": {"max_bytes": max_bytes}}
+    station = Station(root=root, model=root / "none", tables=intake)
     station.state_dir.mkdir()
-    store, lanes, health, woken = (
+    store, lanes, large, health, woken = (
         open_store(station.state_dir),
+        Lanes(),
         Lanes(),
         Health(),
         threading.Event(),
@@ -86,6 +88,7 @@ def line_at(root: Path, *, answer_seconds: float) -> Iterator[Line]:
         station.settings(),
         database=store,
         lanes=lanes,
+        large=large,
         health=health,
         clock=lambda: NOW,
         wake=woken.set,
@@ -94,6 +97,7 @@ def line_at(root: Path, *, answer_seconds: float) -> Iterator[Line]:
     )
     yield Line(station=station, store=store, mover=mover, health=health, woken=woken, placed=placed)
     lanes.close(seconds=10)
+    large.close(seconds=10)
     store.close()
 
 
@@ -127,6 +131,20 @@ def test_a_move_that_takes_longer_than_the_others_wait_is_recorded_when_it_is_do
         # takes as long.
         assert line.progress() == ["moved", "moved"]
         assert opened == []
+
+
+@pytest.mark.fault(13)
+def test_a_large_file_that_is_long_in_moving_holds_up_no_other_of_its_camera(
+    tmp_path: Path,
+) -> None:
+    with line_at(tmp_path, max_bytes=len("small.jpg")) as line:
+        large, small = line.record("top-1", "too-large.jpg"), line.record("top-1", "small.jpg")
+        go_on = held_up(large.delivery.path)
+        assert line.mover.move([large, small], {}) == []
+        assert line.progress() == ["pending", "moved"]
+        go_on()
+        wait_until(line.settled)
+        assert line.progress() == ["moved", "moved"]
 
 
 @pytest.mark.fault(22)
