@@ -146,7 +146,9 @@ class Retention:
     def _mend(self) -> Iterator[None]:
         """Finish what a kill interrupted: record the deletion of files that are absent."""
         for verdict in self._roots:
-            page = self._kept(verdict)(after=0, limit=_PAGE)
+            # Those that a clock which was ahead recorded before them are no older by any limit.
+            now = timestamp(self._clock.now())
+            page = next(filter(None, self._pages(verdict, now)), [])
             absent = [old for old in page if old.path is not None and not old.path.exists()]
             self._delete(verdict, absent, "absent")
             yield

@@ -172,6 +172,19 @@ def test_a_kill_between_a_deletion_and_its_record_is_made_up_for(line: Station) 
     assert line.query("SELECT count(*) FROM inspections WHERE path IS NULL") == [(1,)]
 
 
+@pytest.mark.fault(55)
+def test_a_kill_is_made_up_for_though_a_clock_that_was_ahead_recorded_many_images_before(
+    line: Station,
+) -> None:
+    query = "SELECT id, path FROM inspections WHERE verdict = 'pass' ORDER BY id DESC LIMIT 1"
+    archived_by_a_clock_that_was_ahead(line, 250)
+    ((image_id, path),) = line.query(query)
+    Path(path).unlink()
+    keep(line)
+    gone = "SELECT id FROM inspections WHERE path IS NULL"
+    assert line.query(gone) == [(image_id,)]
+
+
 def test_a_file_that_cannot_be_deleted_is_told_and_holds_up_no_other(line: Station) -> None:
     ((path,),) = line.query(
         "SELECT path FROM inspections WHERE verdict = 'pass' ORDER BY id LIMIT 1"
