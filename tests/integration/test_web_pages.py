@@ -35,6 +35,14 @@ def images_today(html: str) -> int:
     return int(found[1])
 
 
+def test_the_start_is_told_as_that_of_the_service_and_not_of_a_model_that_was_promoted_since(
+    page: Page,
+) -> None:
+    html = page.browser().get("/line/now").text
+    assert f"Model {page.model.version} on" in html
+    assert "; Millwatch has run since 2026-03-02 00:00:00<" in html
+
+
 @pytest.mark.parametrize("part", ["/line", "/line/now"])
 def test_who_chooses_all_cameras_again_sees_the_images_of_all(page: Page, part: str) -> None:
     page.add_image(1)
