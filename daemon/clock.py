@@ -1,10 +1,33 @@
 """Times as the database holds them: UTC, to the second."""
 
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Final
 
 _LATEST: Final = datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC).timestamp()
+_KEPT_RIGHT: Final = timedelta(minutes=1)
+"""By so much a clock is kept right little by little; what goes further was set."""
+
+
+class SteadyMoment:
+    """A moment that was, as the clock now says it: it may have been set since. From any thread."""
+
+    def __init__(self, at: datetime) -> None:
+        self._at = at
+        self._steady = _steady()
+
+    def told(self, now: datetime) -> datetime:
+        """`now` is what the clock says."""
+        at = now - timedelta(seconds=_steady() - self._steady)
+        if abs(at - self._at) > _KEPT_RIGHT:
+            self._at = at
+        return self._at
+
+
+def _steady() -> float:
+    """Goes on while the computer sleeps, as the clock does."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def now_utc() -> datetime:

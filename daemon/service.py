@@ -59,7 +59,7 @@ class Service:
         if troubled:
             parts.health.trouble(TROUBLE, troubled)
         self._parts = parts
-        self._status = Status(parts, database=database, since=clock())
+        self._status = Status(parts, database=database, clock=clock)
         commands = commands_of(parts, settings, database=database, status=self._status, clock=clock)
         self._control = ControlServer(settings.state_dir, by_socket(commands))
         self._page = WebServer(

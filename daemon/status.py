@@ -1,11 +1,11 @@
 """What a service is doing, as it tells people, programs and systemd."""
 
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from config.text import counted
-from daemon.clock import timestamp
+from daemon.clock import SteadyMoment, timestamp
 from daemon.names import to_text
 from daemon.parts import Parts
 from daemon.store import images
@@ -15,10 +15,11 @@ from daemon.store.database import Database, StoreError
 class Status:
     """From any thread."""
 
-    def __init__(self, parts: Parts, *, database: Database, since: datetime) -> None:
+    def __init__(self, parts: Parts, *, database: Database, clock: Callable[[], datetime]) -> None:
         self._parts = parts
         self._database = database
-        self._since = since
+        self._clock = clock
+        self._start = SteadyMoment(clock())
 
     def tell(self) -> dict[str, Any]:
         """What the daemon is doing, as JSON values."""
@@ -27,7 +28,7 @@ class Status:
         latencies = sorted(pipeline.latency_seconds)
         return {
             "state": "running",
-            "since": timestamp(self._since),
+            "since": timestamp(self._start.told(self._clock())),
             "model_version": pipeline.model.version,
             "runtime": pipeline.model.runtime.name,
             "commissioning": not bool(pipeline.model.decider.normal.any()),
@@ -81,7 +82,7 @@ class Status:
     def _last_image(self, camera: str) -> str | None:
         """When one was recorded since the start."""
         at = self._parts.pipeline.meter.latest.get(camera)
-        return None if at is None else timestamp(datetime.fromtimestamp(at, UTC))
+        return None if at is None else timestamp(at.told(self._clock()))
 
     def _pending_moves(self) -> int | None:
         try:

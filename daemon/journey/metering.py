@@ -1,10 +1,12 @@
 """What is counted for a monitoring system as it happens, since the start of this process."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
+from daemon.clock import SteadyMoment
 from models.taxonomy import Verdict
 
 _SECONDS: Final = (0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
@@ -15,8 +17,8 @@ class Meter:
 
     def __init__(self, cameras: Iterable[str] = ()) -> None:
         self.registry = CollectorRegistry()
-        self.latest: dict[str, float] = {}
-        """When an image of each camera was last recorded, as a Unix time."""
+        self.latest: dict[str, SteadyMoment] = {}
+        """When an image of each camera was last recorded."""
         self._images = Counter(
             "millwatch_images",
             "Images recorded since the start, by camera and verdict.",
@@ -46,4 +48,4 @@ class Meter:
         self._images.labels(camera, verdict).inc()
         self._latency.observe(latency_seconds)
         self._latest.labels(camera).set(at)
-        self.latest[camera] = at
+        self.latest[camera] = SteadyMoment(datetime.fromtimestamp(at, UTC))
