@@ -59,7 +59,12 @@ def create_app(desk: Desk, rooms: Rooms | None = None) -> Guard:
         redirect_slashes=False,
     )
     app.state.desk = desk
-    app.state.doorkeeper = Doorkeeper(desk.settings.web, desk.database, desk.clock)
+    app.state.doorkeeper = Doorkeeper(
+        desk.settings.web,
+        desk.database,
+        desk.clock,
+        key=desk.settings.state_dir / "page.key",
+    )
     app.state.shares = Shares(desk.settings)
     app.state.pictures = Pictures(desk, app.state.shares)
     app.state.renderer = Renderer(desk)

@@ -158,7 +158,7 @@ def test_guessing_passwords_ends_after_a_few(page: Page) -> None:
 
 def test_a_name_that_does_not_exist_costs_the_same_hash(page: Page) -> None:
     page.users.add("anna", role="look", password_hash=hash_password(PASSWORD), by="root")
-    doorkeeper = Doorkeeper(page.settings.web, page.database, now_utc)
+    doorkeeper = Doorkeeper(page.settings.web, page.database, now_utc, key=page.root / "none")
 
     def hashed(name: str) -> list[Parameters]:
         """What argon2 was asked to compute for a login that fails."""

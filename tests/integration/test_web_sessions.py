@@ -2,9 +2,10 @@
 
 import html
 import re
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-from pages import ORIGIN, Page, log_in, token_of
+from pages import ORIGIN, Page, log_in, open_page, token_of
 
 from daemon.web.app import create_app
 
@@ -65,3 +66,21 @@ def test_a_page_that_was_open_before_a_restart_labels_after_it(page: Page) -> No
     label = f"/api/inspections/{image_id}/label"
     given = after.post(label, json={"label": "patches", "seen": 0}, headers={"origin": ORIGIN})
     assert given.status_code == 200
+
+
+def test_a_page_that_is_open_to_this_computer_labels_after_a_restart_too(
+    tmp_path: Path, model: Path
+) -> None:
+    with open_page(tmp_path, model, open_on_loopback=True) as page:
+        label = f"/api/inspections/{page.add_image(1)}/label"
+        sent = {"origin": ORIGIN, "x-millwatch-token": token_of(page.browser())}
+        page.app = create_app(page.desk)
+        given = page.browser().post(label, json={"label": "patches", "seen": 0}, headers=sent)
+        assert given.status_code == 200
+        (kept,) = page.settings.state_dir.glob("page.key")
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert sent["x-millwatch-token"] not in kept.read_bytes().hex()
+        kept.write_bytes(b"")  # as a kill amid its making leaves it
+        page.app = create_app(page.desk)
+        assert len(token_of(page.browser())) == 64
+        assert token_of(page.browser()) != sent["x-millwatch-token"]

@@ -4,12 +4,15 @@ import base64
 import binascii
 import hashlib
 import hmac
+import os
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -27,6 +30,7 @@ log = structlog.get_logger(__name__)
 OPEN_NAME: Final = "this computer"
 """Who labels where everybody at this computer may."""
 _REMEMBER_SECONDS: Final = 60.0
+_SECRET_BYTES: Final = 32
 
 
 class TooManyAttemptsError(Exception):
@@ -54,16 +58,23 @@ class Visitor:
 
 
 class Doorkeeper:
-    """Safe between threads."""
+    """Safe between threads.
 
-    def __init__(self, web: Web, database: Database, clock: Callable[[], datetime]) -> None:
+    Args:
+        key: the file that keeps what the pages' tokens are made of where no session is.
+    """
+
+    def __init__(
+        self, web: Web, database: Database, clock: Callable[[], datetime], *, key: Path
+    ) -> None:
         self._web = web
         self._database = database
         self._clock = clock
         self._attempts = Attempts()
         # One at a time: each takes 64 MiB and four threads, which the line may need.
         self._verifying = threading.Lock()
-        self._secret = secrets.token_bytes(32)
+        self._secret = secrets.token_bytes(_SECRET_BYTES)
+        self._open_token = _page_token(_kept(key)) if web.open_on_loopback else None
         # One entry a user, put whole: threads need no lock for it.
         self._remembered: dict[str, tuple[bytes, float]] = {}
 
@@ -111,7 +122,7 @@ class Doorkeeper:
                 name=OPEN_NAME,
                 role=Role.ADMINISTER,
                 address=address,
-                token=_page_token(self._secret),
+                token=self._open_token,
             )
         if not token:
             return None
@@ -165,8 +176,22 @@ class Doorkeeper:
 
 
 def _page_token(secret: bytes) -> str:
-    """What no page of another origin can know. Made of the session: a restart makes no open page stale."""
+    """What no page of another origin can know. Made of what is kept: a restart makes no open page stale."""
     return hmac.new(secret, b"page", hashlib.sha256).hexdigest()
+
+
+def _kept(key: Path) -> bytes:
+    """The secret in this file; made where there is none. Where none can be written, one until the next start."""
+    with suppress(OSError):
+        secret = key.read_bytes()
+        if len(secret) == _SECRET_BYTES:
+            return secret
+    secret = secrets.token_bytes(_SECRET_BYTES)
+    with suppress(OSError):
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        with os.fdopen(os.open(key, flags, 0o600), "wb") as file:
+            file.write(secret)
+    return secret
 
 
 def _visitor(user: User, address: str, token: str | None) -> Visitor:
