@@ -58,6 +58,26 @@ def test_a_page_that_was_opened_while_nothing_answered_says_so_and_then_labels_b
     wait_until(lambda: labels(line) == [(image, "crazing", "anna")])
 
 
+def test_a_page_that_is_left_open_counts_what_comes_and_says_when_nothing_answers(
+    visit: Visit, line: Station
+) -> None:
+    anna = visit("anna")
+    anna.page.clock.install()
+    anna.open("/queue")
+    image = shown(anna)
+    waiting = int(anna.page.locator("#waiting").inner_text())
+    recorded = line.count()
+    line.drop_surfaces(3, first=recorded)
+    line.wait_for_images(recorded + 3)
+    anna.page.clock.fast_forward(30_000)
+    anna.page.locator("#waiting").get_by_text(str(waiting + 3), exact=True).wait_for()
+    assert shown(anna) == image
+    anna.page.route("**/api/queue?*", lambda route: route.fulfill(**_SILENT))
+    anna.page.clock.fast_forward(30_000)
+    anna.page.locator("#notice").get_by_text("the review folder does not answer").wait_for()
+    assert shown(anna) == image
+
+
 def test_a_key_that_a_glove_hits_twice_labels_one_picture_and_takes_back_one_label(
     visit: Visit, line: Station
 ) -> None:

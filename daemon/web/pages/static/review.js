@@ -28,18 +28,24 @@ function inTurn(deed) {
 const inWords = (name) => name.replaceAll("_", " ");
 const asRead = (name) => name.normalize("NFKC").toLowerCase().split(/[-_\s]+/).join(" ");
 const current = () => state.images[state.at];
+const queue = (more) => ask(`/api/queue?${new URLSearchParams([...filters, ...Object.entries(more)])}`);
+// Counted no further than that; and then not counted down either.
+const showWaiting = (many) => { byId("waiting").textContent = many < MANY ? many : `${MANY.toLocaleString()}+`; };
 
 async function load() {
   if (state.classes.length === 0) await loadClasses();
-  const query = new URLSearchParams(filters);
-  query.set("limit", PAGE);
-  if (state.next) query.set("after", state.next);
-  const found = await ask(`/api/queue?${query}`);
+  const found = await queue({ limit: PAGE, ...(state.next && { after: state.next }) });
   const known = new Set(state.images.map((image) => image.id));
   state.images.push(...found.images.filter((image) => !known.has(image.id)));
   state.next = found.next;
-  // Counted no further than that; and then not counted down either.
-  byId("waiting").textContent = found.waiting < MANY ? found.waiting : `${MANY.toLocaleString()}+`;
+  showWaiting(found.waiting);
+}
+
+/** What comes while somebody looks at a picture is counted too; where nothing answers, that is told. */
+async function recount() {
+  const before = work;
+  const found = await queue({ limit: 1 }).catch((error) => tell(error.message, true));
+  if (found && work === before) showWaiting(found.waiting);
 }
 
 /** What is there is gone on with, whatever becomes of the rest. */
@@ -391,3 +397,4 @@ async function comeBack() {
 }
 inTurn(comeBack);
 setInterval(() => { if (!document.hidden && !current()) inTurn(lookAgain); }, AGAIN_MS);
+setInterval(() => { if (!document.hidden && current()) work.then(recount); }, 6 * AGAIN_MS);
