@@ -201,6 +201,23 @@ def test_compression_is_as_bad_as_its_quality_and_leaves_the_others_alone(pictur
     assert damage.max() < 30
 
 
+@pytest.mark.parametrize("share", [0.25, 0.5, 1.0])
+def test_every_batch_has_as_many_blurred_pictures(pictures: Tensor, share: float) -> None:
+    for seed in range(5):
+        blurring = replace(NOTHING, blur=share, blur_pixels=13.0)
+        seen = blurring(pictures, size=80, random=Generator().manual_seed(seed))
+        plain = NOTHING(pictures, size=80, random=Generator().manual_seed(seed))
+        blurred = (seen != plain).flatten(1).any(dim=1)
+        assert blurred.sum() == share * len(pictures)
+
+
+def test_a_part_of_a_picture_is_one_by_chance(pictures: Tensor) -> None:
+    half = replace(NOTHING, blur=0.5, blur_pixels=13.0)
+    seen = [half(pictures[:1], size=80, random=Generator().manual_seed(n)) for n in range(20)]
+    plain = NOTHING(pictures[:1], size=80, random=seeded())
+    assert 0 < sum(bool((one != plain).any()) for one in seen) < 20
+
+
 def test_what_is_blurred_is_spoilt_no_further_unless_it_is_said(pictures: Tensor) -> None:
     spoiling = replace(NOTHING, blur=1.0, blur_pixels=9.0, noise=30.0, compressed=1.0, quality=5)
     many = pictures.repeat(8, 1, 1)

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
@@ -7,8 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from filesystems import filesystem
-from numpy.typing import NDArray
+from tiny_trainings import CONSTANT, CPU, SURFACES, TINY, drawn, train, upper_halves
 from torch.nn import functional
 from torchvision.models import resnet18
 
@@ -16,40 +14,9 @@ from models.calibration import fit_temperature, softmax
 from models.network import load_network, stored_weights
 from models.runtimes.torch_runtime import TorchRuntime
 from training.data.dataset import Dataset
-from training.fitting.augmentation import Augmentation
 from training.fitting.box_teaching import logits_and_places
-from training.fitting.fit import Epoch, FitError, Fitted, fit
-from training.fitting.recipe import STEEL, Recipe
-from training.fitting.resuming import ResumeError, Saved
+from training.fitting.fit import Epoch, FitError, Fitted
 from training.judging.evaluate import run
-from training.synthetic import draw_surface
-
-SURFACES = ("no_defect", "crazing", "scratches")
-TINY = replace(
-    STEEL,
-    epochs=4,
-    batch=8,
-    first_size=48,
-    train_size=48,
-    input_size=48,
-    learning_rate=1e-3,
-    ema_decay=0.5,
-    augmentation=Augmentation(
-        min_area=0.9, gradient=0.1, contrast=0.1, exposure=10.0, noise=3.0, blur=0.0
-    ),
-)
-CONSTANT = replace(TINY, epochs=3, optimiser="adam", ema_decay=0.0)
-CPU = torch.device("cpu")
-
-
-def drawn(seeds: range, side: int = 48) -> Dataset:
-    pixels = [
-        draw_surface(name, seed=seed, height=side, width=side)
-        for name in SURFACES
-        for seed in seeds
-    ]
-    labels = np.repeat(np.arange(len(SURFACES)), len(seeds)).astype(np.int64)
-    return Dataset(pixels=np.stack(pixels), labels=labels)
 
 
 @pytest.fixture(scope="module")
@@ -60,32 +27,6 @@ def fit_part() -> Dataset:
 @pytest.fixture(scope="module")
 def select_part() -> Dataset:
     return drawn(range(100, 104))
-
-
-def train(
-    fit_part: Dataset,
-    select_part: Dataset,
-    recipe: Recipe = TINY,
-    *,
-    seed: int = 1,
-    boxed: NDArray[np.float32] | None = None,
-    weights: Path | None = None,
-    saved: Saved | None = None,
-    seen: list[Epoch] | None = None,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Fitted:
-    return fit(
-        fit_part,
-        select_part,
-        classes=len(SURFACES),
-        recipe=recipe,
-        seed=seed,
-        device=CPU,
-        boxed=boxed,
-        weights=weights,
-        saved=saved,
-        on_epoch=on_epoch if seen is None else seen.append,
-    )
 
 
 def calibrated_loss(fitted: Fitted, part: Dataset) -> float:
@@ -195,10 +136,18 @@ def test_a_handful_of_images_is_enough_to_begin_with(select_part: Dataset, epoch
     assert len(result.history) == epochs
 
 
-def test_a_last_batch_of_one_image_is_learned_from(few: Dataset, select_part: Dataset) -> None:
-    assert len(few) % TINY.batch == 1
-    result = train(few, select_part, replace(TINY, epochs=1))
-    assert np.isfinite(result.history[0].fit_loss)
+def test_what_fills_no_batch_is_left_out_of_an_epoch(few: Dataset, select_part: Dataset) -> None:
+    """Nine images, of which eight are a batch: one can be any picture."""
+    assert len(few) == TINY.batch + 1
+    short = replace(TINY, epochs=1)
+    learned = stored_weights(train(few, select_part, short).network)
+    alike = 0
+    for index in range(len(few)):
+        other = replace(few, pixels=few.pixels.copy())
+        other.pixels[index] = 255 - other.pixels[index][::-1]
+        weights = stored_weights(train(other, select_part, short).network)
+        alike += all(np.array_equal(weights[key], learned[key]) for key in learned)
+    assert alike == 1
 
 
 def test_training_can_start_from_imagenet_weights(
@@ -246,13 +195,6 @@ def test_label_smoothing_is_part_of_the_fit_loss(few: Dataset, select_part: Data
     assert 0.3 * uniform < plain < 4 * uniform
 
 
-def upper_halves(part: Dataset) -> NDArray[np.float32]:
-    """As if people had boxed the upper half of every picture."""
-    boxed = np.zeros((len(part), 2, 8, 8), dtype=np.float32)
-    boxed[:, 0, :4] = 1
-    return boxed
-
-
 def test_boxes_teach_the_network_which_places_show_the_defect(
     fit_part: Dataset, select_part: Dataset
 ) -> None:
@@ -265,9 +207,10 @@ def test_boxes_teach_the_network_which_places_show_the_defect(
     head = result.box_head.eval()
     with torch.inference_mode():
         pictures = torch.from_numpy(marked.pixels)
-        _, places = logits_and_places(result.network, head, pictures)
-    background = places.softmax(dim=1)[:, -1]
-    assert background[:, -1].mean() - background[:, 0].mean() > 0.3
+        _, stages = logits_and_places(result.network, head, pictures)
+    for places in stages:
+        background = places.softmax(dim=1)[:, -1]
+        assert background[:, -1].mean() - background[:, 0].mean() > 0.3
 
 
 def test_boxes_are_part_of_the_fit_loss_by_their_weight(few: Dataset, select_part: Dataset) -> None:
@@ -293,84 +236,6 @@ def test_without_boxes_or_their_weight_labels_alone_teach(
     plain = train(few, select_part, replace(short, box_weight=0.0))
     assert result.box_head is None
     assert result.history == plain.history
-
-
-class InterruptedRunError(Exception):
-    """Like a power cut between two epochs."""
-
-
-def interrupt_after(number: int) -> Callable[[Epoch], None]:
-    def cut(epoch: Epoch) -> None:
-        if epoch.number == number:
-            raise InterruptedRunError
-
-    return cut
-
-
-@pytest.mark.parametrize(
-    ("recipe", "with_boxes"),
-    [(TINY, True), (CONSTANT, False)],
-    ids=["annealed, averaged, with boxes", "constant, by labels alone"],
-)
-def test_a_training_that_was_interrupted_ends_as_if_it_had_not_been(
-    tmp_path: Path, few: Dataset, select_part: Dataset, recipe: Recipe, with_boxes: bool
-) -> None:
-    boxed = upper_halves(few) if with_boxes else None
-    recipe = replace(recipe, epochs=2)
-    whole = train(few, select_part, recipe, boxed=boxed)
-    saved = Saved(file=tmp_path / "progress", run="this one", seconds_apart=0)
-    seen: list[Epoch] = []
-    with pytest.raises(InterruptedRunError):
-        train(few, select_part, recipe, boxed=boxed, saved=saved, on_epoch=interrupt_after(1))
-    result = train(few, select_part, recipe, boxed=boxed, saved=saved, seen=seen)
-    assert [epoch.number for epoch in seen] == [2]
-    assert result.history == whole.history
-    ended, expected = stored_weights(result.network), stored_weights(whole.network)
-    assert all(np.array_equal(ended[key], expected[key]) for key in expected)
-
-
-def test_progress_is_kept_after_the_first_epoch_and_the_last_and_else_not_too_often(
-    tmp_path: Path, few: Dataset, select_part: Dataset
-) -> None:
-    """A fast machine would write a third of a gigabyte for each second of training."""
-    file, kept = tmp_path / "progress", list[int]()
-
-    def look(epoch: Epoch) -> None:
-        if file.exists():
-            kept.append(epoch.number)
-            file.unlink()
-
-    recipe = replace(TINY, epochs=4)
-    train(few, select_part, recipe, saved=Saved(file=file, run="this one"), on_epoch=look)
-    assert kept == [1, 4]
-
-
-def test_the_progress_of_another_run_is_not_gone_on_with(
-    tmp_path: Path, few: Dataset, select_part: Dataset
-) -> None:
-    file = tmp_path / "progress"
-    short = replace(TINY, epochs=1)
-    train(few, select_part, short, saved=Saved(file=file, run="one"))
-    with pytest.raises(ResumeError, match="of an interrupted training with other images"):
-        train(few, select_part, short, saved=Saved(file=file, run="another"))
-
-
-def test_damaged_progress_is_refused_in_words_that_say_what_to_do(
-    tmp_path: Path, few: Dataset, select_part: Dataset
-) -> None:
-    (tmp_path / "progress").write_bytes(b"half a fi")
-    with pytest.raises(ResumeError, match="delete it to begin anew"):
-        train(few, select_part, saved=Saved(file=tmp_path / "progress", run="this one"))
-
-
-def test_a_full_disk_ends_a_training_in_words_and_is_not_made_fuller(
-    tmp_path: Path, few: Dataset, select_part: Dataset
-) -> None:
-    disk = tmp_path / "disk"
-    with filesystem(disk, size="1m"):
-        with pytest.raises(ResumeError, match="make room there and repeat the command"):
-            train(few, select_part, saved=Saved(file=disk / "progress", run="this one"))
-        assert list(disk.iterdir()) == []
 
 
 def test_crops_grow_from_the_first_epoch_to_the_last() -> None:

@@ -183,8 +183,14 @@ def _share_kept(own: Tensor, view: Tensor, scale: Tensor) -> Tensor:
 
 
 def _some(share: float, x: Tensor, random: Generator) -> Tensor:
-    """That share of a batch `(N, H, W)`, by chance: bool `(N,)`."""
-    return torch.rand(len(x), generator=random, device=x.device) < share
+    """That share of a batch `(N, H, W)`, chosen by chance: bool `(N,)`.
+
+    Every batch has as many, but for what chance adds to a part of one: batch-norm statistics of batches
+    that are mostly blurred, or hardly, would be noise.
+    """
+    count, device = len(x), x.device
+    many = (share * count + torch.rand((), generator=random, device=device)).floor()
+    return torch.randperm(count, generator=random, device=device) < many
 
 
 def _kernels(draw: "_Draw", reach: float) -> Tensor:

@@ -1,9 +1,9 @@
 """What boxes teach a network beside the labels: which places of a picture show the defect.
 
-Labels alone let a network judge by what surrounds a defect. So while it is fitted, a linear layer on
-its third stage tells the class of each place, or background, and is fitted with it to the boxes that
-people drew; the layer is not served. That another task on the same features makes them more general
-is Caruana 1997, doi:10.1023/A:1007379606734.
+Labels alone let a network judge by what surrounds a defect. So while it is fitted, linear layers on
+its third stage and on its last tell the class of each place, or background, and are fitted with it to
+the boxes that people drew; they are not served. That another task on the same features makes them more
+general is Caruana 1997, doi:10.1023/A:1007379606734.
 """
 
 from pathlib import Path
@@ -18,22 +18,23 @@ from torch.nn import functional
 from models.network import SurfaceNetwork
 
 FILE: Final = "box-head.safetensors"
-_CHANNELS: Final = 256
+_CHANNELS: Final = (256, 512)
 _UNKNOWN: Final = 0.2
 """Cells of which more is unknown teach nothing."""
 
 
 class BoxHead(nn.Module):
-    """The class of each place of a third stage `(N, 256, h, w)`, background last."""
+    """The class of each place of the third stage, `(N, 256, h, w)`, and of the last feature map, `(N, 512, h, w)`."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        self.places = nn.Conv2d(_CHANNELS, classes + 1, kernel_size=1)
+        third, last = _CHANNELS
+        self.third = nn.Conv2d(third, classes + 1, kernel_size=1)
+        self.last = nn.Conv2d(last, classes + 1, kernel_size=1)
 
-    def forward(self, third_stage: Tensor) -> Tensor:
-        """Logits `(N, classes + 1, h, w)`."""
-        logits: Tensor = self.places(third_stage)
-        return logits
+    def forward(self, third_stage: Tensor, last_map: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits `(N, classes + 1, h, w)` of each, background last."""
+        return self.third(third_stage), self.last(last_map)
 
     def save(self, folder: Path) -> None:
         """Beside the weights, for a next phase to go on with."""
@@ -54,11 +55,12 @@ class BoxHead(nn.Module):
 
 def logits_and_places(
     network: SurfaceNetwork, head: BoxHead, images: Tensor
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """One pass: the picture's logits `(N, classes)` and those of its places, as `BoxHead`."""
     net = network.backbone
     third = net.layer3(net.layer2(network.first_stage(images)))
-    return network.top(net.layer4[0](third)).logits, head(third)
+    top = network.top(net.layer4[0](third))
+    return top.logits, head(third, top.maps)
 
 
 def box_loss(places: Tensor, labels: Tensor, boxed: Tensor) -> Tensor:

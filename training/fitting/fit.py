@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, get_swa_avg_fn
 
 from models.calibration import fit_temperature
 from models.network import SurfaceNetwork, half_precision, load_network
@@ -70,8 +70,8 @@ def fit(
 ) -> Fitted:
     """Train on `fit_part` and keep the weights of one epoch.
 
-    The last one's when the learning rate falls to nothing, which is then the best but for chance;
-    else those with the least loss on `select_part`.
+    The last one's when the learning rate falls to nothing or all steps are averaged, which is then the
+    best but for chance; else those with the least loss on `select_part`.
 
     Args:
         fit_part: decoded at any size of at least `recipe.train_size`.
@@ -101,7 +101,7 @@ def fit(
     head = None
     if boxed is not None and recipe.box_weight:
         head = _first_head(classes, weights).to(device)
-    fitting = _Fitting(network, head, recipe, math.ceil(len(fit_part) / recipe.batch), seed, device)
+    fitting = _Fitting(network, head, recipe, _steps(len(fit_part), recipe.batch), seed, device)
     if saved and (state := saved.read(device)):
         fitting.restore(state)
     written = -math.inf
@@ -151,12 +151,16 @@ class _Fitting:
         self.history: list[Epoch] = []
 
     def one_epoch(self, data: "_OnDevice", number: int) -> float:
-        """One pass over the fit part; its mean loss."""
+        """One pass over the fit part, but for what fills no batch; its mean loss.
+
+        A few pictures make a noisy step, by batch-norm statistics of their own. Chance leaves out others
+        in each epoch.
+        """
         self._network.train()
         size, count = self._recipe.size_in(number), len(data.labels)
-        total = 0.0
+        total, steps = 0.0, _steps(count, self._recipe.batch)
         order = torch.randperm(count, generator=self._random, device=data.labels.device)
-        for indices in order.split(self._recipe.batch):
+        for indices in order.split(self._recipe.batch)[:steps]:
             loss = self._loss(data, indices, size)
             self._optimiser.zero_grad()
             loss.backward()
@@ -164,8 +168,8 @@ class _Fitting:
             self._schedule.step()
             if self._averaged:
                 self._averaged.update_parameters(self._network)
-            total += float(loss.detach()) * len(indices)
-        return total / count
+            total += float(loss.detach())
+        return total / steps
 
     def _loss(self, data: "_OnDevice", indices: Tensor, size: int) -> Tensor:
         """Cross-entropy of one augmented batch; see `fast_precision` for the pass through the network."""
@@ -183,13 +187,14 @@ class _Fitting:
         with fast_precision(images.device):
             logits, places = logits_and_places(self._network, head, images)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-        return loss + self._recipe.box_weight * box_loss(places.float(), labels, boxed)
+        box_losses = (box_loss(stage.float(), labels, boxed) for stage in places)
+        return loss + self._recipe.box_weight * sum(box_losses, start=torch.zeros_like(loss))
 
     def settle(self, number: int, fit_loss: float, select_loss: float, accuracy: float) -> Epoch:
         """Keep the weights, or not."""
         least = min((epoch.select_loss for epoch in self.history), default=math.inf)
         last = number == self._recipe.epochs
-        kept = last if self._recipe.anneals else select_loss < least
+        kept = last if self._recipe.keeps_last else select_loss < least
         if kept:
             self.best = copy.deepcopy(self.judged)
         epoch = Epoch(
@@ -252,7 +257,14 @@ class _OnDevice:
     boxed: Tensor | None
 
 
+def _steps(count: int, batch: int) -> int:
+    """Batches in an epoch: full ones, or one of all there is."""
+    return max(1, count // batch)
+
+
 def _averaged(network: SurfaceNetwork, recipe: Recipe) -> AveragedModel | None:
+    if recipe.averages_all:
+        return AveragedModel(network, avg_fn=get_swa_avg_fn(), use_buffers=True)
     if recipe.ema_decay == 0:
         return None
     # Buffers too: averaged weights need the batch-norm statistics that go with them.
@@ -275,6 +287,8 @@ def _optimiser(
         {"params": plain, "weight_decay": 0.0},
     ]
     adamw = AdamW(groups, lr=recipe.learning_rate, fused=True)
+    if recipe.averages_all:
+        return adamw, LambdaLR(adamw, lambda _: 1.0)
     # A cycle of 4 steps would have a rise of length 0, and torch divides by it.
     total_steps = max(5, recipe.epochs * steps)
     return adamw, OneCycleLR(

@@ -18,14 +18,17 @@ class Recipe:
         input_size: side at which the network is then judged and served, in pixels. A little
             larger than the crops, whose content is enlarged (Touvron et al. 2019,
             arXiv:1906.06423).
-        learning_rate: the peak of a one-cycle schedule, or constant for `adam`.
-        ema_decay: per step, of the averaged weights that are judged and kept; 0 for none.
-        box_weight: of `training.fitting.box_teaching.box_loss`, added to the cross-entropy of the labels
-            where people boxed defects; 0 for none.
+        optimiser: `adamw_averaged` keeps the mean of the weights after every step, at a constant rate
+            that leads it around a good place (Izmailov et al. 2018, arXiv:1803.05407).
+        learning_rate: the peak of a one-cycle schedule, else constant.
+        ema_decay: per step, of the averaged weights that are judged and kept; 0 for none, or for the
+            mean of all.
+        box_weight: of `training.fitting.box_teaching.box_loss`, added for each of the two stages to the
+            cross-entropy of the labels where people boxed defects; 0 for none.
     """
 
     name: str
-    optimiser: Literal["adam", "adamw_one_cycle"]
+    optimiser: Literal["adam", "adamw_one_cycle", "adamw_averaged"]
     epochs: int
     batch: int
     first_size: int
@@ -39,9 +42,14 @@ class Recipe:
     augmentation: Augmentation = field(default_factory=Augmentation)
 
     @property
-    def anneals(self) -> bool:
-        """Whether the learning rate falls to nothing at the end."""
-        return self.optimiser == "adamw_one_cycle"
+    def averages_all(self) -> bool:
+        """Whether the weights after every step are averaged alike."""
+        return self.optimiser == "adamw_averaged"
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether the last epoch is the best but for chance: the rate falls to nothing, or all are averaged."""
+        return self.optimiser != "adam"
 
     def size_in(self, epoch: int) -> int:
         """Side of the crops in an epoch, counted from 1; a multiple of 8 until it is full."""
@@ -62,16 +70,16 @@ STEEL: Final = Recipe(
     weight_decay=0.05,
     label_smoothing=0.1,
     ema_decay=0.99,
-    box_weight=0.5,
+    box_weight=0.4,
     augmentation=Augmentation(
         min_area=0.5,
         keep_boxed=0.5,
         gradient=0.8,
         contrast=0.5,
         exposure=25.0,
-        over=0.8,
+        over=1.1,
         noise=28.0,
-        blur=0.6,
+        blur=0.55,
         blur_pixels=24.0,
         together=0.3,
         compressed=0.4,
@@ -83,18 +91,20 @@ STEEL: Final = Recipe(
 CALM: Final = replace(
     STEEL,
     name="calm",
-    epochs=20,
+    optimiser="adamw_averaged",
+    epochs=30,
     first_size=184,
-    learning_rate=4e-4,
+    learning_rate=3e-4,
+    ema_decay=0.0,
     augmentation=Augmentation(
         min_area=0.6,
         keep_boxed=0.5,
         gradient=0.6,
         contrast=0.5,
         exposure=25.0,
-        over=0.6,
+        over=0.8,
         noise=20.0,
-        blur=0.4,
+        blur=0.3,
         blur_pixels=22.0,
         together=0.3,
         compressed=0.2,
