@@ -37,6 +37,7 @@ from daemon.serving import (
 from daemon.store import models as store
 from daemon.store.audit import Deed
 from daemon.store.database import Database, StoreError
+from daemon.store.labels import newest_label
 from daemon.store.models import statuses
 from models.binomial import interval
 from models.checkpoint import CheckpointError, load_metadata
@@ -94,6 +95,7 @@ class Promoter:
         self._line = line
         self._lock = threading.Lock()
         self._swapped_at: float | None = None
+        self._labels_before: int | None = None
         self._allowed_seconds = math.inf
         self._resumed = False
         self._look_at = 0.0
@@ -143,6 +145,7 @@ class Promoter:
             if if_as_fast and self._line is not None:
                 allowed = allowed_seconds(model, self._line.model)
             before = serving_folder(self._settings)
+            labels_before = newest_label(self._database)
             point_to(self._settings, folder, before=before)
             try:
                 self._remember_start(before)
@@ -158,6 +161,7 @@ class Promoter:
                 point_to(self._settings, before)
                 raise
             self._take_over(model, on_probation=True)
+            self._labels_before = labels_before
             self._allowed_seconds = allowed
             self._health.mended(TROUBLE)
             with suppress(StoreError):
@@ -246,7 +250,9 @@ class Promoter:
         self._resumed = True
         if self._swapped_at is None and promoted is not None:
             # A clock that was set back makes it longer than it would be, and not shorter.
-            self._swapped_at = now - max(0.0, (self._clock() - promoted).total_seconds())
+            ago = (self._clock() - promoted).total_seconds()
+            self._swapped_at = now - max(0.0, ago)
+            self._labels_before = 0 if ago < 0 else None  # by such a clock none was given since
 
     def _go_back_by_itself(self, why: str) -> None:
         with self._lock:
@@ -279,7 +285,8 @@ class Promoter:
 
     def _contradicted(self, version: str) -> str:
         normal = self._settings.policy.normal_classes
-        seen = store.contradiction(self._database, version, normal)
+        before = self._labels_before
+        seen = store.contradiction(self._database, version, normal, after=before)
         if seen.defects < _MIN_CONTRADICTIONS:
             return ""
         low, _ = interval(seen.defects, seen.looked_at)

@@ -256,11 +256,15 @@ class Contradiction:
 
 
 def contradiction(
-    database: Database, version: str, normal_classes: tuple[str, ...]
+    database: Database, version: str, normal_classes: tuple[str, ...], *, after: int | None = None
 ) -> Contradiction:
     """Labels in force, given since it was promoted, on images that this version passed.
 
     Whoever promotes it again knows what people said before.
+
+    Args:
+        after: the id of the newest label when it was promoted, if that is known: a clock that was set back
+            makes every label look older.
 
     Raises:
         StoreError: when the database cannot be read.
@@ -270,7 +274,7 @@ def contradiction(
         select(func.count(), func.count().filter(label.c.label.not_in(normal_classes)))
         .join(image, image.c.id == label.c.image_id)
         .where(IN_FORCE, image.c.model_version == version, image.c.verdict == "pass")
-        .where(label.c.labelled_at >= promoted)
+        .where(label.c.labelled_at >= promoted if after is None else label.c.id > after)
     )
     with database.reading() as connection:
         looked_at, defects = connection.execute(passed).one()

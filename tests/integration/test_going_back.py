@@ -91,6 +91,22 @@ def test_a_new_model_that_people_contradict_goes_back_by_itself(
         assert "4 are defects" in line.health.troubles()[TROUBLE]
 
 
+@pytest.mark.fault(26)
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_model_that_was_promoted_while_the_clock_was_ahead_goes_back_for_what_people_say(
+    station: Station, second: str, restarted: bool
+) -> None:
+    with by_hand(station.settings()) as line:
+        ahead = now_utc() + timedelta(days=1)
+        promoter, first = promoted(station, line, second, clock=lambda: ahead)
+        passed_and_labelled(line, second, ["patches"] * 6)
+        if restarted:
+            promoter = promoter_of(station, line)
+        promoter.step(now=time.monotonic())
+        line.work()
+        assert line.pipeline.model.version == first
+
+
 def test_a_model_that_a_person_promotes_again_goes_back_for_what_people_say_after_that(
     station: Station, second: str
 ) -> None:
