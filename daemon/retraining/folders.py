@@ -167,6 +167,12 @@ def _known_before(runs: Path, which: str) -> dict[str, Any]:
     return {}
 
 
+def labels_of(folder: Path) -> dict[int, str]:
+    """The labels that a run was frozen with, by image; none where that is not known."""
+    images = _table_in(folder / "labels.json").get("images", [])
+    return {each["image_id"]: each["label"] for each in images}
+
+
 def left_out_of(folder: Path) -> list[str]:
     """What was left out of a run, in words."""
     told = _table_in(folder / "run.json").get("left_out", [])

@@ -11,6 +11,7 @@ from builders import Station
 from commands import Millwatch
 from composed import ByHand, by_hand
 from promoting import kept, promoter_of
+from retraining_by_hand import label
 from ruled import GOOD
 
 from daemon.clock import now_utc
@@ -18,8 +19,10 @@ from daemon.retraining.finishing import Finisher, rules_of
 from daemon.retraining.folders import Usable, freeze
 from daemon.retraining.promotion import Promoter
 from daemon.retraining.retrainer import Retrainer
+from daemon.review.labelling import Labeller
 from daemon.serving import registry_folder
 from daemon.store import retraining
+from daemon.store.labels import labels_to_learn_from
 from daemon.store.models import remember_candidate
 from models.checkpoint import load_metadata
 
@@ -150,6 +153,62 @@ def test_what_was_measured_by_another_policy_or_runtime_waits_for_a_person(
     said = ended(station, line)
     assert "needs_a_person: [policy] or model.runtime was changed while it was made" in said
     assert statuses(station) == {"tiny-6-0": "current", "made": "needs_a_person"}
+
+
+def learned_from(station: Station, line: ByHand, counts: dict[str, int]) -> Labeller:
+    """Images whose labels the run was frozen with; who may take these back meanwhile."""
+    label(station, line, counts)
+    runs = station.state_dir / "runs"
+    learned = Usable(labels=labels_to_learn_from(line.database), rare={})
+    freeze(station.settings(), runs / "run-0", learned, now_utc(), seed=1)
+    shutil.move(runs / "run-0" / "labels.json", runs / RUN)
+    return Labeller(station.settings(), database=line.database, health=line.health, clock=now_utc)
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("deed", ["taken back", "changed"])
+@pytest.mark.parametrize(("withdrawn", "outcome"), [(2, "promote"), (3, "needs_a_person")])
+def test_what_rests_on_labels_that_people_withdrew_meanwhile_waits_for_a_person(
+    station: Station, line: ByHand, deed: str, withdrawn: int, outcome: str
+) -> None:
+    """As where many were labelled by mistake, and the run that goes on learns the mistake."""
+    labeller = learned_from(station, line, {"no_defect": 6, "scratches": 3})
+    sound = station.query("SELECT image_id FROM labels WHERE label = 'no_defect'")
+    for (image_id,) in sound[:withdrawn]:
+        if deed == "changed":
+            labeller.label(image_id, "scratches", "eva", seen=None)
+        else:
+            labeller.undo(image_id, "eva", seen=None)
+    said = ended(station, line)
+    assert said.startswith(f"made: {outcome}: ")
+    told = "of the 6 labels of no_defect that it rests on 3 were taken back or changed while it was"
+    assert (told in said) == (outcome == "needs_a_person")
+    assert statuses(station)["made"] == {"promote": "current"}.get(outcome, outcome)
+
+
+@pytest.mark.fault(34)
+@pytest.mark.parametrize("recorded", ["as a candidate", "as serving"])
+def test_labels_that_are_withdrawn_after_a_kill_change_what_is_not_promoted_yet_alone(
+    station: Station, line: ByHand, recorded: str
+) -> None:
+    labeller = learned_from(station, line, {"no_defect": 6})
+    run = station.state_dir / "runs" / RUN
+    promoter = promoter_of(station, line)
+    if recorded == "as serving":
+        parts = {"database": line.database, "promoter": promoter, "health": line.health}
+        Finisher(station.settings(), **parts).finish(run)  # type: ignore[arg-type]
+    else:
+        metadata = load_metadata(run / "candidate")
+        remember_candidate(line.database, metadata, status="candidate", reason="it is better")
+    for (image_id,) in station.query("SELECT image_id FROM labels"):
+        labeller.undo(image_id, "eva", seen=None)
+    said = ended(station, line, promoter)
+    if recorded == "as serving":
+        assert said.startswith("made: promote: it also knows")
+        assert statuses(station)["made"] == "current"
+    else:
+        assert said.startswith("made: needs_a_person: of the 6 labels of no_defect")
+        assert statuses(station)["made"] == "needs_a_person"
 
 
 def test_rejected_candidates_do_not_gather_nor_push_out_what_served(
