@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from browsing import answer, held, labels, shown, wait_for_request
 from builders import Station, wait_until
 
@@ -165,3 +166,109 @@ def test_what_of_many_cannot_be_taken_back_is_told_and_what_was_not_asked_for_is
     anna.page.keyboard.press("u")
     notice.get_by_text("5 images are to be checked again").wait_for()
     assert set(labels(line)) - set(given) == {(chosen[0], "crazing", "otto")}
+
+
+def lose(route: Any) -> None:
+    """Its answer, and not what was asked for."""
+    route.fetch()
+    route.abort()
+
+
+def test_of_many_whose_answer_was_lost_it_is_looked_up_and_gone_on_and_all_are_taken_back(
+    visit: Visit, line: Station
+) -> None:
+    deliver_forty(line, first=4000)
+    anna = visit("anna")
+    shown(anna)
+    given = labels(line)
+    chosen = select_in_grid(anna, 30)
+    asked = held(anna, "**/api/labels")
+    anna.page.keyboard.press("4")
+    wait_for_request(anna, asked)
+    lose(asked.pop())
+    wait_for_request(anna, asked)
+    answer(anna, asked, "**/api/labels")
+    anna.page.get_by_text("30 images: patches").wait_for()
+    assert {image for image, *_ in set(labels(line)) - set(given)} == set(chosen)
+    anna.page.keyboard.press("u")
+    anna.page.get_by_text("30 images are to be checked again").wait_for()
+    assert labels(line) == given
+
+
+@pytest.mark.parametrize("then", ["taken back", "labelled again", "loaded anew"])
+def test_many_that_were_labelled_before_the_service_went_away_can_be_taken_back_once_it_is_there(
+    visit: Visit, line: Station, then: str
+) -> None:
+    deliver_forty(line, first={"taken back": 5000, "labelled again": 6000}.get(then, 7000))
+    anna = visit("anna")
+    anna.page.clock.install()
+    shown(anna)
+    given = labels(line)
+    chosen = select_in_grid(anna, 30)
+    anna.page.route("**/api/labels", lose)
+    anna.page.route("**/inspections/*/labels", lambda route: route.abort())
+    anna.page.keyboard.press("4")
+    notice = anna.page.locator("#notice")
+    notice.get_by_text("of 25 it is not known, label them again or undo; Millwatch does").wait_for()
+    assert {image for image, *_ in set(labels(line)) - set(given)} == set(chosen[:25])
+    anna.page.keyboard.press("u")
+    notice.get_by_text("Millwatch does not say what is labelled").wait_for()
+    anna.page.unroute("**/api/labels")
+    anna.page.unroute("**/inspections/*/labels")
+    if then == "labelled again":
+        again = anna.page.locator("#grid button[aria-pressed='true']").count()
+        assert again == 30, "they are selected still"
+        anna.page.keyboard.press("4")
+        notice.get_by_text("30 images: patches").wait_for()
+    elif then == "loaded anew":
+        anna.open("/queue")
+        shown(anna)
+    anna.page.clock.run_for(400)  # two at once count once
+    anna.page.keyboard.press("u")
+    many = 30 if then == "labelled again" else 25
+    notice.get_by_text(f"{many} images are to be checked again").wait_for()
+    assert labels(line) == given
+
+
+def test_of_many_that_were_never_recorded_that_is_told_and_what_was_labelled_before_stays(
+    visit: Visit, line: Station
+) -> None:
+    deliver_forty(line, first=8000)
+    anna = visit("anna")
+    anna.page.clock.install()
+    first = shown(anna)
+    anna.page.keyboard.press("5")
+    wait_until(lambda: shown(anna) != first)
+    given = labels(line)
+    select_in_grid(anna, 3)
+    anna.page.route("**/api/labels", lambda route: route.abort())
+    anna.page.keyboard.press("4")
+    notice = anna.page.locator("#notice")
+    notice.get_by_text("of 3 it is not known").wait_for()
+    anna.page.keyboard.press("u")
+    notice.get_by_text("no label was recorded").wait_for()
+    assert labels(line) == given
+    anna.page.clock.run_for(400)
+    anna.page.keyboard.press("u")
+    notice.get_by_text(f"Image {first} is to be checked again").wait_for()
+
+
+def test_an_image_that_was_labelled_before_the_service_went_away_is_taken_back_and_no_other(
+    visit: Visit, line: Station
+) -> None:
+    deliver_forty(line, first=9000)
+    anna = visit("anna")
+    first = shown(anna)
+    anna.page.keyboard.press("5")
+    wait_until(lambda: shown(anna) != first)
+    second = shown(anna)
+    anna.page.route("**/label", lose)
+    anna.page.route("**/inspections/*/labels", lambda route: route.abort())
+    anna.page.keyboard.press("4")
+    anna.page.locator("#conflict").get_by_text("Millwatch does not answer").wait_for()
+    assert (second, "patches", "anna") in labels(line)
+    anna.page.unroute("**/inspections/*/labels")
+    anna.page.keyboard.press("u")
+    anna.page.get_by_text(f"Image {second} is to be checked again").wait_for()
+    assert (first, "pitted_surface", "anna") in labels(line)
+    assert second not in {image for image, *_ in labels(line)}

@@ -19,24 +19,22 @@ function logIn(more = {}) {
   location.assign(`/login?${new URLSearchParams({ ...more, next: location.pathname + location.search })}`);
 }
 
-/** The JSON that the server answers with. Throws an Error with its words, and `status`. */
+/** The JSON that the server answers with. Throws an Error with its words, and `status`; 0 where the answer was lost. */
 export async function ask(address, method = "GET", document_ = undefined) {
-  let answer;
-  try {
-    answer = await fetch(address, {
-      method,
-      headers: { "x-millwatch-token": token, ...(document_ && { "content-type": "application/json" }) },
-      body: document_ && JSON.stringify(document_),
-    });
-  } catch {
+  const lost = () => {
     throw Object.assign(new Error("Millwatch does not answer; is it running?"), { status: 0 });
-  }
+  };
+  const answer = await fetch(address, {
+    method,
+    headers: { "x-millwatch-token": token, ...(document_ && { "content-type": "application/json" }) },
+    body: document_ && JSON.stringify(document_),
+  }).catch(lost);
   if (answer.status === 401 && !leaving) {
     leaving = true;
     logIn(method === "GET" ? {} : { lost: "yes" });
   }
   const known = answer.headers.get("content-type")?.startsWith("application/json");
-  const told = known ? await answer.json() : {};
+  const told = known ? await answer.json().catch(lost) : {};
   if (!answer.ok) {
     throw Object.assign(new Error(told.detail ?? `It failed (${answer.status}).`), { status: answer.status });
   }

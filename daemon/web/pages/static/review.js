@@ -1,5 +1,7 @@
 // The review page: one image at a time or many at once, by keys alone or by touch.
-import { address, done, inForce, inParts, isTwice, me, takeBack } from "./labels.js";
+import {
+  address, done, giveAlike, inForce, inParts, isOwn, isTwice, mayBeGiven, perhaps, takeBack,
+} from "./labels.js";
 import { ask, isTyping, keyOf, tell } from "./millwatch.js";
 import { fetchAhead, isThere, showPicture, thumbnail, toggleHeat } from "./picture.js";
 
@@ -185,9 +187,9 @@ function wasGiven(name, image, label_id) {
 /** Somebody was quicker, or the answer was lost: let the person decide with that known. */
 async function learnOf(image, error, name) {
   const now = await inForce(image);
-  const isNew = now && now.label_id !== image.seen;
+  if (isOwn(now, name, image.seen)) { wasGiven(name, image, now.label_id); return; }
+  if (mayBeGiven(error, now)) done.add(perhaps(image, name));
   if (now !== undefined) image.seen = now?.label_id ?? 0;
-  if (isNew && now.labelled_by === me && now.label === name) { wasGiven(name, image, now.label_id); return; }
   image.conflict = error.message;
   tell(error.message, true);
 }
@@ -278,26 +280,28 @@ async function giveMany(name, asked) {
   const images = asked.filter((image) => state.images.includes(image));
   if (images.length === 0) { tell("Nothing is selected."); return; }
   const image = (id) => images.find((each) => each.id === id);
-  const refused = [];
-  let act, many = 0;
+  const act = Date.now();  // all of them are taken back together
+  const refused = [], unknown = [];
+  let many = 0;
   const ended = await inParts(images, async (part) => {
-    const wanted = part.map(({ id, seen }) => ({ id, seen }));
-    const came = await ask("/api/labels", "POST", { label: name, images: wanted });
-    act ??= came.done[0]?.label_id;  // all of them are taken back together
-    done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen, act })));
-    take(came.done.map((each) => each.id));
+    const came = await giveAlike(name, part);
+    done.add(...came.done.map(({ id, label_id: seen }) => ({ image: image(id), seen, act })),
+      ...came.unknown.map((each) => perhaps(each, name, act)));
+    take([...came.done, ...came.refused.filter(({ now }) => now)].map(({ id }) => id));  // a colleague was quicker
     many += came.done.length;
     refused.push(...came.refused);
-    for (const { id } of came.refused) {
-      const now = await inForce(image(id));
-      if (now) take([id]);  // a colleague was quicker
-    }
+    unknown.push(...came.unknown);
+    return came.ended;
   });
   state.at = 0;
   await move(0);
-  const not = refused.length ? `; ${refused.length} not: ${refused[0].detail}` : "";
-  const told = `${many} image${many === 1 ? "" : "s"}: ${inWords(name)}${not}${ended && `; then: ${ended}`}`;
-  tell(many || !ended ? told : ended, Boolean(not || ended));
+  const told = [
+    many || !ended ? `${many} image${many === 1 ? "" : "s"}: ${inWords(name)}` : "",
+    refused.length ? `${refused.length} not: ${refused[0].detail}` : "",
+    unknown.length ? `of ${unknown.length} it is not known, label them again or undo` : "",
+    ended !== refused[0]?.detail ? ended : "",
+  ];
+  tell(told.filter(Boolean).join("; "), refused.length > 0 || Boolean(ended));
 }
 
 function focusNeighbour(step) {
