@@ -50,7 +50,8 @@ class ClockTrust:
         passed = steady - self._steady
         jump = wall - self._seen - timedelta(seconds=passed)
         self._believed_in = max(0.0, self._believed_in - passed)
-        if abs(jump) > self._limit:
+        # Back it goes only where it is set, however long the service was off.
+        if jump > self._limit or jump < -_JUMP:
             ahead = self._ahead + jump
             # A clock that was behind only since the start, for want of a battery, is right again.
             self._ahead = ahead if abs(ahead) > self._limit else timedelta()

@@ -235,6 +235,25 @@ def test_a_night_without_the_service_is_no_clock_that_jumped(line: Station) -> N
     assert files(line.state_dir / "archive") == []
 
 
+@pytest.mark.fault(26)
+def test_a_clock_that_was_ahead_and_is_put_right_while_the_service_is_off_is_believed(
+    tmp_path: Path,
+) -> None:
+    ahead, health = timedelta(), Health()
+
+    def started() -> ClockTrust:
+        return ClockTrust(tmp_path / "clock.json", clock=lambda: now_utc() + ahead, health=health)
+
+    trust = started()
+    assert trust.is_trusted()
+    ahead = timedelta(hours=20)
+    assert not trust.is_trusted()
+    assert "jumped ahead by 20:00:00" in health.troubles()["clock"]
+    ahead = timedelta()
+    assert started().is_trusted()
+    assert health.troubles() == {}
+
+
 def test_a_clock_that_begins_in_2000_until_it_is_set_is_believed_at_once(tmp_path: Path) -> None:
     ahead = timedelta()
     health = Health()
