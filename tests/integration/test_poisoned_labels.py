@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,11 +12,14 @@ from composed import by_hand
 from drawn import drawn_manifest
 from lines import labelled, without, write_run
 from promoting import promoter_of
+from records import finding, record
 
 from daemon.clock import now_utc
 from daemon.retraining.folders import runs_folder
 from daemon.retraining.retrainer import Retrainer
 from daemon.store import retraining
+from daemon.store.database import Database
+from daemon.store.labels import label_of, put_label
 from models.registry import PRETRAINED
 from models.taxonomy import NO_DEFECT
 from training.data.manifest import Part
@@ -66,6 +70,25 @@ def poisoned(station: Station, rows: list[dict[str, Any]], wrong: set[int]) -> O
         return outcome_of(station, "poisoned-run", labels)
 
 
+def give(database: Database, labels: Sequence[dict[str, Any]]) -> None:
+    """The same labels as the run has, on images that are recorded once."""
+    for row in labels:
+        image_id, before = row["image_id"], label_of(database, row["image_id"])
+        if before is None:
+            (intent,) = record(database, finding(image_id, "unsure"))
+            assert intent.image_id == image_id
+        put_label(
+            database,
+            image_id,
+            row["label"],
+            "eva",
+            seen=0 if before is None else before.label_id,
+            target=Path(row["path"]),
+            now=now_utc(),
+            is_there=True,
+        )
+
+
 def outcome_of(station: Station, name: str, labels: Sequence[dict[str, Any]]) -> Outcome:
     """Train as a run does, in this process, and let the daemon find what came of it."""
     folder = write_run(
@@ -76,6 +99,7 @@ def outcome_of(station: Station, name: str, labels: Sequence[dict[str, Any]]) ->
     )
     version = retrain(read_run(folder), recipe=QUICK).candidate.version
     with by_hand(station.settings()) as line:
+        give(line.database, labels)
         promoter = promoter_of(station, line)
         retraining.begin(line.database, name, now_utc(), due=True)
         retrainer = Retrainer(
