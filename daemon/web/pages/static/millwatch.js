@@ -94,6 +94,13 @@ document.addEventListener("click", async (event) => {
   }
 });
 
+/** A key as a button shows it. */
+export function key(text) {
+  const made = document.createElement("kbd");
+  made.textContent = text;
+  return made;
+}
+
 /** What a key stands for, in small letters: digits want Shift on a French keyboard, a Russian one has other letters. */
 export function keyOf(event) {
   const isKnown = event.shiftKey || event.key.length > 1 || /[a-z0-9]/i.test(event.key);

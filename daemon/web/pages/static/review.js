@@ -2,7 +2,7 @@
 import {
   address, done, giveAlike, inForce, inParts, isOwn, isTwice, mayBeGiven, perhaps, takeBack,
 } from "./labels.js";
-import { ask, isTyping, keyOf, tell } from "./millwatch.js";
+import { ask, isTyping, key, keyOf, tell } from "./millwatch.js";
 import { fetchAhead, isThere, showPicture, thumbnail, toggleHeat } from "./picture.js";
 
 const PAGE = 24;
@@ -80,12 +80,6 @@ function newClassButton() {
   button.append(key("N"), "new class…");
   button.addEventListener("click", askForClass);
   return button;
-}
-
-function key(text) {
-  const made = document.createElement("kbd");
-  made.textContent = text;
-  return made;
 }
 
 // --- one at a time ------------------------------------------------------------------------------
