@@ -9,10 +9,10 @@ DATA = b"the image" * 100
 SHA256 = hashlib.sha256(DATA).hexdigest()
 
 
-def delivery_of(path: Path) -> Delivery:
+def delivery_of(path: Path, *, camera: str = "top-1") -> Delivery:
     status = path.lstat()
     return Delivery(
-        camera="top-1",
+        camera=camera,
         filename=path.name,
         path=path,
         inode=status.st_ino,

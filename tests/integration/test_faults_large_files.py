@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from builders import Station, surface_file, wait_until
+from delivered import delivery_of
 from records import NOW, open_store
 
 from daemon.journey.routing import Folders
 from daemon.store import images
-from daemon.values import Delivery, Finding
+from daemon.values import Finding
 from models.preprocessing import UnreadableReason
 from models.taxonomy import Verdict
 
@@ -36,17 +37,8 @@ def test_a_file_of_a_terabyte_that_a_kill_left_unmoved_holds_up_no_other_of_its_
 
 def record_without_moving(station: Station, path: Path) -> None:
     """As a kill between the two leaves it. The hash is made up: none of a terabyte is ever there."""
-    status = path.stat()
-    delivery = Delivery(
-        camera="top-1",
-        filename=path.name,
-        path=path,
-        inode=status.st_ino,
-        size=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-    )
     finding = Finding(
-        delivery=delivery,
+        delivery=delivery_of(path),
         sha256="0" * 64,
         verdict=Verdict.UNREADABLE,
         reason=UnreadableReason.TOO_MANY_BYTES.value,

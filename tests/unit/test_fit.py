@@ -6,7 +6,7 @@ from statistics import fmean
 import numpy as np
 import pytest
 import torch
-from tiny_trainings import CONSTANT, CPU, SURFACES, TINY, drawn, train, upper_halves
+from fits import CONSTANT, CPU, SURFACES, TINY, drawn, train, upper_halves
 from torch.nn import functional
 from torchvision.models import resnet18
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from filesystems import filesystem
-from tiny_trainings import AVERAGED, CONSTANT, TINY, drawn, train, upper_halves
+from fits import AVERAGED, CONSTANT, TINY, drawn, train, upper_halves
 
 from models.network import stored_weights
 from training.data.dataset import Dataset

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from builders import Station, wait_until
+from delivered import delivery_of
 from meanwhile import just_before, noting_what_is_opened
 from records import NOW, open_store, rows
 
@@ -18,7 +19,7 @@ from daemon.process.health import Health
 from daemon.process.lanes import Lanes
 from daemon.store import images
 from daemon.store.database import Database
-from daemon.values import Delivery, Finding, Intent
+from daemon.values import Finding, Intent
 from models.taxonomy import Verdict
 
 
@@ -36,17 +37,8 @@ class Line:
     def record(self, camera: str, name: str, verdict: Verdict = Verdict.DEFECT) -> Intent:
         path = self.station.folder(camera) / name
         path.write_bytes(name.encode())
-        status = path.stat()
-        delivery = Delivery(
-            camera=camera,
-            filename=name,
-            path=path,
-            inode=status.st_ino,
-            size=status.st_size,
-            mtime_ns=status.st_mtime_ns,
-        )
         finding = Finding(
-            delivery=delivery,
+            delivery=delivery_of(path, camera=camera),
             sha256=hashlib.sha256(name.encode()).hexdigest(),
             verdict=verdict,
             reason="confident",

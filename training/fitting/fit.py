@@ -187,8 +187,8 @@ class _Fitting:
         with fast_precision(images.device):
             logits, places = logits_and_places(self._network, head, images)
         loss = functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)
-        box_losses = (box_loss(stage.float(), labels, boxed) for stage in places)
-        return loss + self._recipe.box_weight * sum(box_losses, start=torch.zeros_like(loss))
+        of_boxes = torch.stack([box_loss(stage.float(), labels, boxed) for stage in places])
+        return loss + self._recipe.box_weight * of_boxes.sum()
 
     def settle(self, number: int, fit_loss: float, select_loss: float, accuracy: float) -> Epoch:
         """Keep the weights, or not."""
@@ -263,11 +263,11 @@ def _steps(count: int, batch: int) -> int:
 
 
 def _averaged(network: SurfaceNetwork, recipe: Recipe) -> AveragedModel | None:
+    # Buffers too: averaged weights need the batch-norm statistics that go with them.
     if recipe.averages_all:
         return AveragedModel(network, avg_fn=get_swa_avg_fn(), use_buffers=True)
     if recipe.ema_decay == 0:
         return None
-    # Buffers too: averaged weights need the batch-norm statistics that go with them.
     return AveragedModel(
         network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
     )
