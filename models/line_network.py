@@ -84,9 +84,18 @@ class LineNetwork(nn.Module):
 
     def forward(self, first_stage: Tensor) -> Tensor:
         """Logits `(N, own classes)` for activations of `SurfaceNetwork.first_stage`."""
-        third = self.layer3(self.layer2(first_stage))
+        return self.told(*self.maps(first_stage)[1:])
+
+    def maps(self, first_stage: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The activations of the second, the third and the last stage, float `(N, channels, h, w)`."""
+        second = self.layer2(first_stage)
+        third = self.layer3(second)
+        return second, third, self.layer4(third)
+
+    def told(self, third: Tensor, last: Tensor) -> Tensor:
+        """Logits `(N, own classes)` for activations of the last two stages."""
         pooled: list[Tensor] = []
-        for x in (third, self.layer4(third)):
+        for x in (third, last):
             pooled += [x.mean(dim=(2, 3)), x.amax(dim=(2, 3))]
         logits: Tensor = self.linear(torch.cat(pooled, dim=1))
         return logits

@@ -16,6 +16,8 @@ from models.runtimes.protocol import Outputs, Runtime
 
 PRETRAINED: Final = Path(__file__).with_name("pretrained")
 """The model that ships with Millwatch."""
+LINE_START: Final = Path(__file__).with_name("line-start.safetensors")
+"""What a network of a line's own starts from, beside the model that ships."""
 
 
 class NotFiniteError(Exception):

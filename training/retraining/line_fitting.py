@@ -19,6 +19,7 @@ from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision
 from training.fitting.augmentation import Augmentation
 from training.fitting.precision import fast_precision
+from training.retraining.line_start import STAGES, follow, start_for
 from training.retraining.run_folder import RunError
 
 _AT_A_TIME: Final = 32
@@ -129,7 +130,7 @@ def fit_line(
     seed: int,
     on_step: Callable[[int, int], None] = lambda _, __: None,
 ) -> LineNetwork:
-    """A network of the line's own, which starts from the weights of `network`.
+    """A network of the line's own, which starts from what there is for `network` (`start_for`), else from its layers.
 
     `labels` must have both (`Question.has_both`). Deterministic by `seed` on one machine with one number of threads.
 
@@ -181,7 +182,7 @@ def fit_line(
         loss.backward()
         optimiser.step()
         schedule.step()
-        _follow(averaged, made, max(recipe.averaged, (step + 1) ** -0.7))
+        follow(averaged, made, max(recipe.averaged, (step + 1) ** -0.7))
         on_step(step + 1, recipe.steps)
     half_precision(averaged)
     return averaged
@@ -204,8 +205,10 @@ def _first(network: SurfaceNetwork, question: Question) -> LineNetwork:
         alone=question.alone,
         clean=question.clean,
     )
-    for name in ("layer2", "layer3", "layer4"):
-        getattr(made, name).load_state_dict(getattr(network.backbone, name).state_dict())
+    taught = start_for(network) or network.backbone.state_dict()
+    for name in STAGES:
+        mine = {key: value for key, value in taught.items() if key.startswith(f"{name}.")}
+        made.load_state_dict({**made.state_dict(), **mine})
     torch.nn.init.zeros_(made.linear.weight)
     torch.nn.init.zeros_(made.linear.bias)
     return made.to(memory_format=torch.channels_last)
@@ -233,15 +236,3 @@ def _batches(
 def _shuffled(indices: NDArray[np.intp], random: np.random.Generator) -> Iterator[int]:
     while True:
         yield from random.permutation(indices).tolist()
-
-
-@torch.no_grad()
-def _follow(averaged: LineNetwork, newest: LineNetwork, share: float) -> None:
-    """Statistics of batch norms too: averaged weights need those that go with them."""
-    for mean, value in zip(
-        averaged.state_dict().values(), newest.state_dict().values(), strict=True
-    ):
-        if value.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)
