@@ -63,7 +63,7 @@ model: $(READY)
 # What a line's own network starts from, for the model that ships in models/pretrained: again after that
 # one has changed. From made-up surfaces alone, in some 50 minutes of one core.
 line-start: $(READY)
-	$(BIN)/python -m training.retraining.line_start
+	$(BIN)/python -m training.retraining.flaw_teaching
 
 # After a change of the dependencies in pyproject.toml. The second lock is the part of the first that a
 # line PC gets.

@@ -7,6 +7,7 @@ that the first one takes for this line's: what the first gives to classes that i
 line alone, the second shares out.
 """
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,8 @@ from models.resnet18 import stage
 
 PREFIX: Final = "line."
 """Of the weights' names in a model folder; a model without such weights has no network of a line."""
+STAGES: Final = ("layer2", "layer3", "layer4")
+"""Its own, above the first network's first."""
 POOLED: Final = 2 * (256 + 512)
 """Mean and maximum of the last two stages: a small defect is lost in a mean."""
 FLOOR: Final = -80.0
@@ -81,6 +84,11 @@ class LineNetwork(nn.Module):
         if f"{PREFIX}linear.bias" not in weights:
             return None
         return cls(len(weights[f"{PREFIX}place"]), len(weights[f"{PREFIX}linear.bias"]))
+
+    def begin_with(self, weights: Mapping[str, Tensor]) -> None:
+        """Take those of its stages, under the names that they have in ResNet18; others are left."""
+        stages = {key: value for key, value in weights.items() if key.startswith(STAGES)}
+        self.load_state_dict({**self.state_dict(), **stages})
 
     def forward(self, first_stage: Tensor) -> Tensor:
         """Logits `(N, own classes)` for activations of `SurfaceNetwork.first_stage`."""

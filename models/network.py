@@ -232,7 +232,7 @@ def half_precision(network: nn.Module) -> None:
                 parameter.copy_(parameter.half().float())
 
 
-def stored_weights(network: SurfaceNetwork) -> dict[str, NDArray[Any]]:
+def stored_weights(network: nn.Module) -> dict[str, NDArray[Any]]:
     """The weights as a checkpoint holds them: fp16, but for vectors and counters."""
     return {
         key: (value.half() if value.dim() > 1 else value).cpu().contiguous().numpy()

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from models.line_network import STAGES, LineNetwork
 from models.network import SurfaceNetwork, load_network
 from models.registry import PRETRAINED
+from training.retraining.flaw_teaching import FlawRecipe, teach
 from training.retraining.line_fitting import LineRecipe, Question, fit_line
-from training.retraining.line_start import STAGES, FlawRecipe, save_start, start_for, teach
+from training.retraining.line_start import save_start, start_for
 from training.synthetic.flaws import KINDS, PAINTERS, Drawing, draw_flawed
 from training.synthetic.grounds import Fields, draw_ground
 
@@ -58,7 +60,7 @@ def test_what_it_is_taught_is_kept_for_the_first_stage_that_it_stands_on(
 ) -> None:
     before = {key: value.clone() for key, value in network.state_dict().items()}
     losses: list[float] = []
-    stages = teach(
+    taught = teach(
         network,
         recipe=FlawRecipe(steps=24, batch=8, side=64),
         seed=1,
@@ -68,9 +70,10 @@ def test_what_it_is_taught_is_kept_for_the_first_stage_that_it_stands_on(
     assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
 
     file = tmp_path / "start.safetensors"
-    save_start(stages, network, file)
+    save_start(taught, network, file)
     found = start_for(network, file)
     assert found is not None
+    stages = staged(taught)
     assert found.keys() == stages.keys()
     assert all(torch.equal(found[key], stages[key].to(found[key])) for key in found)
 
@@ -91,6 +94,10 @@ def test_without_a_start_the_first_network_is_one(
     assert start_for(network, file) is None
 
 
+def staged(line: LineNetwork) -> dict[str, torch.Tensor]:
+    return {key: value for key, value in line.state_dict().items() if key.startswith(STAGES)}
+
+
 def unfitted(network: SurfaceNetwork) -> dict[str, torch.Tensor]:
     own = np.array([1, 2])
     line = fit_line(
@@ -101,7 +108,7 @@ def unfitted(network: SurfaceNetwork) -> dict[str, torch.Tensor]:
         recipe=LineRecipe(steps=0),
         seed=1,
     )
-    return {key: value for key, value in line.state_dict().items() if key[:6] in STAGES}
+    return staged(line)
 
 
 def test_a_line_of_the_model_that_ships_starts_from_what_ships_beside_it() -> None:

@@ -13,13 +13,14 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 from torch.nn import functional
 
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, half_precision
 from training.fitting.augmentation import Augmentation
 from training.fitting.precision import fast_precision
-from training.retraining.line_start import STAGES, follow, start_for
+from training.retraining.line_start import start_for
 from training.retraining.run_folder import RunError
 
 _AT_A_TIME: Final = 32
@@ -205,10 +206,7 @@ def _first(network: SurfaceNetwork, question: Question) -> LineNetwork:
         alone=question.alone,
         clean=question.clean,
     )
-    taught = start_for(network) or network.backbone.state_dict()
-    for name in STAGES:
-        mine = {key: value for key, value in taught.items() if key.startswith(f"{name}.")}
-        made.load_state_dict({**made.state_dict(), **mine})
+    made.begin_with(start_for(network) or network.backbone.state_dict())
     torch.nn.init.zeros_(made.linear.weight)
     torch.nn.init.zeros_(made.linear.bias)
     return made.to(memory_format=torch.channels_last)
@@ -236,3 +234,15 @@ def _batches(
 def _shuffled(indices: NDArray[np.intp], random: np.random.Generator) -> Iterator[int]:
     while True:
         yield from random.permutation(indices).tolist()
+
+
+@torch.no_grad()
+def follow(averaged: nn.Module, newest: nn.Module, share: float) -> None:
+    """Statistics of batch norms too: averaged weights need those that go with them."""
+    for mean, value in zip(
+        averaged.state_dict().values(), newest.state_dict().values(), strict=True
+    ):
+        if value.is_floating_point():
+            mean.lerp_(value, share)
+        else:
+            mean.copy_(value)

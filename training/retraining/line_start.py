@@ -1,175 +1,28 @@
-"""What a line's own network starts from: taught what a flaw is on made-up surfaces, before it sees the line.
+"""What a line's own network starts from: the stages above the first, taught before they see the line.
 
-The layers of the first network know six classes, and little of what else may be wrong with a surface; a
-few dozen labels do not teach it (docs/experiments.md). The first network's first stage, which a
-line's own network stands on, stays as it is: so this start is of use with that stage alone.
-
-`python -m training.retraining.line_start` makes the one that ships, of the model that ships.
+A file beside the model that ships, which `flaw_teaching` makes. The first network's first stage, which
+a line's own network stands on, is as it was then: so the start is of use with that stage alone.
 """
 
-import argparse
-import copy
 import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from safetensors.numpy import save
+from torch import Tensor
 
-from models.line_network import LineNetwork
-from models.network import SurfaceNetwork, half_precision, load_network
-from models.registry import LINE_START, PRETRAINED
-from training.fitting.precision import fast_precision
-from training.synthetic.flaws import KINDS, draw_flawed
-from training.synthetic.grounds import Fields
+from models.line_network import STAGES, LineNetwork
+from models.network import SurfaceNetwork, stored_weights
+from models.registry import LINE_START
 
-STAGES: Final = ("layer2", "layer3", "layer4")
 _FIRST_STAGE: Final = "first_stage"
-_TOLD: Final = len(KINDS) + 1
-"""Each kind, and whether there is any."""
-_RARE: Final = 3.0
-"""What a place with a flaw counts, where one without counts 1."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FlawRecipe:
-    """Settings of the teaching.
-
-    Attributes:
-        side: of the pictures, in pixels.
-        averaged: share of the newest weights in the average that is kept, at each step.
-        places: what the places of the second, the third and the last stage count, beside the picture.
-    """
-
-    steps: int = 4000
-    batch: int = 24
-    side: int = 200
-    learning_rate: float = 1e-3
-    weight_decay: float = 0.05
-    averaged: float = 0.004
-    places: tuple[float, float, float] = (0.3, 0.7, 0.7)
-
-
-class _FlawNetwork(nn.Module):
-    """A line's network with a linear layer on each stage, which tells the flaws of each place."""
-
-    def __init__(self, network: SurfaceNetwork) -> None:
-        super().__init__()
-        self.line = LineNetwork(_TOLD, _TOLD)
-        self.heads = nn.ModuleList(nn.Conv2d(width, _TOLD, 1) for width in (128, 256, 512))
-        for name in STAGES:
-            state = getattr(network.backbone, name).state_dict()
-            getattr(self.line, name).load_state_dict(state)
-        self.to(memory_format=torch.channels_last)
-
-    def forward(self, first_stage: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits of the picture, `(N, told)`, and of the places of three stages, `(N, told, h, w)`."""
-        maps = self.line.maps(first_stage)
-        return self.line.told(*maps[1:]), [
-            head(each) for head, each in zip(self.heads, maps, strict=True)
-        ]
-
-
-class _Drawn(IterableDataset[tuple[Tensor, Tensor]]):
-    """Batches without end: pictures, uint8 `(N, side, side)`, and where what shows, bool `(N, told, side, side)`."""
-
-    def __init__(self, recipe: FlawRecipe, seed: int) -> None:
-        self._recipe = recipe
-        self._seed = seed
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        worker = get_worker_info()
-        rng = np.random.default_rng(self._seed if worker is None else [self._seed, worker.id])
-        fields = Fields(rng, self._recipe.side)
-        while True:
-            drawn = [draw_flawed(fields) for _ in range(self._recipe.batch)]
-            pixels, kinds = (np.stack(each) for each in zip(*drawn, strict=True))
-            flaws = np.concatenate([kinds, kinds.any(axis=1, keepdims=True)], axis=1)
-            yield torch.from_numpy(pixels), torch.from_numpy(flaws)
-
-
-def teach(
-    network: SurfaceNetwork,
-    *,
-    recipe: FlawRecipe,
-    seed: int,
-    workers: int = 0,
-    on_step: Callable[[int, float], None] = lambda _, __: None,
-) -> dict[str, Tensor]:
-    """Weights of the stages above the first, with its activations as they are.
-
-    Args:
-        workers: processes that draw; 0 draws between the steps. Other pictures come from each number.
-        on_step: told the number of each step and its loss, in nats.
-    """
-    torch.manual_seed(seed)
-    device = next(network.parameters()).device
-    made = _FlawNetwork(network).to(device)
-    batches = iter(DataLoader(_Drawn(recipe, seed), batch_size=None, num_workers=workers))
-    averaged = copy.deepcopy(made).eval().requires_grad_(requires_grad=False)
-    optimiser = torch.optim.AdamW(
-        made.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, recipe.learning_rate, total_steps=max(10, recipe.steps), pct_start=0.15
-    )
-    for step in range(1, recipe.steps + 1):
-        pixels, flaws = (each.to(device) for each in next(batches))
-        with fast_precision(device):
-            with torch.no_grad():
-                low = network.first_stage(pixels)
-            picture, places = made(low.contiguous(memory_format=torch.channels_last))
-        loss = _loss(picture, places, flaws.float(), recipe)
-        optimiser.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(made.parameters(), 5.0)
-        optimiser.step()
-        schedule.step()
-        follow(averaged, made, max(recipe.averaged, step**-0.7))
-        on_step(step, float(loss.detach()))
-    half_precision(averaged)
-    return {key: value for key, value in averaged.line.state_dict().items() if key[:6] in STAGES}
-
-
-def _loss(picture: Tensor, places: list[Tensor], flaws: Tensor, recipe: FlawRecipe) -> Tensor:
-    """A place shows a flaw where any of its pixels does."""
-    there = flaws.amax(dim=(2, 3))
-    loss = functional.binary_cross_entropy_with_logits(picture.float(), there)
-    rare = torch.tensor(_RARE, device=flaws.device)
-    for logits, weight in zip(places, recipe.places, strict=True):
-        cells = functional.adaptive_max_pool2d(flaws, (logits.shape[2], logits.shape[3]))
-        loss = loss + weight * functional.binary_cross_entropy_with_logits(
-            logits.float(), cells, pos_weight=rare
-        )
-    return loss
-
-
-@torch.no_grad()
-def follow(averaged: nn.Module, newest: nn.Module, share: float) -> None:
-    """Statistics of batch norms too: averaged weights need those that go with them."""
-    for mean, value in zip(
-        averaged.state_dict().values(), newest.state_dict().values(), strict=True
-    ):
-        if value.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)
-
-
-def save_start(stages: dict[str, Tensor], network: SurfaceNetwork, path: Path) -> None:
-    """Write what `teach` gave for this network, in fp16 but for vectors and counters."""
-    weights = {
-        key: (value.half() if value.dim() > 1 else value).cpu().contiguous()
-        for key, value in stages.items()
-    }
-    path.write_bytes(save(weights, metadata={_FIRST_STAGE: _digest(network)}))
+def save_start(taught: LineNetwork, network: SurfaceNetwork, path: Path) -> None:
+    """Write the stages of what was taught on this network's first stage."""
+    stages = {k: value for k, value in stored_weights(taught).items() if k.startswith(STAGES)}
+    path.write_bytes(save(stages, metadata={_FIRST_STAGE: _digest(network)}))
 
 
 def start_for(network: SurfaceNetwork, path: Path = LINE_START) -> dict[str, Tensor] | None:
@@ -184,40 +37,10 @@ def start_for(network: SurfaceNetwork, path: Path = LINE_START) -> dict[str, Ten
 
 
 def _digest(network: SurfaceNetwork) -> str:
-    """Of the weights up to the first stage, as a file would hold them."""
+    """Of the weights up to the first stage, as a file holds them."""
     net = network.backbone
     found = hashlib.sha256(network.normalisation.encode())
     for module in (net.conv1, net.bn1, net.layer1):
-        for value in module.state_dict().values():
-            rounded = value.half() if value.dim() > 1 else value
-            found.update(rounded.detach().cpu().contiguous().numpy().tobytes())
+        for value in stored_weights(module).values():
+            found.update(value.tobytes())
     return found.hexdigest()
-
-
-def main() -> None:
-    """Teach the start that ships."""
-    parser = argparse.ArgumentParser(prog="training.retraining.line_start", description=__doc__)
-    parser.add_argument("--model", type=Path, default=PRETRAINED, help="of which model")
-    parser.add_argument("--out", type=Path, default=LINE_START, help="where to write it")
-    parser.add_argument("--steps", type=int, default=FlawRecipe.steps)
-    parser.add_argument("--batch", type=int, default=FlawRecipe.batch, help="pictures in a step")
-    parser.add_argument("--workers", type=int, default=0, help="processes that draw them")
-    parser.add_argument("--seed", type=int, default=1)
-    asked = parser.parse_args()
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = load_network(asked.model)[0].to(device)
-    lately = 0.0
-
-    def tell(step: int, loss: float) -> None:
-        nonlocal lately
-        lately = loss if step == 1 else 0.98 * lately + 0.02 * loss
-        if step % 100 == 0:
-            print(f"step {step} of {asked.steps}  loss {lately:.3f}", flush=True)  # noqa: T201
-
-    recipe = FlawRecipe(steps=asked.steps, batch=asked.batch)
-    stages = teach(network, recipe=recipe, seed=asked.seed, workers=asked.workers, on_step=tell)
-    save_start(stages, network, asked.out)
-
-
-if __name__ == "__main__":
-    main()
