@@ -18,12 +18,10 @@ from models.checkpoint import (
 )
 from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
+from models.pictures import normalise, shrunk
 from models.resnet18 import ResNet18
 
 _LEAST = 1e-12
-_MIN_CONTRAST = 8.0
-"""Grey levels. Below this standard deviation a picture is scaled as if it had it, so that the
-sensor noise of a blank surface is not blown up into a texture."""
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 """Of red, green and blue in 0..1, as torchvision's models and most tutorials take them."""
@@ -88,20 +86,28 @@ class SurfaceNetwork(nn.Module):
 
     def activations(self, images: Tensor) -> Activations:
         """The same pass, with the features and the last feature map kept."""
-        low = self.first_stage(images)
-        second = self.backbone.layer2(low)
+        second = self.backbone.layer2(self.first_stage(images))
         maps, pooled = self._above(self._below(second))
         texture = texture_of(second).to(pooled)
         logits = self.head(pooled, texture)
         if self.line is not None:
-            logits = self.line.join(logits, self.line(low))
+            logits = self.line.join(logits, self.line(images))
         return Activations(logits=logits, features=torch.cat([pooled, texture], dim=1), maps=maps)
 
     def first_stage(self, images: Tensor) -> Tensor:
-        """The activations above the first stage, float `(N, 64, h, w)`: a line's own network's."""
+        """The activations above the first stage, float `(N, 64, h, w)`.
+
+        Where a line has a network of its own, pictures are as large as that one wants them.
+        """
         net = self.backbone
+        if self.line is not None:
+            images = shrunk(images, self.line.first_side)
         low: Tensor = net.layer1(net.maxpool(net.relu(net.bn1(net.conv1(self.normalised(images))))))
         return low
+
+    def first_side(self, input_size: int) -> int:
+        """The side of the pictures that the first network sees, of pictures that large."""
+        return input_size if self.line is None else self.line.first_side
 
     def middle_and_texture(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """The activations below the last block, float `(N, 512, h, w)`, none below 0, and the texture, `(N, 256)`.
@@ -211,14 +217,6 @@ def texture_of(second_stage: Tensor) -> Tensor:
     variance = (maps - mean[:, :, None, None]).square().mean(dim=(2, 3))
     both = torch.cat([mean, (variance + _LEAST).sqrt()], dim=1)
     return both / (both.square().sum(dim=1, keepdim=True) + _LEAST).sqrt()
-
-
-def normalise(images: Tensor) -> Tensor:
-    """Grey `(N, H, W)` in 0..255 to float `(N, 1, H, W)` of zero mean and unit variance each."""
-    x = images.to(torch.float32).unsqueeze(1)
-    mean = x.mean(dim=(2, 3), keepdim=True)
-    variance = (x - mean).square().mean(dim=(2, 3), keepdim=True)
-    return (x - mean) / torch.clamp(variance.sqrt(), min=_MIN_CONTRAST)
 
 
 def half_precision(network: nn.Module) -> None:

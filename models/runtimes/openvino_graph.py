@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from models.checkpoint import Normalisation
 from models.runtimes.engine import openvino
+from models.shrinking import shrinking
 
 LOGITS: Final = "logits"
 FEATURES: Final = "features"
@@ -65,10 +66,9 @@ def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisati
     ops = ov.opset13
     weights = {key.removeprefix("backbone."): value for key, value in weights.items()}
     images = ops.parameter([-1, input_size, input_size], np.uint8, name="images")
-    x = _normalise(images, normalisation)
-    x = ops.relu(_convolution(x, weights, FIRST_CONVOLUTION, "bn1", stride=2))
-    x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
-    first_stage = _stage(x, weights, "layer1")
+    grey = ops.convert(images, "f32")
+    seen = _shrunk(grey, input_size, int(weights.get(f"{LINE}smaller", input_size)))
+    first_stage = _first_stage(_normalise(seen, normalisation), weights, "")
     second_stage = _stage(first_stage, weights, "layer2")
     x = _stage(_stage(second_stage, weights, "layer3"), weights, "layer4")
     x.get_node().set_friendly_name(MAPS)
@@ -80,7 +80,7 @@ def build_graph(weights: Weights, *, input_size: int, normalisation: Normalisati
     if f"{DOMAIN}weight" in weights:
         logits = _of_domains(logits, features, weights)
     if f"{LINE}place" in weights:
-        logits = _joined(logits, _line_logits(first_stage, weights), weights)
+        logits = _joined(logits, _line_logits(grey, weights), weights)
     results = []
     for name, node in ((LOGITS, logits), (FEATURES, features)):
         node.output(0).set_names({name})
@@ -146,12 +146,23 @@ def head_of(graph: Any) -> NDArray[np.float32]:
     return np.array(node.data, dtype=np.float32)
 
 
-def _normalise(images: Any, normalisation: Normalisation) -> Any:
+def _shrunk(grey: Any, side: int, smaller: int) -> Any:
+    """`models.pictures.shrunk`; no node of it is put into INT8."""
+    if side == smaller:
+        return grey
+    ops = openvino().opset13
+    rows = ops.constant(shrinking(side, smaller))
+    fewer = ops.matmul(rows, grey, False, False, name=f"{NORMALISE}.rows")
+    both = ops.matmul(fewer, rows, False, True, name=f"{NORMALISE}.columns")
+    return ops.round(both, "half_to_even", name=f"{NORMALISE}.levels")
+
+
+def _normalise(grey: Any, normalisation: Normalisation) -> Any:
     """Grey levels to what the first layer sees: `models.network.SurfaceNetwork.normalised`."""
     ops = openvino().opset13
-    x = ops.unsqueeze(ops.convert(images, "f32"), np.int64(1))
+    x = ops.unsqueeze(grey, np.int64(1))
     if normalisation == "picture":
-        return _normalise_each(x)
+        return _normalise_each(x, NORMALISE)
     x = ops.divide(x, np.float32(255), name=f"{NORMALISE}.unit")
     if normalisation == "unit":
         return x
@@ -163,17 +174,17 @@ def _normalise(images: Any, normalisation: Normalisation) -> Any:
     return ops.divide(centred, deviation, name=NORMALISE)
 
 
-def _normalise_each(x: Any) -> Any:
-    """Zero mean and unit variance, each picture by itself: `models.network.normalise`."""
+def _normalise_each(x: Any, name: str) -> Any:
+    """Zero mean and unit variance, each picture by itself: `models.pictures.normalise`."""
     ops = openvino().opset13
     axes = ops.constant(np.array([2, 3], np.int64))
-    mean = ops.reduce_mean(x, axes, keep_dims=True, name=f"{NORMALISE}.mean")
-    centred = ops.subtract(x, mean, name=f"{NORMALISE}.centred")
-    square = ops.multiply(centred, centred, name=f"{NORMALISE}.square")
-    variance = ops.reduce_mean(square, axes, keep_dims=True, name=f"{NORMALISE}.variance")
-    deviation = ops.sqrt(variance, name=f"{NORMALISE}.deviation")
-    contrast = ops.maximum(deviation, np.float32(_MIN_CONTRAST), name=f"{NORMALISE}.contrast")
-    return ops.divide(centred, contrast, name=NORMALISE)
+    mean = ops.reduce_mean(x, axes, keep_dims=True, name=f"{name}.mean")
+    centred = ops.subtract(x, mean, name=f"{name}.centred")
+    square = ops.multiply(centred, centred, name=f"{name}.square")
+    variance = ops.reduce_mean(square, axes, keep_dims=True, name=f"{name}.variance")
+    deviation = ops.sqrt(variance, name=f"{name}.deviation")
+    contrast = ops.maximum(deviation, np.float32(_MIN_CONTRAST), name=f"{name}.contrast")
+    return ops.divide(centred, contrast, name=name)
 
 
 def _texture(second_stage: Any) -> Any:
@@ -195,17 +206,27 @@ def _texture(second_stage: Any) -> Any:
     return ops.divide(both, ops.sqrt(least, name=f"{TEXTURE}.length"), name=TEXTURE)
 
 
+def _first_stage(x: Any, weights: Weights, prefix: str) -> Any:
+    """The first convolution, the pooling and the first stage, whose weights' names begin so."""
+    ops = openvino().opset13
+    x = ops.relu(_convolution(x, weights, f"{prefix}{FIRST_CONVOLUTION}", f"{prefix}bn1", stride=2))
+    x = ops.max_pool(x, [2, 2], [1, 1], [1, 1], [1, 1], [3, 3]).output(0)
+    return _stage(x, weights, f"{prefix}layer1")
+
+
 def _stage(x: Any, weights: Weights, name: str) -> Any:
     """`models.resnet18.stage`; all but the first make the map half as large."""
-    stride = 1 if name == "layer1" else 2
+    stride = 1 if name.endswith("layer1") else 2
     return _block(_block(x, weights, f"{name}.0", stride=stride), weights, f"{name}.1", stride=1)
 
 
-def _line_logits(first_stage: Any, weights: Weights) -> Any:
-    """`models.line_network.LineNetwork.forward`."""
+def _line_logits(grey: Any, weights: Weights) -> Any:
+    """`models.line_network.LineNetwork.forward`; no node of it is put into INT8."""
     ops = openvino().opset13
     axes = ops.constant(np.array([2, 3], np.int64))
-    third = _stage(_stage(first_stage, weights, f"{LINE}layer2"), weights, f"{LINE}layer3")
+    x = _normalise_each(ops.unsqueeze(grey, np.int64(1)), f"{LINE}{NORMALISE}")
+    second = _stage(_first_stage(x, weights, LINE), weights, f"{LINE}layer2")
+    third = _stage(second, weights, f"{LINE}layer3")
     pooled = [
         pool(x, axes, keep_dims=False, name=f"{LINE}{POOL}.{number}.{pool.__name__}")
         for number, x in ((3, third), (4, _stage(third, weights, f"{LINE}layer4")))

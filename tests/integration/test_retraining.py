@@ -33,7 +33,7 @@ from training.synthetic import draw_surface, encode
 
 RECIPE = HeadRecipe(views=1)
 LINE_RECIPE = LineRecipe(
-    fewest_clean=15, fewest_defects=6, must_gain=-100.0, steps=2, clean=2, defects=2
+    fewest_clean=15, fewest_defects=6, must_gain=-100.0, side=48, steps=2, clean=2, defects=2
 )
 SIDE = 32
 SEEDS = {Part.FIT: range(6), Part.SELECT: range(6, 10), Part.TEST: range(10, 13)}
@@ -148,6 +148,8 @@ def test_a_line_with_enough_labels_gets_a_network_of_its_own_that_serves_in_ever
     candidate = folder / "candidate"
     network, metadata = load_network(candidate)
     assert network.line is not None
+    assert network.line.first_side == SIDE
+    assert metadata.input_size == LINE_RECIPE.side
     assert metadata.recipe["line"]["steps"] == LINE_RECIPE.steps
     kept = read_reference(candidate, metadata)
     assert kept is not None
@@ -176,7 +178,9 @@ def test_the_next_run_works_from_what_the_candidate_keeps(
     assert figures.current.form == figures.candidate.form == "torch", "as the line is set to"
     assert sum(row.images for row in figures.candidate.reference.values()) == 3 * len(KNOWN_DEFECTS)
     assert sum(row.right for row in figures.current.reference.values()) > 0
-    assert load_network(again / "candidate")[0].line is None, "it gained too little"
+    without_own, metadata = load_network(again / "candidate")
+    assert without_own.line is None, "it gained too little"
+    assert metadata.input_size == SIDE
     assert not (again / "candidate" / RECORD).exists()
 
 

@@ -67,7 +67,7 @@ def test_what_twice_as_many_labels_brought_is_told_by_class() -> None:
 
 def test_a_lines_own_network_is_cooled_to_how_often_it_is_right() -> None:
     own = LineNetwork.for_classes(
-        4, np.array([2, 3]), alone=np.array([2, 3]), clean=np.array([3])
+        4, np.array([2, 3]), first_side=16, alone=np.array([2, 3]), clean=np.array([3])
     ).eval()
     labels = np.array([2, 2, 2, 3, 3, 3], dtype=np.int64)
     alone = np.tile(np.float32([-5, -5, 4, 4]), (6, 1))
@@ -79,7 +79,7 @@ def test_a_lines_own_network_is_cooled_to_how_often_it_is_right() -> None:
     assert sure == pytest.approx(1 / (1 + np.exp(-2)), abs=0.01)
     own.linear.weight.data.normal_(generator=torch.Generator().manual_seed(1))
     own.linear.bias.data.fill_(3.0)
-    images = torch.rand((2, 64, 16, 16), generator=torch.Generator().manual_seed(1))
+    images = 255 * torch.rand((2, 16, 16), generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         before = own(images)
         own.cool(temperature)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.domain_classifier import DomainClassifier
 from models.line_network import LineNetwork
 from models.network import SurfaceNetwork, load_network
+from models.pictures import shrunk
 from models.runtimes import openvino_runtime, torch_runtime
 from training.retraining.frozen import frozen
 from training.retraining.heads import HeadRecipe, Pooled, fit_head, judged
@@ -21,6 +22,7 @@ from training.synthetic import SURFACES, draw_surface
 CLASSES = ("patches", "scratches", "no_defect", "stain")
 ALONE = torch.tensor([0.0, 0.0, 1.0, 1.0])
 SIDE = 64
+FIRST_SIDE = 40
 
 
 def test_it_decides_the_domain_and_the_logits_the_class_within_it() -> None:
@@ -61,7 +63,9 @@ def network(pictures: NDArray[np.uint8], request: pytest.FixtureRequest) -> Surf
     """Random, with batch norms that suit the pictures."""
     torch.manual_seed(0)
     own = np.array([2, 3])
-    line = LineNetwork.for_classes(len(CLASSES), own, alone=own, clean=own[:1])
+    line = LineNetwork.for_classes(
+        len(CLASSES), own, first_side=FIRST_SIDE, alone=own, clean=own[:1]
+    )
     domain = DomainClassifier(ALONE, 512 + 256)
     torch.nn.init.normal_(domain.weight)
     return suited(
@@ -115,10 +119,13 @@ def test_both_say_the_same_of_images_of_which_activations_and_texture_are_kept(
 def test_what_a_run_sees_once_is_judged_as_by_a_pass_through_the_whole_network(
     network: SurfaceNetwork, pictures: NDArray[np.uint8]
 ) -> None:
-    below = frozen(network, pictures)
+    own, seen = None, pictures
+    if network.line is not None:
+        own = own_logits(network.line, pictures)
+        seen = shrunk(torch.from_numpy(pictures), FIRST_SIDE).to(torch.uint8).numpy()
+    below = frozen(network, seen)
     assert below.name == "openvino fp32 on cpu"
-    own = None if network.line is None else own_logits(network, network.line, pictures)
-    found = judged(network, below.infer(pictures).features, own)
+    found = judged(network, below.infer(seen).features, own)
     whole = torch_runtime.TorchRuntime(network, device="cpu").infer(pictures)
     np.testing.assert_allclose(found.features, whole.features, atol=1e-3)
     np.testing.assert_allclose(found.logits, whole.logits, atol=1e-3)

@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from models.line_network import STAGES, LineNetwork
-from models.network import SurfaceNetwork, load_network
-from models.registry import PRETRAINED
-from training.retraining.flaw_teaching import FlawRecipe, teach
-from training.retraining.line_fitting import LineRecipe, Question, fit_line
-from training.retraining.line_start import save_start, start_for
+from models.line_network import STAGES
+from models.network import SurfaceNetwork
+from training.retraining.flaw_teaching import FlawRecipe, taken_again, teach
+from training.retraining.line_start import load_start, save_start
+from training.retraining.run_folder import RunError
 from training.synthetic.flaws import KINDS, PAINTERS, Drawing, draw_flawed
 from training.synthetic.grounds import Fields, draw_ground
 
@@ -55,77 +54,45 @@ def test_a_flaw_leaves_the_rest_of_the_surface_as_it_is(kind: str) -> None:
         assert 0 < changed.mean() < 0.9
 
 
-def test_what_it_is_taught_is_kept_for_the_first_stage_that_it_stands_on(
-    network: SurfaceNetwork, tmp_path: Path
-) -> None:
-    before = {key: value.clone() for key, value in network.state_dict().items()}
+def test_what_it_is_taught_is_kept(network: SurfaceNetwork, tmp_path: Path) -> None:
     losses: list[float] = []
     taught = teach(
         network,
-        recipe=FlawRecipe(steps=24, batch=8, side=64),
+        recipe=FlawRecipe(steps=24, batch=8, drawn=8, side=64),
         seed=1,
         on_step=lambda _, loss: losses.append(loss),
     )
     assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:6])
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+    first = network.backbone.conv1.weight
+    assert torch.equal(taught.conv1.weight, first.half().float()), "it is not taught"
 
     file = tmp_path / "start.safetensors"
-    save_start(taught, network, file)
-    found = start_for(network, file)
-    assert found is not None
-    stages = staged(taught)
-    assert found.keys() == stages.keys()
-    assert all(torch.equal(found[key], stages[key].to(found[key])) for key in found)
+    save_start(taught, file)
+    found = load_start(file)
+    below = {key: v for key, v in taught.state_dict().items() if not key.startswith("linear.")}
+    assert {key for key in below if key.startswith(STAGES)} == found.keys()
+    assert all(torch.equal(found[key], below[key].to(found[key])) for key in found)
 
-    network.backbone.fc.weight.data.add_(1)  # not below the line's own network
-    assert start_for(network, file) is not None
-    network.backbone.layer1[0].conv1.weight.data.add_(1)
-    assert start_for(network, file) is None
-    assert start_for(SurfaceNetwork(3), file) is None
+
+def test_a_picture_that_is_taken_again_is_turned_and_mirrored_with_its_flaws() -> None:
+    recipe = FlawRecipe(batch=32, drawn=2, kept=4, side=5)
+    drawn = (torch.arange(50, dtype=torch.uint8).view(2, 5, 5) + 50 * n for n in range(4))
+    pairs = ((pixels, (pixels % 7 == 0).unsqueeze(1)) for pixels in drawn)
+    batches = list(taken_again(pairs, recipe, torch.device("cpu")))
+    assert len(batches) == 4
+    for number, (pixels, flaws) in enumerate(batches):
+        assert pixels.shape == (32, 5, 5)
+        assert torch.equal(flaws[:, 0], pixels % 7 == 0)
+        begun = pixels.amin(dim=(1, 2)) // 25
+        assert set(begun.tolist()) == set(range(max(0, 2 * number - 2), 2 * number + 2))
+    newest = pixels[begun == 7]
+    assert len({tuple(each.flatten().tolist()) for each in newest}) >= 4
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no weights"])
-def test_without_a_start_the_first_network_is_one(
-    network: SurfaceNetwork, tmp_path: Path, content: bytes | None
-) -> None:
+def test_without_a_start_a_run_says_what_to_do(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "start.safetensors"
     if content is not None:
         file.write_bytes(content)
-    assert start_for(network, file) is None
-
-
-def staged(line: LineNetwork) -> dict[str, torch.Tensor]:
-    return {key: value for key, value in line.state_dict().items() if key.startswith(STAGES)}
-
-
-def unfitted(network: SurfaceNetwork) -> dict[str, torch.Tensor]:
-    own = np.array([1, 2])
-    line = fit_line(
-        network,
-        np.zeros((2, 64, 64), np.uint8),
-        own,
-        Question(classes=3, own=own, alone=own, clean=np.array([1])),
-        recipe=LineRecipe(steps=0),
-        seed=1,
-    )
-    return staged(line)
-
-
-def test_a_line_of_the_model_that_ships_starts_from_what_ships_beside_it() -> None:
-    network = load_network(PRETRAINED)[0]
-    start = start_for(network)
-    assert start is not None
-    began = unfitted(network)
-    assert all(torch.equal(began[key], start[key].to(began[key])) for key in began)
-    assert not torch.equal(began["layer4.0.conv1.weight"], network.backbone.layer4[0].conv1.weight)
-
-
-def test_a_line_of_another_model_starts_from_that_model(network: SurfaceNetwork) -> None:
-    began = unfitted(network)
-    theirs = network.backbone.state_dict()
-    assert all(
-        torch.equal(began[key], theirs[key].half().to(began[key]))
-        if began[key].dim() > 1
-        else torch.equal(began[key], theirs[key])
-        for key in began
-    )
+    with pytest.raises(RunError, match="make line-start"):
+        load_start(file)

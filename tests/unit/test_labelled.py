@@ -46,13 +46,13 @@ def test_what_a_run_was_fitted_to_stays_fitted_when_an_older_near_copy_is_labell
     tmp_path: Path,
 ) -> None:
     first = [write(tmp_path, 1000 + number, surface(number)) for number in range(40)]
-    before = held_out(load_labelled(first, KNOWN_DEFECTS, side=SIDE))
+    before = held_out(load_labelled(first, KNOWN_DEFECTS, sides=[SIDE]))
     assert set(before.values()) == {True, False}
     copies = [write(tmp_path, number, brightened(surface(number))) for number in range(40)]
 
-    alone = held_out(load_labelled([*first, *copies], KNOWN_DEFECTS, side=SIDE))
+    alone = held_out(load_labelled([*first, *copies], KNOWN_DEFECTS, sides=[SIDE]))
     assert any(alone[sha256] != out for sha256, out in before.items())  # by their hashes alone
-    after = load_labelled([*first, *copies], KNOWN_DEFECTS, side=SIDE, earlier=before)
+    after = load_labelled([*first, *copies], KNOWN_DEFECTS, sides=[SIDE], earlier=before)
 
     parts = held_out(after)
     assert {sha256: parts[sha256] for sha256 in before} == before
@@ -72,17 +72,17 @@ def test_each_of_two_near_copies_stays_on_its_side_and_a_third_is_fitted(tmp_pat
         for number in range(10)
     ]
     earlier = {label.sha256: True for label in first} | {label.sha256: False for label in copies}
-    line = load_labelled([*first, *copies, *thirds], KNOWN_DEFECTS, side=SIDE, earlier=earlier)
+    line = load_labelled([*first, *copies, *thirds], KNOWN_DEFECTS, sides=[SIDE], earlier=earlier)
     assert len(set(line.groups)) == 10, "each and its two near-copies"
     assert held_out(line) == earlier | {label.sha256: False for label in thirds}
 
 
 def test_labels_of_which_all_are_held_out_are_too_few_in_words(tmp_path: Path) -> None:
     some = [write(tmp_path, number, surface(number)) for number in range(40)]
-    line = load_labelled(some, KNOWN_DEFECTS, side=SIDE)
+    line = load_labelled(some, KNOWN_DEFECTS, sides=[SIDE])
     out = [source for source, is_out in zip(line.sources, line.held_out, strict=True) if is_out]
     with pytest.raises(RunError, match="belongs to the fifth that is held out; label more"):
-        load_labelled(out, (*KNOWN_DEFECTS, NO_DEFECT), side=SIDE)
+        load_labelled(out, (*KNOWN_DEFECTS, NO_DEFECT), sides=[SIDE])
 
 
 def test_pictures_that_end_in_black_are_learned_from_where_the_line_judged_them(
@@ -95,6 +95,6 @@ def test_pictures_that_end_in_black_are_learned_from_where_the_line_judged_them(
         labels.append(write(tmp_path, number, encode(pixels, "bmp")))
     with pytest.raises(UnreadableError, match=UnreadableReason.ZERO_TAIL.value):
         decode(labels[0].path.read_bytes())  # as without intake.allow_zero_tail
-    line = load_labelled(labels, KNOWN_DEFECTS, side=SIDE)
+    line = load_labelled(labels, KNOWN_DEFECTS, sides=[SIDE])
     assert not line.skipped
     assert len(line.sources) == len(labels)

@@ -7,12 +7,21 @@ import pytest
 import torch
 from networks import saved, suited
 from numpy.typing import NDArray
+from PIL import Image
 
-from models.line_network import PREFIX, LineNetwork
+from models.line_network import FIRST_STAGE, PREFIX, LineNetwork
 from models.network import SurfaceNetwork, load_network
+from models.pictures import shrunk
 from models.runtimes import openvino_runtime, torch_runtime
 from training.judging.evaluate import auroc
-from training.retraining.line_fitting import LineRecipe, Question, fit_line, question_of
+from training.retraining.line_fitting import (
+    LineRecipe,
+    Question,
+    fit_line,
+    own_logits,
+    question_of,
+)
+from training.retraining.line_start import load_start
 from training.synthetic import SURFACES, draw_surface
 
 CLASSES = ("patches", "scratches", "no_defect", "stain", "forgotten")
@@ -21,6 +30,13 @@ OWN = np.array([1, 2, 3])
 ALONE = np.array([2, 3, 4])
 CLEAN = np.array([2])
 SIDE = 64
+FIRST_SIDE = 40
+
+
+def line_network() -> LineNetwork:
+    return LineNetwork.for_classes(
+        len(CLASSES), OWN, first_side=FIRST_SIDE, alone=ALONE, clean=CLEAN
+    )
 
 
 def drawn(names: tuple[str, ...], seeds: range) -> NDArray[np.uint8]:
@@ -38,7 +54,7 @@ def pictures() -> NDArray[np.uint8]:
 def network(pictures: NDArray[np.uint8]) -> SurfaceNetwork:
     """Random, with batch norms that suit the pictures."""
     torch.manual_seed(0)
-    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    line = line_network()
     return suited(SurfaceNetwork(len(CLASSES), line=line), pictures)
 
 
@@ -49,7 +65,7 @@ def folder(network: SurfaceNetwork, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 def test_it_shares_out_what_the_first_network_gives_to_the_line_and_nothing_else() -> None:
-    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    line = line_network()
     first = torch.tensor([[0.5, 0.1, 0.05, 0.3, 0.05]])
     own = torch.tensor([[0.2, 0.7, 0.1]])
     together = line.join(first.log(), own.log()).exp()
@@ -58,7 +74,7 @@ def test_it_shares_out_what_the_first_network_gives_to_the_line_and_nothing_else
 
 
 def test_an_image_that_it_cannot_see_is_taken_for_as_clean_as_the_first_network_allows() -> None:
-    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    line = line_network()
     first = torch.tensor([[0.5, 0.1, 0.05, 0.3, 0.05]])
     together = line.join(first.log()).exp()
     expected = torch.tensor([[0.5, 0.1, 0.4, 0.0, 0.0]])
@@ -66,7 +82,7 @@ def test_an_image_that_it_cannot_see_is_taken_for_as_clean_as_the_first_network_
 
 
 def test_near_certainty_is_told_from_certainty() -> None:
-    line = LineNetwork.for_classes(len(CLASSES), OWN, alone=ALONE, clean=CLEAN)
+    line = line_network()
     first = torch.tensor([[-40.0, -40.0, 0.0, -9.0, -9.0]]).repeat(2, 1)
     together = line.join(first, torch.tensor([[-50.0, 0.0, -20.0], [-50.0, 0.0, -30.0]]))
     odds = together[:, 2] - together[:, [0, 1, 3, 4]].logsumexp(dim=1)
@@ -76,6 +92,7 @@ def test_near_certainty_is_told_from_certainty() -> None:
 def test_it_comes_back_from_a_model_folder(network: SurfaceNetwork, folder: Path) -> None:
     again, _ = load_network(folder)
     assert again.line is not None
+    assert again.line.first_side == FIRST_SIDE
     ours, theirs = again.state_dict(), network.state_dict()
     assert any(key.startswith(PREFIX) for key in ours)
     assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
@@ -102,21 +119,45 @@ def test_both_say_the_same_of_images_of_which_only_activations_are_kept(
     assert (theirs.logits[:, 2] >= seen.logits[:, 2] - 1e-3).all()
 
 
-def test_it_learns_what_is_clean_and_leaves_the_first_network_as_it_was(
-    network: SurfaceNetwork,
-) -> None:
-    before = {key: value.clone() for key, value in network.state_dict().items()}
+def test_it_learns_what_is_clean() -> None:
     pixels = drawn(("no_defect", "patches"), range(24))
     labels = np.repeat(np.array([2, 3]), 24)
     question = Question(classes=5, own=np.array([2, 3]), alone=ALONE, clean=CLEAN)
     recipe = LineRecipe(steps=15, clean=4, defects=4, learning_rate=1e-3)
-    line = fit_line(network, pixels, labels, question, recipe=recipe, seed=1)
-    fresh = drawn(("no_defect", "patches"), range(100, 112))
-    with torch.inference_mode():
-        logits = line(network.first_stage(torch.from_numpy(fresh)))
-    dirtier = (logits[:, 1] - logits[:, 0]).numpy()
+    line = fit_line(pixels, labels, question, first_side=FIRST_SIDE, recipe=recipe, seed=1)
+    logits = own_logits(line, drawn(("no_defect", "patches"), range(100, 112)))
+    dirtier = logits[:, 1] - logits[:, 0]
     assert auroc(dirtier[:12], dirtier[12:]) > 0.9
-    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())
+
+
+def test_what_is_not_fitted_to_a_line_is_as_it_was_at_the_start() -> None:
+    pixels = drawn(("no_defect", "patches"), range(2))
+    question = Question(classes=5, own=np.array([2, 3]), alone=ALONE, clean=CLEAN)
+    line = fit_line(
+        pixels,
+        np.array([2, 2, 3, 3]),
+        question,
+        first_side=FIRST_SIDE,
+        recipe=LineRecipe(steps=2, clean=1, defects=1),
+        seed=1,
+    )
+    start, now = load_start(), line.state_dict()
+    changed = {key for key, value in start.items() if not torch.equal(now[key], value.to(now[key]))}
+    assert changed
+    assert not any(key.startswith(FIRST_STAGE) for key in changed)
+
+
+def test_the_first_network_sees_a_picture_as_pillow_makes_it_smaller(
+    pictures: NDArray[np.uint8],
+) -> None:
+    ours = shrunk(torch.from_numpy(pictures), FIRST_SIDE).numpy()
+    theirs = np.stack(
+        [
+            Image.fromarray(each).resize((FIRST_SIDE, FIRST_SIDE), Image.Resampling.BILINEAR)
+            for each in pictures
+        ]
+    )
+    assert np.abs(ours - theirs).max() <= 1
 
 
 NORMAL = np.array([False, False, True, False])

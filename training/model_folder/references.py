@@ -50,7 +50,7 @@ def reference_of(
     uses: list[NDArray[np.int64]] = []
     textures: list[NDArray[np.float32]] = []
     for part, use in USES.items():
-        images = load_part(manifest, part, side=metadata.input_size)
+        images = load_part(manifest, part, side=network.first_side(metadata.input_size))
         chosen = np.arange(len(images))
         if part is Part.FIT and fitted is not None:
             of_class = [np.flatnonzero(images.labels == k) for k in range(len(manifest.classes))]

@@ -90,7 +90,7 @@ def crossfit(
     """Fit as many networks as there are folds, each to the others.
 
     Args:
-        pixels: of `line`, as a camera gives them.
+        pixels: of `line`, as `own` sees them.
         own: the line's own network, fitted to the chosen images with a seed; None without one. If
             one fold has none, no fold's is asked.
         groups: a hash for each image of the line; those that share one fall into one fold.
@@ -101,7 +101,7 @@ def crossfit(
     alone, halved = (np.empty((len(labels), classes), np.float32) for _ in range(2))
     novelty = np.empty(len(labels), np.float32)
     distances = np.empty((len(labels), classes), np.float32)
-    lines = _Lines(network=network, pixels=pixels, labels=labels)
+    lines = _Lines(pixels=pixels, labels=labels)
     for number in range(FOLDS):
         out = fold == number
         if not out.any():
@@ -139,7 +139,6 @@ def crossfit(
 class _Lines:
     """What the folds' own networks of the line say, each of the images that it was not fitted to."""
 
-    network: SurfaceNetwork
     pixels: NDArray[np.uint8]
     labels: NDArray[np.int64]
     last: LineNetwork | None = None
@@ -152,7 +151,7 @@ class _Lines:
             return
         if self.said is None:
             self.said = np.empty((len(self.labels), own.linear.out_features), np.float32)
-        self.said[out] = own_logits(self.network, own, self.pixels[out])
+        self.said[out] = own_logits(own, self.pixels[out])
         self.last = own
 
     def join(self, alone: NDArray[np.float32]) -> tuple[NDArray[np.float32], float]:

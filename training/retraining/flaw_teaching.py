@@ -39,6 +39,9 @@ class FlawRecipe:
     """Settings of the teaching.
 
     Attributes:
+        drawn: pictures that are drawn for a step; where they are fewer than `batch`, each is taken more than
+            once, turned and mirrored: a fast GPU learns from more than its processor draws.
+        kept: drawn pictures that a step chooses from where it does.
         side: of the pictures, in pixels.
         averaged: share of the newest weights in the average that is kept, at each step.
         places: what the places of the second, the third and the last stage count, beside the picture.
@@ -46,6 +49,8 @@ class FlawRecipe:
 
     steps: int = 4000
     batch: int = 24
+    drawn: int = 24
+    kept: int = 4096
     side: int = 200
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -58,14 +63,14 @@ class _FlawNetwork(nn.Module):
 
     def __init__(self, network: SurfaceNetwork) -> None:
         super().__init__()
-        self.line = LineNetwork(_TOLD, _TOLD)
+        self.line = LineNetwork(_TOLD, _TOLD, first_side=1)  # which is not asked for here
         self.heads = nn.ModuleList(nn.Conv2d(width, _TOLD, 1) for width in (128, 256, 512))
         self.line.begin_with(network.backbone.state_dict())
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, first_stage: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits of the picture, `(N, told)`, and of the places of three stages, `(N, told, h, w)`."""
-        maps = self.line.maps(first_stage)
+    def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Logits of the pictures, `(N, told)`, and of the places of three stages, `(N, told, h, w)`."""
+        maps = self.line.maps(pictures)
         return self.line.told(*maps[1:]), [
             head(each) for head, each in zip(self.heads, maps, strict=True)
         ]
@@ -83,10 +88,34 @@ class _Drawn(IterableDataset[tuple[Tensor, Tensor]]):
         rng = np.random.default_rng(self._seed if worker is None else [self._seed, worker.id])
         fields = Fields(rng, self._recipe.side)
         while True:
-            drawn = [draw_flawed(fields) for _ in range(self._recipe.batch)]
+            drawn = [draw_flawed(fields) for _ in range(self._recipe.drawn)]
             pixels, kinds = (np.stack(each) for each in zip(*drawn, strict=True))
             flaws = np.concatenate([kinds, kinds.any(axis=1, keepdims=True)], axis=1)
             yield torch.from_numpy(pixels), torch.from_numpy(flaws)
+
+
+def taken_again(
+    drawn: Iterator[tuple[Tensor, Tensor]], recipe: FlawRecipe, device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Batches of the pictures that were drawn lately, each as one of the eight that its symmetries make of it."""
+    kept: list[tuple[Tensor, Tensor]] = []
+    for number, new in enumerate(drawn):
+        here = tuple(each.to(device) for each in new)
+        slot = number % (recipe.kept // recipe.drawn)
+        kept[slot : slot + 1] = [(here[0], here[1])]
+        chosen = torch.randint(len(kept) * recipe.drawn, (recipe.batch,)).tolist()
+        taken = [
+            [part[each % recipe.drawn] for part in kept[each // recipe.drawn]] for each in chosen
+        ]
+        pixels, flaws = (_turned(torch.stack(each)) for each in zip(*taken, strict=True))
+        yield pixels, flaws
+
+
+def _turned(pictures: Tensor) -> Tensor:
+    """An eighth of them, `(N, ..., side, side)`, by each of a square's eight symmetries."""
+    eighths = pictures.tensor_split(8)
+    quarters = [torch.rot90(each, turns, (-2, -1)) for turns, each in enumerate(eighths)]
+    return torch.cat([*quarters[:4], *(each.flip(-1) for each in quarters[4:])])
 
 
 def teach(
@@ -97,7 +126,7 @@ def teach(
     workers: int = 0,
     on_step: Callable[[int, float], None] = lambda _, __: None,
 ) -> LineNetwork:
-    """The stages above the first, with its activations as they are; its linear layer tells the flaws.
+    """A network whose first stage is that of `network`, and whose linear layer tells the flaws.
 
     Args:
         workers: processes that draw; 0 draws between the steps. Other pictures come from each number.
@@ -106,7 +135,8 @@ def teach(
     torch.manual_seed(seed)
     device = next(network.parameters()).device
     made = _FlawNetwork(network).to(device)
-    batches = iter(DataLoader(_Drawn(recipe, seed), batch_size=None, num_workers=workers))
+    drawn = iter(DataLoader(_Drawn(recipe, seed), batch_size=None, num_workers=workers))
+    batches = drawn if recipe.drawn == recipe.batch else taken_again(drawn, recipe, device)
     averaged = copy.deepcopy(made).eval().requires_grad_(requires_grad=False)
     optimiser = torch.optim.AdamW(
         made.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -117,9 +147,7 @@ def teach(
     for step in range(1, recipe.steps + 1):
         pixels, flaws = (each.to(device) for each in next(batches))
         with fast_precision(device):
-            with torch.no_grad():
-                low = network.first_stage(pixels)
-            picture, places = made(low.contiguous(memory_format=torch.channels_last))
+            picture, places = made(pixels)
         loss = _loss(picture, places, flaws.float(), recipe)
         optimiser.zero_grad()
         loss.backward()
@@ -152,6 +180,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=LINE_START, help="where to write it")
     parser.add_argument("--steps", type=int, default=FlawRecipe.steps)
     parser.add_argument("--batch", type=int, default=FlawRecipe.batch, help="pictures in a step")
+    parser.add_argument("--drawn", type=int, help="of them newly drawn; else all")
     parser.add_argument("--workers", type=int, default=0, help="processes that draw them")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
@@ -165,9 +194,10 @@ def main() -> None:
         if step % 100 == 0:
             print(f"step {step} of {asked.steps}  loss {lately:.3f}", flush=True)  # noqa: T201
 
-    recipe = FlawRecipe(steps=asked.steps, batch=asked.batch)
+    drawn = asked.batch if asked.drawn is None else asked.drawn
+    recipe = FlawRecipe(steps=asked.steps, batch=asked.batch, drawn=drawn)
     taught = teach(network, recipe=recipe, seed=asked.seed, workers=asked.workers, on_step=tell)
-    save_start(taught, network, asked.out)
+    save_start(taught, asked.out)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import hashlib
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from training.retraining.run_folder import Label, RunError
 HELD_OUT_PERCENT: Final = 20
 """Of a line's labelled images: no run ever trains on them."""
 MOST_IMAGES: Final = 4000
-"""That one run takes in, 160 MB at 200 pixels; the newest of each class, evenly."""
+"""That one run takes in, 160 MB at 200 pixels and 410 at 320; the newest of each class, evenly."""
 FEWEST_OF_A_CLASS: Final = 3
 """Fitted images below which a class cannot be learned."""
 _LARGEST_GROUP: Final = 20
@@ -42,7 +42,7 @@ class Labelled:
 
     Attributes:
         classes: those of the current model, then new ones by name.
-        pixels: uint8 grey `(N, side, side)`.
+        pixels: uint8 grey `(N, side, side)`, by each side that was asked for.
         labels: index into `classes`, `(N,)`.
         groups: a hash for each, shared by those that are nearly the same picture.
         held_out: by content, for good, bool `(N,)`.
@@ -50,7 +50,7 @@ class Labelled:
 
     classes: tuple[str, ...]
     sources: tuple[Label, ...]
-    pixels: NDArray[np.uint8]
+    pixels: Mapping[int, NDArray[np.uint8]]
     labels: NDArray[np.int64]
     groups: tuple[str, ...]
     held_out: NDArray[np.bool_]
@@ -75,7 +75,7 @@ def load_labelled(
     labels: Sequence[Label],
     known: tuple[str, ...],
     *,
-    side: int,
+    sides: Collection[int],
     earlier: Mapping[str, bool] = MappingProxyType({}),
     on_image: Callable[[int, int], None] = lambda _, __: None,
 ) -> Labelled:
@@ -83,6 +83,7 @@ def load_labelled(
 
     Args:
         known: the classes of the current model.
+        sides: of the pictures that are wanted of each.
         earlier: by the SHA-256 of a file, whether runs before this one held it out.
 
     Raises:
@@ -93,7 +94,7 @@ def load_labelled(
     kept: list[_Read] = []
     for number, label in enumerate(chosen):
         try:
-            kept.append(_read(label, side))
+            kept.append(_read(label, sides))
         except (OSError, UnreadableError, RunError) as error:
             skipped.append(Skipped(label=label, reason=str(error)))
         on_image(number + 1, len(chosen))
@@ -118,7 +119,7 @@ def load_labelled(
     return Labelled(
         classes=classes,
         sources=tuple(image.label for image in kept),
-        pixels=np.stack([image.pixels for image in kept]),
+        pixels={side: np.stack([image.pixels[side] for image in kept]) for side in sides},
         labels=np.array([classes.index(image.label.label) for image in kept], dtype=np.int64),
         groups=tuple(groups),
         held_out=held_out,
@@ -129,7 +130,7 @@ def load_labelled(
 @dataclass(frozen=True, kw_only=True)
 class _Read:
     label: Label
-    pixels: NDArray[np.uint8]
+    pixels: Mapping[int, NDArray[np.uint8]]
     content: str
     fingerprint: NDArray[np.float16]
 
@@ -150,7 +151,7 @@ def _newest(labels: Sequence[Label]) -> list[Label]:
     return sorted(chosen, key=lambda each: each.image_id)
 
 
-def _read(label: Label, side: int) -> _Read:
+def _read(label: Label, sides: Collection[int]) -> _Read:
     data = label.path.read_bytes()
     if hashlib.sha256(data).hexdigest() != label.sha256:
         raise RunError("its content has changed since it was labelled")
@@ -159,7 +160,7 @@ def _read(label: Label, side: int) -> _Read:
     whole = seen().pixels
     return _Read(
         label=label,
-        pixels=seen(size=side).pixels,
+        pixels={side: seen(size=side).pixels for side in sides},
         content=hash_of_pixels(whole),
         fingerprint=fingerprint(whole),
     )

@@ -1,7 +1,8 @@
 """Fitting a line's own network (`models.line_network`) to that line's labels alone.
 
 Frozen features do not tell a line's clean surface from its defects; features that may change do
-(docs/experiments.md). What the first network knows of its six classes is not at stake: it stays.
+(docs/experiments.md), and so do larger pictures. What the first network knows of its six classes is not
+at stake: it stays.
 """
 
 import copy
@@ -17,10 +18,10 @@ from torch import nn
 from torch.nn import functional
 
 from models.line_network import LineNetwork
-from models.network import SurfaceNetwork, half_precision
+from models.network import half_precision
 from training.fitting.augmentation import Augmentation
 from training.fitting.precision import fast_precision
-from training.retraining.line_start import start_for
+from training.retraining.line_start import load_start
 from training.retraining.run_folder import RunError
 
 _AT_A_TIME: Final = 32
@@ -46,10 +47,11 @@ class LineRecipe:
         fewest_defects: likewise.
         must_gain: by how many nats an image must be told better with it than without it, by networks
             that were not fitted to that image; else it costs time for nothing.
+        side: of the pictures that it sees, in pixels; larger ones show what is small.
         steps: the same for few labels and for many, so a run takes as long.
         clean: images of normal classes in a batch.
         defects: of the line's defects, each class by turns.
-        learning_rate: the peak, of all that comes from the first network.
+        learning_rate: the peak, of all that it starts with.
         faster: by how much the linear layer, which starts from nothing, goes ahead.
         averaged: share of the newest weights in the average that is kept, at each step.
     """
@@ -57,15 +59,20 @@ class LineRecipe:
     fewest_clean: int = 100
     fewest_defects: int = 40
     must_gain: float = 0.02
+    side: int = 320
     steps: int = 300
     clean: int = 9
     defects: int = 7
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     faster: float = 5.0
     weight_decay: float = 0.05
     smoothing: float = 0.02
     averaged: float = 0.03
     augmentation: Augmentation = _GENTLE
+
+    def side_above(self, first_side: int) -> int:
+        """Of its pictures beside a first network that sees pictures so large."""
+        return max(self.side, first_side)
 
 
 LINE: Final = LineRecipe()
@@ -122,27 +129,36 @@ def question_of(
 
 
 def fit_line(
-    network: SurfaceNetwork,
     pixels: NDArray[np.uint8],
     labels: NDArray[np.int64],
     question: Question,
     *,
+    first_side: int,
     recipe: LineRecipe,
     seed: int,
     on_step: Callable[[int, int], None] = lambda _, __: None,
 ) -> LineNetwork:
-    """A network of the line's own, which starts from what there is for `network` (`start_for`), else from its layers.
+    """A network of the line's own, which starts from what ships for it (`load_start`).
 
-    `labels` must have both (`Question.has_both`). Deterministic by `seed` on one machine with one number of threads.
+    Deterministic by `seed` on one machine with one number of threads.
+
+    Args:
+        pixels: `(N, side, side)`.
+        labels: must have both (`Question.has_both`), `(N,)`.
+        first_side: of the pictures that the first network sees.
 
     Raises:
-        RunError: when the loss is no longer a number.
+        RunError: when the loss is no longer a number, or there is nothing to start from.
     """
     torch.manual_seed(seed)
-    made = _first(network, question)
+    made = _begun(question, first_side)
     averaged = copy.deepcopy(made).eval().requires_grad_(requires_grad=False)
     linear = list(made.linear.parameters())
-    taken = [each for name, each in made.named_parameters() if not name.startswith("linear.")]
+    taken = [
+        each
+        for name, each in made.named_parameters()
+        if each.requires_grad and not name.startswith("linear.")
+    ]
     optimiser = torch.optim.AdamW(
         [
             {"params": taken, "lr": recipe.learning_rate},
@@ -166,9 +182,7 @@ def fit_line(
             torch.from_numpy(pixels[chosen]), size=pixels.shape[-1], random=random
         )
         with fast_precision(torch.device("cpu")):
-            with torch.no_grad():
-                low = network.first_stage(images)
-            logits = made(low.contiguous(memory_format=torch.channels_last))
+            logits = made(images)
         loss = functional.cross_entropy(
             logits.float(),
             made.place[torch.from_numpy(labels[chosen])],
@@ -190,23 +204,21 @@ def fit_line(
 
 
 @torch.inference_mode()
-def own_logits(
-    network: SurfaceNetwork, line: LineNetwork, pixels: NDArray[np.uint8]
-) -> NDArray[np.float32]:
+def own_logits(line: LineNetwork, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What a line's own network says alone, `(N, own classes)`; images `(N, side, side)`, grey."""
-    chunks = torch.from_numpy(pixels).split(_AT_A_TIME)
-    found = [line(network.first_stage(chunk)) for chunk in chunks]
+    found = [line(chunk) for chunk in torch.from_numpy(pixels).split(_AT_A_TIME)]
     return torch.cat(found).float().numpy()
 
 
-def _first(network: SurfaceNetwork, question: Question) -> LineNetwork:
+def _begun(question: Question, first_side: int) -> LineNetwork:
     made = LineNetwork.for_classes(
         question.classes,
         question.own,
+        first_side=first_side,
         alone=question.alone,
         clean=question.clean,
     )
-    made.begin_with(start_for(network) or network.backbone.state_dict())
+    made.begin_with(load_start())
     torch.nn.init.zeros_(made.linear.weight)
     torch.nn.init.zeros_(made.linear.bias)
     return made.to(memory_format=torch.channels_last)

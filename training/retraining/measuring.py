@@ -39,6 +39,7 @@ def measure(
 
     Args:
         runtime: as `model.runtime` of the line has it.
+        line: with pictures as large as the model wants them.
         out_of_fold: of the fitted images of the line, for the candidate of this run.
 
     Raises:
@@ -46,7 +47,8 @@ def measure(
     """
     model = load_model(folder, policy=policy, runtime=runtime)
     decider = model.decider
-    held_out = Dataset(pixels=line.pixels[line.held_out], labels=line.labels[line.held_out])
+    pixels = line.pixels[model.input_size]
+    held_out = Dataset(pixels=pixels[line.held_out], labels=line.labels[line.held_out])
     names = [line.classes[i] for i in held_out.labels]
     outputs = _outputs(model, held_out)
     known = [line.classes[i] for i in reference.labels_of(Use.GATE)]
@@ -70,7 +72,7 @@ def measure(
         evidence_defects=rule.defects if rule else 0,
         promised_missed_rate=rule.promised if rule else 1.0,
         pass_threshold=decider.pass_threshold,
-        milliseconds_per_image=_milliseconds(model, line.pixels),
+        milliseconds_per_image=_milliseconds(model, pixels),
         finite=bool(np.isfinite(outputs.logits).all() and np.isfinite(kept.logits).all()),
     )
 

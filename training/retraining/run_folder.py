@@ -1,7 +1,7 @@
 """The folder of one retraining run: what the daemon wrote into it, and what goes back."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -98,3 +98,13 @@ def report_progress(folder: Path, stage: str, done: int, of: int) -> None:
     """How far the run is; whoever reads it sees a whole file. Not synced: nobody needs it later."""
     text = json.dumps({"stage": stage, "done": done, "of": of})
     write_whole(folder / PROGRESS, text, durable=False)
+
+
+def telling(folder: Path, stage: str) -> Callable[[int, int], None]:
+    """What tells how far a stage is, which begins now."""
+
+    def tell(done: int, of: int) -> None:
+        report_progress(folder, stage, min(done, of), of)
+
+    tell(0, 1)
+    return tell
