@@ -60,8 +60,9 @@ model: $(READY)
 	$(BIN)/millwatch export build/model/model --manifest build/model/manifest.json
 	$(BIN)/millwatch evaluate build/model/model build/model/manifest.json --corruptions
 
-# What a line's own network starts from, for the model that ships in models/pretrained: again after that
-# one has changed. From made-up surfaces alone, in some 50 minutes of one core.
+# What a line's own network starts from: taught on made-up surfaces alone, above the first stage of the
+# model that ships, in about an hour of one core. What ships was taught longer, in minutes of a GPU
+# (docs/experiments.md).
 line-start: $(READY)
 	$(BIN)/python -m training.retraining.flaw_teaching
 

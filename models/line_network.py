@@ -21,9 +21,8 @@ from models.resnet18 import stage
 PREFIX: Final = "line."
 """Of the weights' names in a model folder; a model without such weights has no network of a line."""
 FIRST_STAGE: Final = ("conv1", "bn1", "layer1")
-"""What is not fitted to any line."""
 STAGES: Final = (*FIRST_STAGE, "layer2", "layer3", "layer4")
-"""All that lies below its linear layer."""
+"""All that lies below its linear layer, under the names that it has in ResNet18."""
 POOLED: Final = 2 * (256 + 512)
 """Mean and maximum of the last two stages: a small defect is lost in a mean."""
 FLOOR: Final = -80.0
@@ -64,8 +63,6 @@ class LineNetwork(nn.Module):
         self.register_buffer("alone", torch.zeros(classes))
         self.register_buffer("unseen", torch.zeros(own))
         self.register_buffer("smaller", torch.tensor(first_side))
-        for name in FIRST_STAGE:
-            self.get_submodule(name).requires_grad_(requires_grad=False)
 
     @classmethod
     def for_classes(
@@ -106,23 +103,15 @@ class LineNetwork(nn.Module):
         stages = {key: value for key, value in weights.items() if key.startswith(STAGES)}
         self.load_state_dict({**self.state_dict(), **stages})
 
-    def train(self, mode: bool = True) -> "LineNetwork":
-        """What is not fitted keeps its statistics."""
-        super().train(mode)
-        for name in FIRST_STAGE:
-            self.get_submodule(name).eval()
-        return self
-
     def forward(self, images: Tensor) -> Tensor:
         """Logits `(N, own classes)` for grey pictures `(N, H, W)` in 0..255."""
         return self.told(*self.maps(images)[1:])
 
     def maps(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The activations of the second, the third and the last stage, float `(N, channels, h, w)`."""
-        with torch.no_grad():
-            low = functional.relu(self.bn1(self.conv1(normalise(images))))
-            low = self.layer1(functional.max_pool2d(low, kernel_size=3, stride=2, padding=1))
-        second = self.layer2(low)
+        low = functional.relu(self.bn1(self.conv1(normalise(images))))
+        low = functional.max_pool2d(low, kernel_size=3, stride=2, padding=1)
+        second = self.layer2(self.layer1(low))
         third = self.layer3(second)
         return second, third, self.layer4(third)
 

@@ -63,8 +63,11 @@ def test_what_it_is_taught_is_kept(network: SurfaceNetwork, tmp_path: Path) -> N
         on_step=lambda _, loss: losses.append(loss),
     )
     assert np.mean(losses[-6:]) < 0.9 * np.mean(losses[:6])
-    first = network.backbone.conv1.weight
-    assert torch.equal(taught.conv1.weight, first.half().float()), "it is not taught"
+    theirs, ours = network.backbone, taught.state_dict()
+    for name, first in (("conv1", theirs.conv1), ("bn1", theirs.bn1), ("layer1", theirs.layer1)):
+        for key, value in first.state_dict().items():
+            kept = value.half().to(value) if value.dim() > 1 else value
+            assert torch.equal(ours[f"{name}.{key}"], kept), "the first stage is not taught"
 
     file = tmp_path / "start.safetensors"
     save_start(taught, file)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from models.line_network import LineNetwork
+from models.line_network import FIRST_STAGE, LineNetwork
 from models.network import SurfaceNetwork, half_precision, load_network
 from models.registry import LINE_START, PRETRAINED
 from training.fitting.precision import fast_precision
@@ -59,14 +59,28 @@ class FlawRecipe:
 
 
 class _FlawNetwork(nn.Module):
-    """A line's network with a linear layer on each stage, which tells the flaws of each place."""
+    """A line's network with a linear layer on each stage but the first, which tells the flaws of each place.
+
+    The first stage is that of the network that it begins with, and stays: it is not taught.
+    """
 
     def __init__(self, network: SurfaceNetwork) -> None:
         super().__init__()
         self.line = LineNetwork(_TOLD, _TOLD, first_side=1)  # which is not asked for here
         self.heads = nn.ModuleList(nn.Conv2d(width, _TOLD, 1) for width in (128, 256, 512))
         self.line.begin_with(network.backbone.state_dict())
+        for each in self._untaught():
+            each.requires_grad_(requires_grad=False)
         self.to(memory_format=torch.channels_last)
+
+    def train(self, mode: bool = True) -> "_FlawNetwork":
+        super().train(mode)
+        for each in self._untaught():
+            each.eval()
+        return self
+
+    def _untaught(self) -> list[nn.Module]:
+        return [self.line.get_submodule(name) for name in FIRST_STAGE]
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Logits of the pictures, `(N, told)`, and of the places of three stages, `(N, told, h, w)`."""
@@ -134,7 +148,7 @@ def teach(
     """
     torch.manual_seed(seed)
     device = next(network.parameters()).device
-    made = _FlawNetwork(network).to(device)
+    made = _FlawNetwork(network).to(device).train()
     drawn = iter(DataLoader(_Drawn(recipe, seed), batch_size=None, num_workers=workers))
     batches = drawn if recipe.drawn == recipe.batch else taken_again(drawn, recipe, device)
     averaged = copy.deepcopy(made).eval().requires_grad_(requires_grad=False)
@@ -181,6 +195,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=FlawRecipe.steps)
     parser.add_argument("--batch", type=int, default=FlawRecipe.batch, help="pictures in a step")
     parser.add_argument("--drawn", type=int, help="of them newly drawn; else all")
+    parser.add_argument("--learning-rate", type=float, default=FlawRecipe.learning_rate)
     parser.add_argument("--workers", type=int, default=0, help="processes that draw them")
     parser.add_argument("--seed", type=int, default=1)
     asked = parser.parse_args()
@@ -195,7 +210,9 @@ def main() -> None:
             print(f"step {step} of {asked.steps}  loss {lately:.3f}", flush=True)  # noqa: T201
 
     drawn = asked.batch if asked.drawn is None else asked.drawn
-    recipe = FlawRecipe(steps=asked.steps, batch=asked.batch, drawn=drawn)
+    recipe = FlawRecipe(
+        steps=asked.steps, batch=asked.batch, drawn=drawn, learning_rate=asked.learning_rate
+    )
     taught = teach(network, recipe=recipe, seed=asked.seed, workers=asked.workers, on_step=tell)
     save_start(taught, asked.out)
 

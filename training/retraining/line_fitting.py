@@ -63,7 +63,7 @@ class LineRecipe:
     steps: int = 300
     clean: int = 9
     defects: int = 7
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     faster: float = 5.0
     weight_decay: float = 0.05
     smoothing: float = 0.02
@@ -154,11 +154,7 @@ def fit_line(
     made = _begun(question, first_side)
     averaged = copy.deepcopy(made).eval().requires_grad_(requires_grad=False)
     linear = list(made.linear.parameters())
-    taken = [
-        each
-        for name, each in made.named_parameters()
-        if each.requires_grad and not name.startswith("linear.")
-    ]
+    taken = [each for name, each in made.named_parameters() if not name.startswith("linear.")]
     optimiser = torch.optim.AdamW(
         [
             {"params": taken, "lr": recipe.learning_rate},
