@@ -18,6 +18,7 @@ from training.retraining.line_fitting import (
     LineRecipe,
     Question,
     fit_line,
+    mean_of,
     own_logits,
     question_of,
 )
@@ -145,6 +146,18 @@ def test_it_starts_from_what_ships_and_is_fitted_from_the_first_layer_on() -> No
     assert all(torch.equal(begun[key], value.to(begun[key])) for key, value in start.items())
     weights = [key for key, value in start.items() if value.dim() > 1]
     assert not any(torch.equal(later[key], begun[key]) for key in weights)
+
+
+def test_several_are_made_one_by_the_mean_of_their_weights() -> None:
+    made = [line_network() for _ in range(3)]
+    for number, each in enumerate(made):
+        torch.nn.init.constant_(each.linear.weight, 2.0**number)
+        each.bn1.running_mean.fill_(number)
+    mean = mean_of(made)
+    assert mean.linear.weight[0, 0].item() == pytest.approx(7 / 3, abs=1e-2)
+    assert mean.bn1.running_mean.numpy() == pytest.approx(1, abs=1e-6)
+    assert torch.equal(mean.place, made[0].place)
+    assert made[0].linear.weight[0, 0].item() == 1, "which stays"
 
 
 def test_the_first_network_sees_a_picture_as_pillow_makes_it_smaller(

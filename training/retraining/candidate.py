@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Any, Final
 
 import numpy as np
@@ -22,7 +21,7 @@ from training.retraining.crossfitting import FOLDS, OutOfFold, crossfit
 from training.retraining.frozen import frozen
 from training.retraining.heads import HeadRecipe, fit_head, judged, pool_kept, pool_line
 from training.retraining.labelled import Labelled
-from training.retraining.line_fitting import LineRecipe, Question, fit_line, own_logits
+from training.retraining.line_fitting import LineRecipe, Question, fit_line, mean_of, own_logits
 from training.retraining.run_folder import Run, telling
 
 _CHECKED: Final = 300
@@ -156,8 +155,9 @@ def fit_candidate(
     said = None
     if question is not None:
         gained = folds.own_gains() > line_recipe.must_gain
-        made.line = own.fit(np.ones(len(images), dtype=np.bool_), asked.seed) if gained else None
-        if made.line is None:
+        if gained and own.fit(np.ones(len(images), dtype=np.bool_), asked.seed) is not None:
+            made.line = mean_of(own.fitted)
+        else:
             # Once more, with the pictures that it is then served with.
             return fit_candidate(
                 asked,
@@ -183,7 +183,11 @@ def fit_candidate(
 
 
 class _Own:
-    """Fits networks of the line's own: one for each fold, and at last the one that serves."""
+    """Fits networks of the line's own: one for each fold, and at last one to all images.
+
+    Attributes:
+        fitted: those.
+    """
 
     def __init__(
         self,
@@ -200,15 +204,15 @@ class _Own:
         self._question = question
         self._first_side = first_side
         self._recipe = recipe
-        self._begun = count()
+        self.fitted: list[LineNetwork] = []
 
     def fit(self, chosen: NDArray[np.bool_], seed: int) -> LineNetwork | None:
         """One that is fitted to some of the images; None where they do not call for one."""
         # All defects of a line that near-copies tie together fall into one fold: the fit lacks them.
         if self._question is None or not self._question.has_both(self._labels[chosen]):
             return None
-        tell, before = telling(self._asked.folder, "fitting the line's own"), next(self._begun)
-        return fit_line(
+        tell, before = telling(self._asked.folder, "fitting the line's own"), len(self.fitted)
+        made = fit_line(
             self._pixels[chosen],
             self._labels[chosen],
             self._question,
@@ -218,3 +222,5 @@ class _Own:
             # All told as one piece of work.
             on_step=lambda done, of: tell(before * of + done, (FOLDS + 1) * of),
         )
+        self.fitted.append(made)
+        return made
