@@ -1,7 +1,7 @@
 """What a run fits to a line's labels: the candidate, and what the folds and the whole say of the images."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,14 @@ from training.judging.evaluate import run
 from training.model_folder.references import features_kept, judge_kept
 from training.retraining.crossfitting import FOLDS, OutOfFold, crossfit
 from training.retraining.frozen import frozen
-from training.retraining.heads import HeadRecipe, fit_head, judged, pool_kept, pool_line
+from training.retraining.heads import (
+    HeadRecipe,
+    Pooled,
+    fit_head,
+    judged,
+    pool_kept,
+    pool_line,
+)
 from training.retraining.labelled import Labelled
 from training.retraining.line_fitting import LineRecipe, Question, fit_line, mean_of, own_logits
 from training.retraining.run_folder import Run, telling
@@ -119,14 +126,73 @@ def fit_candidate(
         question: for the line's own network; None without one.
         first_side: of the pictures that `network` sees, without one of a line's own.
     """
+    own_side = line_recipe.side_above(first_side)
+    pixels = line.pixels[first_side if question is None else own_side]
+    own = _Own(
+        asked=asked,
+        pixels=pixels[~line.held_out],
+        labels=line.labels[~line.held_out],
+        question=question,
+        first_side=first_side,
+        recipe=line_recipe,
+    )
     # As the candidate will see them: a line's own network wants larger ones, of which it makes the first's.
-    side = first_side if question is None else line_recipe.side_above(first_side)
-    pixels = line.pixels[side]
     small = shrunk(torch.from_numpy(pixels), first_side).to(torch.uint8).numpy()
+    known, seen, kept, images = _looked_at(asked, network, line, reference, small, recipe)
+    made = fit_head(network, kept, images, classes=len(line.classes), recipe=recipe)
+    folds = crossfit(
+        network,
+        kept,
+        images,
+        own.pixels,
+        [group for group, out in zip(line.groups, line.held_out, strict=True) if not out],
+        classes=len(line.classes),
+        recipe=recipe,
+        seed=asked.seed,
+        own=own.fit,
+        on_fold=telling(asked.folder, "cross-validating"),
+    )
+    made.line = own.mean(folds)
+    if question is not None and made.line is None:
+        # Once more, with the pictures that it is then served with.
+        return fit_candidate(
+            asked,
+            network,
+            line,
+            reference,
+            None,
+            first_side=first_side,
+            recipe=recipe,
+            line_recipe=line_recipe,
+        )
+    said = None if made.line is None else own_logits(made.line, pixels)
+    return made, Parts(
+        line=line,
+        side=pixels.shape[-1],
+        reference=reference,
+        known=known,
+        folds=folds,
+        trained=judged(made, seen, said),
+    )
+
+
+def _looked_at(
+    asked: Run,
+    network: SurfaceNetwork,
+    line: Labelled,
+    reference: Reference,
+    small: NDArray[np.uint8],
+    recipe: HeadRecipe,
+) -> tuple[dict[Use, NDArray[np.float32]], NDArray[np.float32], Pooled, Pooled]:
+    """What lies below the head sees all images once, pictures of the line as large as `network` sees them.
+
+    Returns:
+        The features of the first images by use, those of all images of the line, and what the head is
+        fitted to: of the first images, and of the line's that are not held out.
+    """
     below = frozen(network, small)
     known = {use: features_kept(below, reference, use) for use in Use}
     seen = run(below, Dataset(pixels=small, labels=line.labels)).features
-    kept = pool_kept(reference, known[Use.FIT])
     fitted = ~line.held_out
     images = pool_line(
         below,
@@ -137,51 +203,10 @@ def fit_candidate(
         seed=asked.seed,
         on_batch=telling(asked.folder, "looking"),
     )
-    del below  # and its memory, before the export wants as much
-    own = _Own(asked, pixels[fitted], line.labels[fitted], question, first_side, line_recipe)
-    made = fit_head(network, kept, images, classes=len(line.classes), recipe=recipe)
-    folds = crossfit(
-        network,
-        kept,
-        images,
-        pixels[fitted],
-        [group for group, out in zip(line.groups, line.held_out, strict=True) if not out],
-        classes=len(line.classes),
-        recipe=recipe,
-        seed=asked.seed,
-        own=own.fit,
-        on_fold=telling(asked.folder, "cross-validating"),
-    )
-    said = None
-    if question is not None:
-        gained = folds.own_gains() > line_recipe.must_gain
-        if gained and own.fit(np.ones(len(images), dtype=np.bool_), asked.seed) is not None:
-            made.line = mean_of(own.fitted)
-        else:
-            # Once more, with the pictures that it is then served with.
-            return fit_candidate(
-                asked,
-                network,
-                line,
-                reference,
-                None,
-                first_side=first_side,
-                recipe=recipe,
-                line_recipe=line_recipe,
-            )
-        made.line.cool(folds.own_temperature)
-        half_precision(made.line)
-        said = own_logits(made.line, pixels)
-    return made, Parts(
-        line=line,
-        side=side,
-        reference=reference,
-        known=known,
-        folds=folds,
-        trained=judged(made, seen, said),
-    )
+    return known, seen, pool_kept(reference, known[Use.FIT]), images
 
 
+@dataclass(kw_only=True)
 class _Own:
     """Fits networks of the line's own: one for each fold, and at last one to all images.
 
@@ -189,38 +214,40 @@ class _Own:
         fitted: those.
     """
 
-    def __init__(
-        self,
-        asked: Run,
-        pixels: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        question: Question | None,
-        first_side: int,
-        recipe: LineRecipe,
-    ) -> None:
-        self._asked = asked
-        self._pixels = pixels
-        self._labels = labels
-        self._question = question
-        self._first_side = first_side
-        self._recipe = recipe
-        self.fitted: list[LineNetwork] = []
+    asked: Run
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    question: Question | None
+    first_side: int
+    recipe: LineRecipe
+    fitted: list[LineNetwork] = field(default_factory=list)
 
     def fit(self, chosen: NDArray[np.bool_], seed: int) -> LineNetwork | None:
         """One that is fitted to some of the images; None where they do not call for one."""
         # All defects of a line that near-copies tie together fall into one fold: the fit lacks them.
-        if self._question is None or not self._question.has_both(self._labels[chosen]):
+        if self.question is None or not self.question.has_both(self.labels[chosen]):
             return None
-        tell, before = telling(self._asked.folder, "fitting the line's own"), len(self.fitted)
+        tell, before = telling(self.asked.folder, "fitting the line's own"), len(self.fitted)
         made = fit_line(
-            self._pixels[chosen],
-            self._labels[chosen],
-            self._question,
-            first_side=self._first_side,
-            recipe=self._recipe,
+            self.pixels[chosen],
+            self.labels[chosen],
+            self.question,
+            first_side=self.first_side,
+            recipe=self.recipe,
             seed=seed,
             # All told as one piece of work.
             on_step=lambda done, of: tell(before * of + done, (FOLDS + 1) * of),
         )
         self.fitted.append(made)
+        return made
+
+    def mean(self, folds: OutOfFold) -> LineNetwork | None:
+        """That of all of them, as sure as it is right; None where the folds' networks gained too little."""
+        if folds.own_gains() <= self.recipe.must_gain:
+            return None
+        if self.fit(np.ones(len(self.labels), dtype=np.bool_), self.asked.seed) is None:
+            return None
+        made = mean_of(self.fitted)
+        made.cool(folds.own_temperature)
+        half_precision(made)
         return made
