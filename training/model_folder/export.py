@@ -195,7 +195,7 @@ def _quantised(folder: Path, metadata: Metadata, pictures: NDArray[np.uint8]) ->
             subset_size=count,
             ignored_scope=nncf.IgnoredScope(
                 names=[FIRST_CONVOLUTION, POOL, LINEAR, FEATURES],
-                # A line's own network loses what it knows of faint defects (docs/experiments.md).
+                # INT8 of a line's own network calls one image in forty something else (docs/experiments.md).
                 patterns=[rf"^({NORMALISE}|{TEXTURE}|{DOMAIN}|{re.escape(LINE)}).*"],
                 validate=False,
             ),

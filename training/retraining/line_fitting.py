@@ -207,7 +207,6 @@ def mean_of(networks: Sequence[LineNetwork]) -> LineNetwork:
     mean = copy.deepcopy(networks[0])
     for number, each in enumerate(networks[1:], start=2):
         follow(mean, each, 1 / number)
-    half_precision(mean)
     return mean
 
 
