@@ -30,6 +30,8 @@ LINE: Final = "line."
 """Before the names of a line's own network, as in the weights."""
 LINE_LOGITS: Final = f"{LINE}logits"
 JOIN: Final = "join"
+SUM: Final = "sum"
+"""Ends the name of each block's last addition."""
 UNSEEN: Final = "line_unseen"
 """Under which a graph tells what a line's own network is taken to say of an image it cannot see."""
 
@@ -221,7 +223,7 @@ def _stage(x: Any, weights: Weights, name: str) -> Any:
 
 
 def _line_logits(grey: Any, weights: Weights) -> Any:
-    """`models.line_network.LineNetwork.forward`; no node of it is put into INT8."""
+    """`models.line_network.LineNetwork.forward`; each node by name, so that it can be kept out of INT8."""
     ops = openvino().opset13
     axes = ops.constant(np.array([2, 3], np.int64))
     x = _normalise_each(ops.unsqueeze(grey, np.int64(1)), f"{LINE}{NORMALISE}")
@@ -302,7 +304,7 @@ def _block(x: Any, weights: Weights, name: str, *, stride: int) -> Any:
         )
     x = ops.relu(_convolution(x, weights, f"{name}.conv1", f"{name}.bn1", stride=stride))
     x = _convolution(x, weights, f"{name}.conv2", f"{name}.bn2", stride=1)
-    return ops.relu(ops.add(x, short_cut)).output(0)
+    return ops.relu(ops.add(x, short_cut, name=f"{name}.{SUM}")).output(0)
 
 
 def _convolution(x: Any, weights: Weights, name: str, norm: str, *, stride: int) -> Any:
