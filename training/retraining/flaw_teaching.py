@@ -3,7 +3,8 @@
 The layers of the first network know six classes, and little of what else may be wrong with a surface; a
 few dozen labels do not teach it (docs/experiments.md).
 
-`python -m training.retraining.flaw_teaching` makes the start that ships, of the model that ships.
+`python -m training.retraining.flaw_teaching` makes one, of the model that ships; the one that ships was
+taught on a GPU (docs/experiments.md has its arguments).
 """
 
 import argparse
