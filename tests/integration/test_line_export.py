@@ -48,6 +48,7 @@ def exported(folder: Path, manifest: Manifest, line: LineNetwork) -> Export:
     known, selected = (
         load_part(manifest, part, side=INPUT_SIZE) for part in (Part.FIT, Part.SELECT)
     )
+    torch.manual_seed(0)
     network = suited(SurfaceNetwork(len(CLASSES)), known.pixels)
     network.line = line
     metadata = Metadata(
