@@ -39,3 +39,9 @@ def counted(number: int, noun: str) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """A share of one, alike wherever it is read."""
     return f"{100 * share:.{digits}f} %"
+
+
+def told_apart(value: float, limit: float) -> tuple[str, str]:
+    """Both with three digits, or with as many as it takes to see that they differ."""
+    shown = ((f"{value:.{digits}f}", f"{limit:.{digits}f}") for digits in range(3, 17))
+    return next((pair for pair in shown if pair[0] != pair[1]), (str(value), str(limit)))

@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import chain
 from typing import Final
 
-from config.text import counted, percent
+from config.text import counted, percent, told_apart
 from models.binomial import interval, upper_bound
 from models.figures import ClassFigures, ModelFigures, RunFigures, total
 from models.taxonomy import KNOWN_DEFECTS
@@ -111,7 +111,7 @@ def _broken(figures: RunFigures, rules: Rules) -> Iterator[str]:
     error = candidate.calibration_error
     limit = max(_true_enough(candidate, rules), current.calibration_error or 0.0)
     if error is not None and not error <= limit:
-        yield f"{_UNTRUE}: calibration error {error:.3f}, at most {limit:.3f}"
+        yield "{}: calibration error {}, at most {}".format(_UNTRUE, *told_apart(error, limit))
 
 
 def _untrue(figures: RunFigures, rules: Rules) -> Iterator[str]:
@@ -119,8 +119,9 @@ def _untrue(figures: RunFigures, rules: Rules) -> Iterator[str]:
     candidate, current = figures.candidate, figures.current
     error, limit = candidate.calibration_error, _true_enough(candidate, rules)
     if error is not None and error > limit:
+        found, enough = told_apart(error, limit)
         yield (
-            f"{_UNTRUE}: calibration error {error:.3f}, {limit:.3f} would do, the current model's "
+            f"{_UNTRUE}: calibration error {found}, {enough} would do, the current model's "
             f"is {current.calibration_error or 0.0:.3f}"
         )
 

@@ -4,10 +4,13 @@
 
 What is asserted is what is promised: nothing passes before it was learned, hardly a labelled kind of
 defect passes then, the six known ones are known as before, and every image is accounted for. How many
-clean tiles pass, and how many kinds that nobody labelled, is printed.
+clean tiles pass, and how many kinds that nobody labelled, is printed: of a second pass at the missed-defect
+rate that is the default, and of a third at one in seventy, which needs no retraining.
 """
 
 import os
+import signal
+import subprocess
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -102,12 +105,37 @@ def retrained(line: Station) -> dict[str, Any]:
     return last
 
 
+def let_through(line: Station, which: str) -> tuple[int, int]:
+    """How many of the labelled kinds passed, and of how many; both told, with what else passed."""
+    verdicts = of_pass(line, which)
+    clean = verdicts["MT_Free"]
+    labelled = [verdicts[kind] for kind in LABELS if kind != "MT_Free"]
+    missed, of = sum(kind["pass"] for kind in labelled), sum(kind.total() for kind in labelled)
+    print(
+        f"{which} pass: {verdicts}\nclean tiles passed: {clean['pass']} of {clean.total()}"
+        f"\nlabelled kinds let through: {missed} of {of}"
+        f"\nnever labelled, let through: "
+        + ", ".join(
+            f"{kind} {verdicts[kind]['pass']} of {verdicts[kind].total()}"
+            for kind in NEVER_LABELLED
+        )
+    )
+    return missed, of
+
+
+def allow_one_in_seventy(line: Station, daemon: subprocess.Popen[str]) -> None:
+    line.tables["policy"] = {"max_missed_defect_rate": round(1 / 70, 4)}
+    line.write_config()
+    daemon.send_signal(signal.SIGHUP)
+    wait_until(lambda: "configuration reloaded" in (line.root / "daemon.log").read_text())
+
+
 def test_commissioning_day(line: Station) -> None:
     images, strip = tiles(), strip_to_test()
     by_class: dict[str, list[Path]] = {}
     for label, path in strip:
         by_class.setdefault(label, []).append(path)
-    with line.process():
+    with line.process() as daemon:
         drop(line, "tiles", "first", images)
         drop(line, "strip", "first", by_class)
         line.wait_for_images(sum(map(len, images.values())) + len(strip))
@@ -133,20 +161,13 @@ def test_commissioning_day(line: Station) -> None:
         more = sum(map(len, others.values())) + len(strip)
         line.wait_for_images(len(line.dropped))
         assert len(line.dropped) == seen + len(strip) + more
-    second = of_pass(line, "second")
-    clean = second["MT_Free"]
-    labelled = [second[kind] for kind in LABELS if kind != "MT_Free"]
-    missed, of = sum(kind["pass"] for kind in labelled), sum(kind.total() for kind in labelled)
+        allow_one_in_seventy(line, daemon)
+        drop(line, "tiles", "third", others)
+        line.wait_for_images(len(line.dropped))
     before, after = strip_right(line, "first"), strip_right(line, "second")
-    print(
-        f"second pass: {second}\nclean tiles passed: {clean['pass']} of {clean.total()}"
-        f"\nlabelled kinds let through: {missed} of {of}"
-        f"\nnever labelled, let through: "
-        + ", ".join(
-            f"{kind} {second[kind]['pass']} of {second[kind].total()}" for kind in NEVER_LABELLED
-        )
-        + f"\nNEU-DET's test part: {before} of {len(strip)} right before, {after} after"
-    )
-    assert missed <= -(-of // 70)
+    print(f"NEU-DET's test part: {before} of {len(strip)} right before, {after} after")
+    for which in ("second", "third"):
+        missed, of = let_through(line, which)
+        assert missed <= -(-of // 70)
     assert after >= before - 0.005 * len(strip)
     assert_every_image_accounted_for(line)

@@ -109,6 +109,7 @@ def test_where_it_disagrees_in_int8_it_stays_in_float32_and_the_first_network_do
     done = exported(tmp_path / "model", manifest, fragile)
     assert done.serves == "int8", done.reason
     assert done.reason.startswith("INT8 of all but the line's own network agrees")
+    assert "; INT8 does not: " in done.reason, "with what it was refused for"
     names = rounded(tmp_path / "model")
     assert CONVOLUTION.removeprefix(LINE) in names
     assert not [name for name in names if name.startswith(LINE)]

@@ -38,6 +38,10 @@ def test_a_candidate_that_knows_more_and_is_nowhere_worse_is_promoted() -> None:
             {"calibration_error": 0.2, "calibration_chance": 0.15},
             "calibration error 0.200, at most 0.150",
         ),
+        (
+            {"calibration_error": 0.20004, "calibration_chance": 0.20001},
+            "calibration error 0.20004, at most 0.20001",
+        ),
         ({"calibration_error": float("nan")}, "calibration error nan"),
         ({"classes": (*KNOWN_DEFECTS[1:], NEW, NO_DEFECT)}, f"no longer knows {KNOWN_DEFECTS[0]}"),
         ({"reference": {**REFERENCE, "crazing": row(12, right=9)}}, "names 3 fewer rightly"),

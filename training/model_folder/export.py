@@ -147,18 +147,19 @@ def export_with(
             'set model.runtime to "torch" and report it'
         )
     with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
-        made = Path(scratch)
+        made, refused = Path(scratch), ""
         for form, kept_of_line in _FORMS.items():
             graph = _quantised(weights, metadata, calibration, kept_of_line)
             runtime = _written(graph, made / files.GRAPH)
             evidence = evidence_of(runtime)
             judged = _judged(run(runtime, selected), evidence, metadata, policy)
             int8 = compare(expected, judged, selected.labels, metadata.classes)
-            exported = _record(metadata, int8, form)
+            exported = _record(metadata, int8, form, refused)
             if int8.holds:
                 exported = _write_beside(made, exported, evidence, runtime, metadata.input_size)
             if int8.holds or not has_line:
                 break
+            refused = f"{form} does not: {exported.reason}"
         _put_in_place(made, folder, exported)
     return Export(
         serves=exported.serves,
@@ -243,12 +244,14 @@ def _quiet() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def _record(metadata: Metadata, parity: Parity, form: str) -> Exported:
+def _record(metadata: Metadata, parity: Parity, form: str, refused: str) -> Exported:
+    """What became of a form; `refused` is what was said of the one before it, in words."""
+    reason = "; ".join(parity.refusals)
     if parity.holds:
         held_out = counted(parity.images, "held-out image")
         reason = f"{form} agrees with the trained network on {held_out}"
-    else:
-        reason = "; ".join(parity.refusals)
+        if refused:
+            reason = f"{reason}; {refused}"
     return Exported(
         weights_sha256=metadata.weights_sha256,
         serves="int8" if parity.holds else "fp32",
