@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
-from models.figures import ClassFigures, ModelFigures, RunFigures
+from daemon.retraining.gate import Rules
+from models.figures import ClassFigures, ModelFigures, RunFigures, Suspect
 from models.taxonomy import KNOWN_DEFECTS, NO_DEFECT
 
 NEW = "blowhole"
+RULES = Rules(max_missed_defect_rate=0.005)
 
 
 def row(images: int, *, right: int | None = None, passed: int = 0) -> ClassFigures:
@@ -48,3 +50,15 @@ GOOD = RunFigures(
     suspects=(),
     seconds=60.0,
 )
+
+
+def with_candidate(**fields: object) -> RunFigures:
+    return replace(GOOD, candidate=replace(CANDIDATE, **fields))  # type: ignore[arg-type]
+
+
+def suspects(images: int) -> tuple[Suspect, ...]:
+    """Images of the new defect that people called sound."""
+    return tuple(
+        Suspect(path=f"{n}.jpg", image_id=n, label=NO_DEFECT, suggested=NEW, confidence=0.9)
+        for n in range(images)
+    )

@@ -15,12 +15,13 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-from builders import ALL_CLASSES, Station, wait_until
+from builders import ALL_CLASSES, Station, surface_file, wait_until
 from PIL import Image
 
 from models.decision import Policy
 from models.preprocessing import decode
 from models.registry import PRETRAINED, Model, load_model
+from models.taxonomy import KNOWN_DEFECTS
 from training.synthetic import draw_surface, encode
 
 CORES = len(os.sched_getaffinity(0))
@@ -180,6 +181,25 @@ def rows_as_seen(station: Station) -> Iterator[dict[str, float]]:
     finally:
         over.set()
         reader.join()
+
+
+def waits(
+    station: Station, name: str, *, per_second: float, enough: Callable[[int], bool]
+) -> list[float]:
+    """Drop at a steady pace until so many are enough; milliseconds from each drop to its row."""
+    dropped: dict[str, float] = {}
+    pace = threading.Event()
+    with rows_as_seen(station) as seen:
+        start = time.perf_counter()
+        while not enough(len(dropped)):
+            number = len(dropped)
+            pace.wait(max(0.0, start + number / per_second - time.perf_counter()))
+            surface = KNOWN_DEFECTS[number % len(KNOWN_DEFECTS)]
+            data = surface_file(surface, seed=number)
+            station.drop(station.cameras[number % 2], f"{name}-{number}.jpg", data)
+            dropped[f"{name}-{number}.jpg"] = time.perf_counter()
+        wait_until(lambda: len(seen) == len(dropped), what="every row is there")
+    return [(seen[each] - at) * 1000 for each, at in dropped.items()]
 
 
 def resident_mib(pid: int, what: str = "VmRSS") -> float:

@@ -5,16 +5,14 @@ daemon. Ratios are printed and nothing is asserted about time.
 """
 
 import os
-import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 
 import pytest
-from builders import Station, surface_file, wait_until
+from builders import Station, surface_file
 from composed import by_hand
-from speed import rows_as_seen
+from speed import waits
 
 from daemon.clock import now_utc
 from daemon.process.control import ask
@@ -34,12 +32,13 @@ def test_the_line_is_judged_nearly_as_soon_while_a_model_is_made(tmp_path: Path)
     station = Station(root=tmp_path, model=PRETRAINED, tables=tables)
     _label(station)
     with station.process():
-        idle = _feed(station, "idle", enough=lambda fed: fed >= IDLE_IMAGES)
+        idle = waits(station, "idle", per_second=PER_SECOND, enough=lambda fed: fed >= IDLE_IMAGES)
         started = time.perf_counter()
         run = ask(station.state_dir, "retrain", seconds=60.0)["run"]
-        during = _feed(
+        during = waits(
             station,
             "during",
+            per_second=PER_SECOND,
             enough=lambda _: station.status()["retraining"]["running"] != run,
         )
         seconds = time.perf_counter() - started
@@ -73,22 +72,5 @@ def _label(station: Station) -> None:
             labeller.label(image_id, surface, "eva", seen=0)
 
 
-def _feed(station: Station, name: str, *, enough: Callable[[int], bool]) -> list[float]:
-    """Drop at a steady pace until it is enough; milliseconds from each drop to its row."""
-    dropped: dict[str, float] = {}
-    pace = threading.Event()
-    with rows_as_seen(station) as seen:
-        start = time.perf_counter()
-        while not enough(len(dropped)):
-            number = len(dropped)
-            pace.wait(max(0.0, start + number / PER_SECOND - time.perf_counter()))
-            surface = KNOWN_DEFECTS[number % len(KNOWN_DEFECTS)]
-            data = surface_file(surface, seed=number)
-            station.drop(station.cameras[number % 2], f"{name}-{number}.jpg", data)
-            dropped[f"{name}-{number}.jpg"] = time.perf_counter()
-        wait_until(lambda: len(seen) == len(dropped), what="every row is there")
-    return [(seen[each] - at) * 1000 for each, at in dropped.items()]
-
-
-def _p99(waits: list[float]) -> float:
-    return sorted(waits)[max(0, len(waits) * 99 // 100 - 1)]
+def _p99(times: list[float]) -> float:
+    return sorted(times)[max(0, len(times) * 99 // 100 - 1)]

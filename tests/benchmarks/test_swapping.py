@@ -5,15 +5,14 @@ float32. Both halves in one go on the same daemon; ratios are printed and nothin
 """
 
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from builders import Station, assert_every_image_accounted_for, surface_file, wait_until
-from speed import rows_as_seen
+from builders import Station, assert_every_image_accounted_for
+from speed import waits
 
 from daemon.process.control import ask
 from daemon.serving import registry_folder
@@ -21,7 +20,6 @@ from models.checkpoint import save
 from models.line_network import LineNetwork
 from models.network import half_precision, load_network, stored_weights
 from models.registry import PRETRAINED, read_evidence
-from models.taxonomy import KNOWN_DEFECTS
 from training.retraining.line_fitting import LINE
 from training.retraining.line_start import load_start
 
@@ -37,17 +35,16 @@ def test_the_line_hardly_waits_while_another_model_takes_over(tmp_path: Path) ->
     larger = _with_a_network_of_a_line(registry_folder(station.settings()) / "larger")
     with station.process():
         _longest(station, "first", "")
-        waits = {"idle": _longest(station, "idle", "")}
-        waits["swap"] = _longest(station, "swap", "models promote", version=larger)
-        waits["rollback"] = _longest(station, "rollback", "models rollback")
+        idle = _longest(station, "idle", "")
+        swap = _longest(station, "swap", "models promote", version=larger)
+        rollback = _longest(station, "rollback", "models rollback")
     assert_every_image_accounted_for(station)
     judged = station.query("SELECT model_version, count(*) FROM inspections GROUP BY 1")
     assert {version for version, _ in judged} == {larger, load_network(PRETRAINED)[1].version}
     print(
-        f"\nlongest wait from a drop to its row at {PER_SECOND} images/s, in ms: "
-        + ", ".join(f"{name} {1000 * wait:.0f}" for name, wait in waits.items())
-        + f"\nratios to idle: swap {waits['swap'] / waits['idle']:.1f}, "
-        f"rollback {waits['rollback'] / waits['idle']:.1f}; images by model: {judged}"
+        f"\nlongest wait from a drop to its row at {PER_SECOND} images/s, in ms: idle {idle:.0f}, "
+        f"swap {swap:.0f}, rollback {rollback:.0f}\nratios to idle: swap {swap / idle:.1f}, "
+        f"rollback {rollback / idle:.1f}; images by model: {judged}"
     )
 
 
@@ -71,22 +68,18 @@ def _with_a_network_of_a_line(folder: Path) -> str:
 
 
 def _longest(station: Station, name: str, command: str, **arguments: str) -> float:
-    """Drop at a steady pace, and ask the daemon for something meanwhile; seconds."""
+    """Of the waits while the daemon is asked for something, in ms."""
     asking = threading.Timer(
         SECONDS / 2,
         lambda: ask(station.state_dir, command, seconds=60.0, by="eva", **arguments),
     )
-    dropped: dict[str, float] = {}
-    pace = threading.Event()
-    with rows_as_seen(station) as seen:
-        start = time.perf_counter()
-        if command:
-            asking.start()
-        while time.perf_counter() - start < SECONDS or asking.is_alive():
-            pace.wait(max(0.0, start + len(dropped) / PER_SECOND - time.perf_counter()))
-            each = f"{name}-{len(dropped)}.jpg"
-            surface = KNOWN_DEFECTS[len(dropped) % len(KNOWN_DEFECTS)]
-            station.drop(station.cameras[0], each, surface_file(surface, seed=len(dropped)))
-            dropped[each] = time.perf_counter()
-        wait_until(lambda: len(seen) == len(dropped), what="every row is there")
-    return max(seen[each] - at for each, at in dropped.items())
+    if command:
+        asking.start()
+    return max(
+        waits(
+            station,
+            name,
+            per_second=PER_SECOND,
+            enough=lambda fed: fed >= SECONDS * PER_SECOND and not asking.is_alive(),
+        )
+    )
